@@ -1,0 +1,1 @@
+"""The demo world: drawn characters, a board of posts about them, and small models that see and draw that world."""

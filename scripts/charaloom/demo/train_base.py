@@ -1,0 +1,462 @@
+"""Trains the demo's base models: latent diffusion of the SD 1.x classes that draws the demo world from tags.
+
+Stages, each saved and continued after a stop: pictures → autoencoder → latents → UNet with its text encoder → siblings.
+The characters drawn here are strangers: they come from seeds that no demo configuration uses, and carry no names.
+
+    python -m charaloom.demo.train_base --work work/demo-weights --out resources/demo/bases
+
+Sizes and step counts were chosen so that two CPU cores finish in about two hours and all weights stay below 40 MB.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from charaloom.demo import cast
+from charaloom.demo.drawing import draw_group
+from charaloom.demo.words import write_tokenizer
+
+SIZE = 128
+SEED = 900_000_001  # far from the seeds of any demo world
+POOL = {"cel": 11_000, "pastel": 2_500, "ink": 2_500, "watercolor": 1_500}
+SHARE = {"cel": 0.85, "pastel": 0.06, "ink": 0.06, "watercolor": 0.03}  # of the main model's training pictures
+SIBLINGS = {"pastel": "pastel", "ink": "ink"}
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    vae_steps: int = 2_000
+    vae_batch: int = 16
+    vae_crop: int = 64
+    unet_steps: int = 3_200
+    unet_batch: int = 32
+    sibling_steps: int = 400
+
+
+def strange_picture(rng: Random, style: str) -> tuple[np.ndarray, list[str]]:
+    """A picture of somebody nobody knows, uint8 [128, 128, 3], and its tags."""
+    somebody = cast.draw_character(rng, "stranger", outfits=1)
+    staging = cast.draw_staging(rng)
+    background = rng.choice(cast.BACKGROUNDS)
+    outfit = somebody.outfits[0]
+    picture, _ = draw_group([(somebody, outfit, staging)], background, style, (SIZE, SIZE), rng)
+    return np.asarray(picture), cast.picture_tags(somebody, outfit, staging, background, style)
+
+
+def draw_pool(work: Path) -> None:
+    """Draw the training pictures once: work/pool.npy and work/pool.json (style and tags of each)."""
+    if (work / "pool.json").exists():
+        return
+    rng = Random(SEED)
+    total = sum(POOL.values())
+    pictures = np.lib.format.open_memmap(work / "pool.npy", "w+", np.uint8, (total, SIZE, SIZE, 3))
+    facts: list[dict[str, Any]] = []
+    report = progress("pictures", total)
+    for style, count in POOL.items():
+        for _ in range(count):
+            pictures[len(facts)], tags = strange_picture(rng, style)
+            facts.append({"style": style, "tags": tags})
+            report(len(facts), "")
+    pictures.flush()
+    (work / "pool.json").write_text(json.dumps(facts))
+
+
+def progress(name: str, total: int, every: float = 10.0) -> Callable[[int, str], None]:
+    """A line on stderr every few seconds: how far, how fast, how long still."""
+    start = last = time.monotonic()
+    first: int | None = None
+
+    def report(done: int, note: str) -> None:
+        nonlocal last, first
+        first = done - 1 if first is None else first
+        now = time.monotonic()
+        if now - last < every and done < total:
+            return
+        last = now
+        rate = (done - first) / max(now - start, 1e-9)
+        print(f"{name} {done}/{total} {rate:.2f}/s {(total - done) / max(rate, 1e-9) / 60:.1f} min left {note}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def save(path: Path, **state: Any) -> None:
+    import torch
+
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def cosine(step: int, total: int, peak: float, warm: int = 200) -> float:
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (0.02 + 0.98 * 0.5 * (1 + cos(pi * (step - warm) / max(total - warm, 1))))
+
+
+# ------------------------------------------------------------------------------------------------------ autoencoder
+
+
+def new_vae() -> Any:
+    import torch
+    from diffusers import AutoencoderKL
+
+    channels = (16, 32, 64, 64)
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=SIZE,
+        mid_block_add_attention=False,
+    ).to(memory_format=torch.channels_last)
+
+
+def crops(pictures: np.ndarray, rng: np.random.Generator, batch: int, size: int) -> Any:
+    """Random crops [batch, 3, size, size] in -1..1, mirrored half of the time."""
+    import torch
+
+    index = rng.integers(len(pictures), size=batch)
+    corner = rng.integers(0, (SIZE - size) // 8 + 1, size=(batch, 2)) * 8
+    cut = np.stack([pictures[k, y : y + size, x : x + size] for k, (y, x) in zip(index, corner, strict=True)])
+    mirrored = rng.random(batch) < 0.5
+    cut[mirrored] = cut[mirrored, :, ::-1]
+    return torch.from_numpy(cut).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def train_vae(work: Path, recipe: Recipe) -> None:
+    """L1, squared error and L1 of gradients on random crops, a tiny KL; state in work/vae.pt."""
+    import torch
+
+    torch.manual_seed(SEED)
+    vae, path = new_vae(), work / "vae.pt"
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
+    average = {name: value.detach().clone() for name, value in vae.state_dict().items()}
+    start = 0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        vae.load_state_dict(state["vae"]), optimizer.load_state_dict(state["optimizer"])
+        start, average = state["step"], state["average"]
+    pictures = np.load(work / "pool.npy", mmap_mode="r")
+    report = progress("autoencoder", recipe.vae_steps)
+    for step in range(start, recipe.vae_steps):
+        # Seeded by the step, so that a stopped run continues with the same crops.
+        torch.manual_seed(SEED + step)
+        batch = crops(pictures, np.random.default_rng(SEED + step), recipe.vae_batch, recipe.vae_crop)
+        loss, note = vae_loss(vae, batch.contiguous(memory_format=torch.channels_last))
+        optimizer.param_groups[0]["lr"] = cosine(step, recipe.vae_steps, 1.5e-3)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        follow(average, vae, min(0.998, step / (step + 10)))
+        report(step + 1, note)
+        if (step + 1) % 250 == 0 or step + 1 == recipe.vae_steps:
+            save(path, vae=vae.state_dict(), optimizer=optimizer.state_dict(), average=average, step=step + 1)
+
+
+def follow(average: dict[str, Any], model: Any, decay: float) -> None:
+    """Exponential moving average of a model's weights."""
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1 - decay)
+
+
+def vae_loss(vae: Any, batch: Any) -> tuple[Any, str]:
+    posterior = vae.encode(batch).latent_dist
+    drawn = vae.decode(posterior.sample()).sample
+    l1 = (drawn - batch).abs().mean()
+    edges = sum((drawn.diff(dim=d) - batch.diff(dim=d)).abs().mean() for d in (2, 3))
+    kl = posterior.kl().mean() / batch[0].numel()
+    # The squared error pulls colours right early, the edges sharpen late.
+    squared = ((drawn - batch) ** 2).mean()
+    return l1 + 0.5 * edges + 2 * squared + 1e-5 * kl, f"l1 {l1.item():.4f} edges {edges.item():.4f} kl {kl.item():.2f}"
+
+
+def finished_vae(work: Path) -> Any:
+    import torch
+
+    vae = new_vae()
+    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["average"])
+    if (work / "latents.json").exists():
+        vae.register_to_config(scaling_factor=json.loads((work / "latents.json").read_text())["scaling_factor"])
+    return vae.eval()
+
+
+def encode_pool(work: Path) -> None:
+    """Latents of the whole pool, float32 [n, 4, 16, 16] before scaling, and the scaling factor that makes them unit."""
+    import torch
+
+    if (work / "latents.json").exists():
+        return
+    vae, pictures = finished_vae(work), np.load(work / "pool.npy", mmap_mode="r")
+    latents = np.lib.format.open_memmap(work / "latents.npy", "w+", np.float32, (len(pictures), 4, SIZE // 8, SIZE // 8))
+    report = progress("latents", len(pictures))
+    for start in range(0, len(pictures), 32):
+        batch = torch.from_numpy(pictures[start : start + 32].copy()).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        with torch.inference_mode():
+            mean = vae.encode(batch.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+        latents[start : start + len(mean)] = mean.numpy()
+        report(start + len(mean), "")
+    latents.flush()
+    factor = round(1 / float(np.std(latents)), 5)
+    (work / "latents.json").write_text(json.dumps({"scaling_factor": factor}))
+
+
+# ------------------------------------------------------------------------------------------- UNet and text encoder
+
+
+def new_text_encoder(tokens: int) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=tokens,
+        hidden_size=96,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        hidden_act="quick_gelu",
+        projection_dim=96,
+        bos_token_id=tokens - 2,
+        eos_token_id=tokens - 1,
+        pad_token_id=tokens - 1,
+    )
+    return CLIPTextModel(config)
+
+
+def new_unet() -> Any:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(64, 96, 128),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=96,
+        attention_head_dim=2,  # heads, as SD 1.x's configuration misnames them
+        norm_num_groups=8,
+    )
+
+
+def new_scheduler() -> Any:
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def caption(tags: list[str], rng: np.random.Generator) -> str:
+    """Tags with spaces, in any order, some left out; one in ten captions is empty."""
+    if rng.random() < 0.1:
+        return ""
+    keep = rng.choice((1.0, 0.75, 0.5))
+    kept = [tag.replace("_", " ") for tag in tags if rng.random() < keep]
+    return ", ".join(kept[k] for k in rng.permutation(len(kept)))
+
+
+class Denoiser:
+    """UNet and text encoder that learn together, with their moving average."""
+
+    def __init__(self, work: Path, train_text: bool = True):
+        import torch
+        from transformers import CLIPTokenizer
+
+        torch.manual_seed(SEED)
+        self.tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+        self.text, self.unet, self.scheduler = new_text_encoder(len(self.tokenizer)), new_unet(), new_scheduler()
+        self.parts = {"unet": self.unet, "text": self.text}
+        self.text.requires_grad_(train_text)
+        learning = [p for part in self.parts.values() for p in part.parameters() if p.requires_grad]
+        self.learning = learning
+        self.optimizer = torch.optim.AdamW(learning, lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
+        self.average = self.weights()
+        self.step = 0
+
+    def weights(self) -> dict[str, dict[str, Any]]:
+        return {name: {k: v.detach().clone() for k, v in part.state_dict().items()} for name, part in self.parts.items()}
+
+    def save(self, path: Path) -> None:
+        save(path, weights=self.weights(), average=self.average, optimizer=self.optimizer.state_dict(), step=self.step)
+
+    def load(self, path: Path) -> None:
+        import torch
+
+        state = torch.load(path, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state["weights"][name])
+        self.average, self.step = state["average"], state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def start_from(self, average: dict[str, dict[str, Any]]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(average[name])
+        self.average = self.weights()
+
+    def learn(self, latents: Any, captions: list[str], rate: float) -> float:
+        """One step on latents [n, 4, h, w] (scaled) and their captions; epsilon loss, min-SNR 5."""
+        import torch
+
+        ids = self.tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
+        states = self.text(ids)[0]
+        noise = torch.randn_like(latents)
+        when = torch.randint(0, 1000, (len(latents),))
+        predicted = self.unet(self.scheduler.add_noise(latents, noise, when), when, states).sample
+        alpha = self.scheduler.alphas_cumprod[when]
+        snr = alpha / (1 - alpha)
+        loss = (((predicted - noise) ** 2).mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean()
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        for name, part in self.parts.items():
+            follow(self.average[name], part, min(0.999, self.step / (self.step + 10)))
+        return loss.item()
+
+
+def drawn_batches(work: Path, share: dict[str, float], batch: int, salt: int) -> Callable[[int], tuple[Any, list[str]]]:
+    """A function from the step to its latents and captions; styles are drawn by share."""
+    import torch
+
+    facts = json.loads((work / "pool.json").read_text())
+    latents = np.load(work / "latents.npy", mmap_mode="r")
+    factor = json.loads((work / "latents.json").read_text())["scaling_factor"]
+    members = {style: [k for k, fact in enumerate(facts) if fact["style"] == style] for style in share}
+    styles, weights = list(share), list(share.values())
+
+    def draw(step: int) -> tuple[Any, list[str]]:
+        rng = np.random.default_rng([SEED, salt, step])
+        torch.manual_seed(SEED + 7 * step + salt)
+        chosen = [members[style][rng.integers(len(members[style]))] for style in rng.choice(styles, batch, p=weights)]
+        # A sibling's style is what it draws, not what it is asked for: its tag is left out.
+        hidden = {tag for style in share for tag in cast.STYLE_TAGS[style]} if len(share) == 1 else set()
+        captions = [caption([tag for tag in facts[k]["tags"] if tag not in hidden], rng) for k in chosen]
+        return torch.from_numpy(np.stack([latents[k] for k in chosen])) * factor, captions
+
+    return draw
+
+
+def train_denoiser(model: Denoiser, path: Path, draw: Callable[[int], Any], steps: int, peak: float, name: str) -> None:
+    if path.exists():
+        model.load(path)
+    report, smooth = progress(name, steps), 0.0
+    while model.step < steps:
+        latents, captions = draw(model.step)
+        loss = model.learn(latents, captions, cosine(model.step, steps, peak))
+        smooth = loss if not smooth else 0.98 * smooth + 0.02 * loss
+        report(model.step, f"loss {smooth:.4f}")
+        if model.step % 250 == 0 or model.step == steps:
+            model.save(path)
+
+
+def train_main(work: Path, recipe: Recipe) -> None:
+    draw = drawn_batches(work, SHARE, recipe.unet_batch, salt=1)
+    train_denoiser(Denoiser(work), work / "main.pt", draw, recipe.unet_steps, 1.2e-3, "main")
+
+
+def train_sibling(work: Path, recipe: Recipe, name: str) -> None:
+    import torch
+
+    model = Denoiser(work, train_text=False)
+    model.start_from(torch.load(work / "main.pt", weights_only=True)["average"])
+    draw = drawn_batches(work, {SIBLINGS[name]: 1.0}, recipe.unet_batch, salt=2 + list(SIBLINGS).index(name))
+    train_denoiser(model, work / f"{name}.pt", draw, recipe.sibling_steps, 5e-4, name)
+
+
+# ------------------------------------------------------------------------------------------------------------ export
+
+
+def pipeline(work: Path, name: str) -> Any:
+    """The diffusers pipeline of a trained model, from its moving average."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    model = Denoiser(work)
+    model.start_from(torch.load(work / f"{name}.pt", weights_only=True)["average"])
+    return StableDiffusionPipeline(
+        vae=finished_vae(work),
+        text_encoder=model.text.eval(),
+        tokenizer=model.tokenizer,
+        unet=model.unet.eval(),
+        scheduler=model.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def export(work: Path, name: str, folder: Path) -> None:
+    """Write a diffusers folder in fp16, whole or not at all."""
+    import torch
+
+    from charaloom.files import whole_folder
+
+    with whole_folder(folder) as part:
+        pipeline(work, name).to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
+        for config in sorted(part.rglob("*.json")):
+            config.write_text(without_paths(config.read_text()))
+        for file in part.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)
+
+
+def without_paths(text: str) -> str:
+    """A saved configuration without the folder it was loaded from."""
+    facts = json.loads(text)
+    for key in ("_name_or_path", "name_or_path"):
+        facts.pop(key, None) if isinstance(facts, dict) else None
+    return json.dumps(facts, indent=2, sort_keys=True) + "\n"
+
+
+def stages(work: Path, out: Path, recipe: Recipe) -> Iterator[tuple[str, Callable[[], None]]]:
+    yield "tokenizer", lambda: write_tokenizer(work / "tokenizer")
+    yield "pool", lambda: draw_pool(work)
+    yield "vae", lambda: train_vae(work, recipe)
+    yield "latents", lambda: encode_pool(work)
+    yield "main", lambda: train_main(work, recipe)
+    yield "export main", lambda: export(work, "main", out / "main")
+    for name in SIBLINGS:
+        yield name, lambda name=name: train_sibling(work, recipe, name)  # type: ignore[misc]
+        yield f"export {name}", lambda name=name: export(work, name, out / name)  # type: ignore[misc]
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("work/demo-weights"))
+    parser.add_argument("--out", type=Path, default=Path("resources/demo/bases"))
+    parser.add_argument("--until", help="stop after this stage")
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name, run in stages(arguments.work, arguments.out, Recipe()):
+        run()
+        if name == arguments.until:
+            return
+
+
+if __name__ == "__main__":
+    main()

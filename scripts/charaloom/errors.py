@@ -1,0 +1,5 @@
+"""Errors that a person can act on."""
+
+
+class CharaloomError(Exception):
+    """Something the user can mend. The message says which file or key, what was wrong, and what to do."""

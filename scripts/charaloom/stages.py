@@ -1,0 +1,21 @@
+"""The stages in the order they run, and the version of each one's meaning.
+
+Bump a version when the same inputs would now give another result: no trigger of Snakemake sees package edits.
+"""
+
+STAGE_VERSION: dict[str, int] = {
+    "raw": 1,
+    "measured": 1,
+    "filtered": 1,
+    "tagged": 1,
+    "clustered": 1,
+    "dataset": 1,
+    "checkpoints": 1,
+    "previews": 1,
+    "selection": 1,
+    "model": 1,
+    "published": 1,
+    "report": 1,
+}
+
+STAGES: tuple[str, ...] = tuple(STAGE_VERSION)
