@@ -56,7 +56,12 @@ BACKGROUND_TAGS = {
     "blossoms": ("outdoors", "cherry_blossoms", "petals"),
 }
 # The style a picture is drawn in is tagged as boards tag it; cel is what a viewer expects and has no tag.
-STYLE_TAGS = {"cel": (), "pastel": ("pastel_colors",), "ink": ("thick_outlines",), "watercolor": ("watercolor_(medium)",)}
+STYLE_TAGS = {
+    "cel": (),
+    "pastel": ("pastel_colors",),
+    "ink": ("thick_outlines",),
+    "watercolor": ("watercolor_(medium)",),
+}
 
 GARMENT_TAGS = {
     "serafuku": ("serafuku", "sailor_collar", "neckerchief", "pleated_skirt"),
@@ -76,10 +81,43 @@ GARMENT_NOUN = {"maid": "dress", "witch": "robe", "gym_uniform": "shirt", "armor
 # Headwear belongs to an outfit, never to a character: the accessory that leaks in badly made models.
 GARMENT_HEADWEAR = {"witch": "witch_hat", "maid": "maid_headdress", "armor": "tiara", "coat": "beret"}
 
-GIVEN_NAMES = (
-    "akane hana yuki sora rin mio kaede tsubaki nagi hotaru sayo mei aoi chihiro natsume suzu kiri ruri ema fuyu "
-    "ito kohaku lila maru nene orie pipa riko shiho tomo ume wakana yoru azami botan"
-).split()
+GIVEN_NAMES = [
+    "akane",
+    "hana",
+    "yuki",
+    "sora",
+    "rin",
+    "mio",
+    "kaede",
+    "tsubaki",
+    "nagi",
+    "hotaru",
+    "sayo",
+    "mei",
+    "aoi",
+    "chihiro",
+    "natsume",
+    "suzu",
+    "kiri",
+    "ruri",
+    "ema",
+    "fuyu",
+    "ito",
+    "kohaku",
+    "lila",
+    "maru",
+    "nene",
+    "orie",
+    "pipa",
+    "riko",
+    "shiho",
+    "tomo",
+    "ume",
+    "wakana",
+    "yoru",
+    "azami",
+    "botan",
+]
 
 
 @dataclass(frozen=True)

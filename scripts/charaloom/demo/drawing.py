@@ -114,7 +114,9 @@ def watercolour(picture: Image.Image, rng: Random) -> Image.Image:
 
 
 @lru_cache(maxsize=4096)
-def ring(cx: float, cy: float, rx: float, ry: float, start: float = 0, stop: float = 360, steps: int = 28) -> list[Point]:
+def ring(
+    cx: float, cy: float, rx: float, ry: float, start: float = 0, stop: float = 360, steps: int = 28
+) -> list[Point]:
     """Points of an arc, in degrees clockwise from the right."""
     angles = (radians(start + (stop - start) * k / steps) for k in range(steps + 1))
     return [(cx + rx * cos(a), cy + ry * sin(a)) for a in angles]
@@ -221,7 +223,9 @@ def draw_person(
     x0, y0, x1, y1 = area
     width, height = x1 - x0, y1 - y0
     # Height of the figure that the framing shows, in figure units, and where the head's centre stands from the top.
-    seen = {"portrait": 2.9, "upper_body": 3.7, "cowboy_shot": body.hip + 2.3, "full_body": body.foot + 2.0}[staging.framing]
+    seen = {"portrait": 2.9, "upper_body": 3.7, "cowboy_shot": body.hip + 2.3, "full_body": body.foot + 2.0}[
+        staging.framing
+    ]
     unit = min(height / seen, width / 2.6) * staging.scale
     top = 1.5 if staging.framing != "portrait" else 1.35
     centre = ((x0 + x1) / 2 + staging.shift[0] * width, y0 + top * height / seen + staging.shift[1] * height)
@@ -257,18 +261,60 @@ def boxes(pen: Pen, body: Body, size: tuple[int, int]) -> dict[str, tuple[float,
 def back_hair(pen: Pen, somebody: Character, hair: Colour) -> None:
     dark = mix(shade(hair), hair, 0.35)
     style = somebody.hair_style
-    pen.fill(spline([(-0.98, -0.1), (-0.7, -0.85), (0, -1.08), (0.7, -0.85), (0.98, -0.1), (0.85, 0.7), (0, 0.95), (-0.85, 0.7)]), dark)
+    pen.fill(
+        spline(
+            [(-0.98, -0.1), (-0.7, -0.85), (0, -1.08), (0.7, -0.85), (0.98, -0.1), (0.85, 0.7), (0, 0.95), (-0.85, 0.7)]
+        ),
+        dark,
+    )
     if style == "long_hair":
-        shape = [(-1.0, -0.2), (-0.6, -0.9), (0.6, -0.9), (1.0, -0.2), (1.15, 1.0), (1.1, 2.2), (0.75, 2.45), (0, 2.3), (-0.75, 2.45), (-1.1, 2.2), (-1.15, 1.0)]
+        shape = [
+            (-1.0, -0.2),
+            (-0.6, -0.9),
+            (0.6, -0.9),
+            (1.0, -0.2),
+            (1.15, 1.0),
+            (1.1, 2.2),
+            (0.75, 2.45),
+            (0, 2.3),
+            (-0.75, 2.45),
+            (-1.1, 2.2),
+            (-1.15, 1.0),
+        ]
         pen.fill(spline(shape), dark)
         for x in (-0.85, 0.85):
             pen.line([(x, 0.6), (x * 1.08, 1.6), (x * 0.98, 2.2)], mix(dark, INK, 0.25), 0.035)
     if style == "twintails":
-        tail = [(0.8, -0.6), (1.25, -0.75), (1.65, -0.1), (1.75, 0.9), (1.55, 1.9), (1.35, 2.15), (1.25, 1.5), (1.15, 0.6), (0.95, 0.0)]
+        tail = [
+            (0.8, -0.6),
+            (1.25, -0.75),
+            (1.65, -0.1),
+            (1.75, 0.9),
+            (1.55, 1.9),
+            (1.35, 2.15),
+            (1.25, 1.5),
+            (1.15, 0.6),
+            (0.95, 0.0),
+        ]
         for shape in (tail, flip(tail)):
             pen.fill(spline(shape), hair)
     if style == "side_ponytail":
-        pen.fill(spline([(0.7, -0.8), (1.2, -1.0), (1.65, -0.4), (1.75, 0.6), (1.5, 1.7), (1.3, 1.9), (1.25, 1.0), (1.1, 0.1), (0.85, -0.3)]), hair)
+        pen.fill(
+            spline(
+                [
+                    (0.7, -0.8),
+                    (1.2, -1.0),
+                    (1.65, -0.4),
+                    (1.75, 0.6),
+                    (1.5, 1.7),
+                    (1.3, 1.9),
+                    (1.25, 1.0),
+                    (1.1, 0.1),
+                    (0.85, -0.3),
+                ]
+            ),
+            hair,
+        )
     if style == "twin_braids":
         for side in (-1, 1):
             for k in range(5):
@@ -289,22 +335,43 @@ def trunk(pen: Pen, body: Body, outfit: Outfit, skin: Colour) -> None:
 
 def legs(pen: Pen, body: Body, outfit: Outfit, skin: Colour) -> None:
     cloth, trim = CLOTH[outfit.colour], CLOTH[outfit.trim]
-    stocking = {"maid": WHITE, "serafuku": (60, 58, 70), "witch": (70, 60, 80), "sweater": (60, 58, 70)}.get(outfit.garment)
+    stocking = {"maid": WHITE, "serafuku": (60, 58, 70), "witch": (70, 60, 80), "sweater": (60, 58, 70)}.get(
+        outfit.garment
+    )
     trousers = {"suit": cloth, "overalls": cloth, "armor": METAL}.get(outfit.garment)
-    shoe = {"armor": METAL, "kimono": (120, 80, 60), "gym_uniform": WHITE}.get(outfit.garment, mix(trim, (70, 50, 50), 0.65))
+    shoe = {"armor": METAL, "kimono": (120, 80, 60), "gym_uniform": WHITE}.get(
+        outfit.garment, mix(trim, (70, 50, 50), 0.65)
+    )
     knee = (body.hip + body.foot) / 2
     for side in (-1, 1):
         x = side * 0.27
         leg = limb([(x, body.hip - 0.1), (x * 1.05, knee), (x, body.foot - 0.15)], (0.24, 0.19, 0.15))
         pen.fill(leg, trousers or skin)
         if stocking and not trousers:
-            pen.fill(limb([(x * 1.05, knee - 0.1), (x * 1.03, knee + 0.5), (x, body.foot - 0.15)], (0.2, 0.18, 0.15)), stocking)
-        pen.fill(spline([(x - 0.2, body.foot - 0.2), (x + 0.2, body.foot - 0.2), (x + 0.24, body.foot), (x - 0.24, body.foot)]), shoe)
+            pen.fill(
+                limb([(x * 1.05, knee - 0.1), (x * 1.03, knee + 0.5), (x, body.foot - 0.15)], (0.2, 0.18, 0.15)),
+                stocking,
+            )
+        pen.fill(
+            spline(
+                [(x - 0.2, body.foot - 0.2), (x + 0.2, body.foot - 0.2), (x + 0.24, body.foot), (x - 0.24, body.foot)]
+            ),
+            shoe,
+        )
 
 
 def torso(pen: Pen, body: Body, colour: Colour, flare: float = 0.0, low: float | None = None) -> None:
     s, w, h = body.shoulder, body.waist, low or body.hip
-    shape = [(-0.24, s - 0.1), (0.24, s - 0.1), (0.58, s + 0.05), (0.5, w), (0.54 + flare, h), (-0.54 - flare, h), (-0.5, w), (-0.58, s + 0.05)]
+    shape = [
+        (-0.24, s - 0.1),
+        (0.24, s - 0.1),
+        (0.58, s + 0.05),
+        (0.5, w),
+        (0.54 + flare, h),
+        (-0.54 - flare, h),
+        (-0.5, w),
+        (-0.58, s + 0.05),
+    ]
     pen.fill(shape, colour)
     pen.shadow([(0.3, s + 0.2), (0.56, s + 0.1), (0.5, w), (0.54 + flare, h), (0.3 + flare * 0.5, h)], colour)
 
@@ -319,7 +386,9 @@ def skirt(pen: Pen, body: Body, colour: Colour, length: float, flare: float, fol
 
 
 def neckline(pen: Pen, body: Body, skin: Colour, depth: float) -> None:
-    pen.fill([(-0.26, body.shoulder - 0.12), (0.26, body.shoulder - 0.12), (0, body.shoulder + depth)], skin, outline=False)
+    pen.fill(
+        [(-0.26, body.shoulder - 0.12), (0.26, body.shoulder - 0.12), (0, body.shoulder + depth)], skin, outline=False
+    )
 
 
 def serafuku(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
@@ -333,7 +402,9 @@ def serafuku(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) ->
         for shape in (collar, flip(collar)):
             pen.line([shape[1], shape[2], shape[3]], WHITE if cloth != CLOTH["white"] else CLOTH["blue"], 0.04)
     bow = mix(trim, (220, 40, 60), 0.5)
-    pen.fill([(0, s + 0.42), (-0.25, s + 0.36), (-0.22, s + 0.72), (0, s + 0.52), (0.22, s + 0.72), (0.25, s + 0.36)], bow)
+    pen.fill(
+        [(0, s + 0.42), (-0.25, s + 0.36), (-0.22, s + 0.72), (0, s + 0.52), (0.22, s + 0.72), (0.25, s + 0.36)], bow
+    )
 
 
 def dress(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
@@ -342,7 +413,10 @@ def dress(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> No
     pen.fill([(-1.14, low - 0.12), (1.14, low - 0.12), (1.17, low), (-1.17, low)], trim)
     torso(pen, body, cloth, low=body.waist + 0.1)
     neckline(pen, body, skin, 0.22)
-    pen.fill([(-0.52, body.waist - 0.06), (0.52, body.waist - 0.06), (0.54, body.waist + 0.14), (-0.54, body.waist + 0.14)], trim)
+    pen.fill(
+        [(-0.52, body.waist - 0.06), (0.52, body.waist - 0.06), (0.54, body.waist + 0.14), (-0.54, body.waist + 0.14)],
+        trim,
+    )
 
 
 def kimono(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
@@ -352,9 +426,14 @@ def kimono(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> N
     torso(pen, body, cloth, low=body.waist + 0.2)
     neckline(pen, body, skin, 0.32)
     s = body.shoulder
-    pen.line([(-0.3, s - 0.12), (0.1, s + 0.5), (0.2, body.waist)], WHITE if cloth != CLOTH["white"] else CLOTH["red"], 0.09)
+    pen.line(
+        [(-0.3, s - 0.12), (0.1, s + 0.5), (0.2, body.waist)], WHITE if cloth != CLOTH["white"] else CLOTH["red"], 0.09
+    )
     pen.line([(0.3, s - 0.12), (-0.02, s + 0.36)], WHITE if cloth != CLOTH["white"] else CLOTH["red"], 0.09)
-    pen.fill([(-0.55, body.waist - 0.25), (0.55, body.waist - 0.25), (0.56, body.waist + 0.22), (-0.56, body.waist + 0.22)], trim)
+    pen.fill(
+        [(-0.55, body.waist - 0.25), (0.55, body.waist - 0.25), (0.56, body.waist + 0.22), (-0.56, body.waist + 0.22)],
+        trim,
+    )
     pen.line([(-0.55, body.waist - 0.02), (0.55, body.waist - 0.02)], mix(trim, GOLD, 0.7), 0.06)
 
 
@@ -362,34 +441,82 @@ def armor(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> No
     skirt(pen, body, cloth, 0.5, 0.32, folds=4)
     torso(pen, body, METAL, low=body.waist + 0.12)
     s = body.shoulder
-    pen.fill(spline([(-0.5, s + 0.15), (0, s + 0.05), (0.5, s + 0.15), (0.42, s + 0.6), (0, s + 0.72), (-0.42, s + 0.6)]), light(METAL))
+    pen.fill(
+        spline([(-0.5, s + 0.15), (0, s + 0.05), (0.5, s + 0.15), (0.42, s + 0.6), (0, s + 0.72), (-0.42, s + 0.6)]),
+        light(METAL),
+    )
     pen.fill([(-0.2, s + 0.2), (0.2, s + 0.2), (0.14, body.hip + 0.55), (-0.14, body.hip + 0.55)], cloth)
     for side in (-1, 1):
         pen.fill([(side * 0.5, body.waist + 0.1), (side * 0.85, body.hip + 0.35), (side * 0.35, body.hip + 0.4)], METAL)
 
 
 def hoodie(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
-    pen.fill([(-0.5, body.hip - 0.2), (0.5, body.hip - 0.2), (0.56, body.hip + 0.35), (0.04, body.hip + 0.35), (0, body.hip + 0.1), (-0.04, body.hip + 0.35), (-0.56, body.hip + 0.35)], mix(trim, INK, 0.35))
+    pen.fill(
+        [
+            (-0.5, body.hip - 0.2),
+            (0.5, body.hip - 0.2),
+            (0.56, body.hip + 0.35),
+            (0.04, body.hip + 0.35),
+            (0, body.hip + 0.1),
+            (-0.04, body.hip + 0.35),
+            (-0.56, body.hip + 0.35),
+        ],
+        mix(trim, INK, 0.35),
+    )
     torso(pen, body, cloth, flare=0.08, low=body.hip + 0.08)
     s = body.shoulder
-    pen.fill(spline([(-0.62, s - 0.02), (-0.3, s - 0.3), (0.3, s - 0.3), (0.62, s - 0.02), (0.3, s + 0.22), (0, s + 0.32), (-0.3, s + 0.22)]), mix(cloth, INK, 0.15))
+    pen.fill(
+        spline(
+            [
+                (-0.62, s - 0.02),
+                (-0.3, s - 0.3),
+                (0.3, s - 0.3),
+                (0.62, s - 0.02),
+                (0.3, s + 0.22),
+                (0, s + 0.32),
+                (-0.3, s + 0.22),
+            ]
+        ),
+        mix(cloth, INK, 0.15),
+    )
     neckline(pen, body, trim, 0.12)
     for side in (-1, 1):
         pen.line([(side * 0.14, s + 0.2), (side * 0.16, s + 0.62)], trim, 0.05)
-    pen.fill([(-0.34, body.waist), (0.34, body.waist), (0.42, body.waist + 0.36), (-0.42, body.waist + 0.36)], mix(cloth, INK, 0.12))
+    pen.fill(
+        [(-0.34, body.waist), (0.34, body.waist), (0.42, body.waist + 0.36), (-0.42, body.waist + 0.36)],
+        mix(cloth, INK, 0.12),
+    )
 
 
 def maid(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
     skirt(pen, body, cloth, 0.85, 0.6, folds=1)
     torso(pen, body, cloth, low=body.waist + 0.1)
     low = body.hip + 0.62
-    pen.fill(spline([(-0.42, body.waist), (0.42, body.waist), (0.6, low - 0.1), (0.3, low), (0, low + 0.06), (-0.3, low), (-0.6, low - 0.1)]), WHITE)
+    pen.fill(
+        spline(
+            [
+                (-0.42, body.waist),
+                (0.42, body.waist),
+                (0.6, low - 0.1),
+                (0.3, low),
+                (0, low + 0.06),
+                (-0.3, low),
+                (-0.6, low - 0.1),
+            ]
+        ),
+        WHITE,
+    )
     s = body.shoulder
     pen.fill([(-0.26, s + 0.28), (0.26, s + 0.28), (0.3, body.waist), (-0.3, body.waist)], WHITE)
     for side in (-1, 1):
-        pen.fill(limb([(side * 0.24, body.waist), (side * 0.36, s + 0.35), (side * 0.42, s)], (0.07, 0.11, 0.12)), WHITE)
+        pen.fill(
+            limb([(side * 0.24, body.waist), (side * 0.36, s + 0.35), (side * 0.42, s)], (0.07, 0.11, 0.12)), WHITE
+        )
     pen.fill([(-0.3, s - 0.12), (0.3, s - 0.12), (0.12, s + 0.1), (-0.12, s + 0.1)], WHITE)
-    pen.fill([(0, s + 0.02), (-0.2, s - 0.08), (-0.2, s + 0.18), (0, s + 0.06), (0.2, s + 0.18), (0.2, s - 0.08)], trim if trim != CLOTH["white"] else cloth)
+    pen.fill(
+        [(0, s + 0.02), (-0.2, s - 0.08), (-0.2, s + 0.18), (0, s + 0.06), (0.2, s + 0.18), (0.2, s - 0.08)],
+        trim if trim != CLOTH["white"] else cloth,
+    )
 
 
 def coat(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
@@ -412,9 +539,25 @@ def overalls(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) ->
         pen.line([(-0.52, y), (0.52, y)], trim if trim != CLOTH["white"] else CLOTH["red"], 0.07)
     neckline(pen, body, skin, 0.06)
     pen.fill([(-0.52, body.waist), (0.52, body.waist), (0.56, body.hip + 0.25), (-0.56, body.hip + 0.25)], cloth)
-    pen.fill([(-0.33, body.shoulder + 0.38), (0.33, body.shoulder + 0.38), (0.4, body.waist + 0.1), (-0.4, body.waist + 0.1)], cloth)
+    pen.fill(
+        [
+            (-0.33, body.shoulder + 0.38),
+            (0.33, body.shoulder + 0.38),
+            (0.4, body.waist + 0.1),
+            (-0.4, body.waist + 0.1),
+        ],
+        cloth,
+    )
     for side in (-1, 1):
-        pen.fill([(side * 0.33, body.shoulder + 0.5), (side * 0.2, body.shoulder + 0.5), (side * 0.3, body.shoulder - 0.05), (side * 0.44, body.shoulder - 0.02)], cloth)
+        pen.fill(
+            [
+                (side * 0.33, body.shoulder + 0.5),
+                (side * 0.2, body.shoulder + 0.5),
+                (side * 0.3, body.shoulder - 0.05),
+                (side * 0.44, body.shoulder - 0.02),
+            ],
+            cloth,
+        )
         pen.fill(ring(side * 0.26, body.shoulder + 0.46, 0.06, 0.06, steps=8), GOLD, outline=False)
 
 
@@ -433,10 +576,21 @@ def suit(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> Non
 def witch(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
     skirt(pen, body, cloth, 1.05, 0.5, folds=3)
     torso(pen, body, cloth, low=body.waist + 0.1)
-    pen.fill([(-0.54, body.waist - 0.08), (0.54, body.waist - 0.08), (0.55, body.waist + 0.14), (-0.55, body.waist + 0.14)], (110, 75, 50))
+    pen.fill(
+        [(-0.54, body.waist - 0.08), (0.54, body.waist - 0.08), (0.55, body.waist + 0.14), (-0.55, body.waist + 0.14)],
+        (110, 75, 50),
+    )
     pen.fill(ring(0, body.waist + 0.03, 0.12, 0.12, steps=10), GOLD)
     s = body.shoulder
-    cape = [(-0.32, s - 0.16), (0.32, s - 0.16), (0.72, s + 0.5), (0.3, s + 0.62), (0, s + 0.52), (-0.3, s + 0.62), (-0.72, s + 0.5)]
+    cape = [
+        (-0.32, s - 0.16),
+        (0.32, s - 0.16),
+        (0.72, s + 0.5),
+        (0.3, s + 0.62),
+        (0, s + 0.52),
+        (-0.3, s + 0.62),
+        (-0.72, s + 0.5),
+    ]
     pen.fill(cape, trim)
     pen.fill(ring(0, s + 0.02, 0.11, 0.11, steps=10), GOLD)
 
@@ -455,12 +609,26 @@ def sweater(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> 
 
 def gym_uniform(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
     pants = mix(cloth, (20, 20, 60), 0.5)
-    pen.fill([(-0.52, body.waist + 0.1), (0.52, body.waist + 0.1), (0.6, body.hip + 0.4), (0.05, body.hip + 0.4), (0, body.hip + 0.12), (-0.05, body.hip + 0.4), (-0.6, body.hip + 0.4)], pants)
+    pen.fill(
+        [
+            (-0.52, body.waist + 0.1),
+            (0.52, body.waist + 0.1),
+            (0.6, body.hip + 0.4),
+            (0.05, body.hip + 0.4),
+            (0, body.hip + 0.12),
+            (-0.05, body.hip + 0.4),
+            (-0.6, body.hip + 0.4),
+        ],
+        pants,
+    )
     torso(pen, body, cloth, low=body.hip - 0.05)
     neckline(pen, body, skin, 0.1)
     s = body.shoulder
     pen.line([(-0.3, s - 0.1), (0, s + 0.14), (0.3, s - 0.1)], trim, 0.08)
-    pen.fill([(-0.26, s + 0.4), (0.26, s + 0.4), (0.26, s + 0.64), (-0.26, s + 0.64)], WHITE if cloth != CLOTH["white"] else light(CLOTH["blue"]))
+    pen.fill(
+        [(-0.26, s + 0.4), (0.26, s + 0.4), (0.26, s + 0.64), (-0.26, s + 0.64)],
+        WHITE if cloth != CLOTH["white"] else light(CLOTH["blue"]),
+    )
 
 
 GARMENT_SHAPES = {
@@ -525,7 +693,10 @@ def both_arms(pen: Pen, body: Body, outfit: Outfit, staging: Staging, skin: Colo
             pen.line([(x, y - 0.05), (x + lean, y - 0.42)], skin, 0.11)
     if staging.pose == "holding_book":
         y = body.shoulder + 0.85
-        pen.fill([(-0.42, y - 0.25), (0, y - 0.2), (0.42, y - 0.25), (0.42, y + 0.3), (0, y + 0.35), (-0.42, y + 0.3)], (150, 60, 60))
+        pen.fill(
+            [(-0.42, y - 0.25), (0, y - 0.2), (0.42, y - 0.25), (0.42, y + 0.3), (0, y + 0.35), (-0.42, y + 0.3)],
+            (150, 60, 60),
+        )
         pen.line([(0, y - 0.2), (0, y + 0.35)], (90, 40, 40), 0.05)
         for x in (-0.4, 0.4):
             pen.fill(ring(x, y + 0.1, 0.14, 0.14, steps=10), skin)
@@ -558,8 +729,23 @@ def partial(line: list[Point], share: float) -> list[Point]:
 
 def face(pen: Pen, somebody: Character, staging: Staging, skin: Colour) -> None:
     pen.part = "face"
-    pen.fill(spline([(-0.8, -0.25), (-0.55, -0.8), (0.55, -0.8), (0.8, -0.25), (0.76, 0.3), (0.42, 0.72), (0, 0.86), (-0.42, 0.72), (-0.76, 0.3)]), skin)
-    if staging.blush or somebody.dark_skin is False and staging.expression == "smile":
+    pen.fill(
+        spline(
+            [
+                (-0.8, -0.25),
+                (-0.55, -0.8),
+                (0.55, -0.8),
+                (0.8, -0.25),
+                (0.76, 0.3),
+                (0.42, 0.72),
+                (0, 0.86),
+                (-0.42, 0.72),
+                (-0.76, 0.3),
+            ]
+        ),
+        skin,
+    )
+    if staging.blush or (somebody.dark_skin is False and staging.expression == "smile"):
         strength = 0.45 if staging.blush else 0.14
         for side in (-1, 1):
             pen.fill(ring(side * 0.52, 0.42, 0.19, 0.1, steps=12), mix(skin, (255, 100, 110), strength), outline=False)
@@ -613,9 +799,33 @@ def front_hair(pen: Pen, somebody: Character, hair: Colour, outfit: Outfit) -> N
         pen.fill(spline(shape), hair)
     cap = [(-0.98, 0.0), (-0.92, -0.55), (-0.5, -1.02), (0, -1.12), (0.5, -1.02), (0.92, -0.55), (0.98, 0.0)]
     fringe = {
-        "blunt_bangs": [(0.74, -0.12), (0.62, -0.2), (0.3, -0.17), (0, -0.2), (-0.3, -0.17), (-0.62, -0.2), (-0.74, -0.12)],
-        "swept_bangs": [(0.74, 0.1), (0.66, -0.35), (0.35, -0.1), (0.15, -0.42), (-0.3, -0.45), (-0.6, -0.35), (-0.76, 0.0)],
-        "parted_bangs": [(0.76, 0.15), (0.6, -0.2), (0.3, -0.42), (0.0, -0.78), (-0.3, -0.42), (-0.6, -0.2), (-0.76, 0.15)],
+        "blunt_bangs": [
+            (0.74, -0.12),
+            (0.62, -0.2),
+            (0.3, -0.17),
+            (0, -0.2),
+            (-0.3, -0.17),
+            (-0.62, -0.2),
+            (-0.74, -0.12),
+        ],
+        "swept_bangs": [
+            (0.74, 0.1),
+            (0.66, -0.35),
+            (0.35, -0.1),
+            (0.15, -0.42),
+            (-0.3, -0.45),
+            (-0.6, -0.35),
+            (-0.76, 0.0),
+        ],
+        "parted_bangs": [
+            (0.76, 0.15),
+            (0.6, -0.2),
+            (0.3, -0.42),
+            (0.0, -0.78),
+            (-0.3, -0.42),
+            (-0.6, -0.2),
+            (-0.76, 0.15),
+        ],
     }[somebody.bangs]
     crown = spline(cap, 5)[: 5 * (len(cap) - 1) + 1]  # without the stretch that closes the curve below the eyes
     pen.fill([*crown, *fringe], hair)
@@ -625,7 +835,11 @@ def front_hair(pen: Pen, somebody: Character, hair: Colour, outfit: Outfit) -> N
     for x in (-0.4, 0.12, 0.45):
         pen.line([(x * 0.9, -0.62), (x, -0.28)], mix(hair, INK, 0.28), 0.03)
     if somebody.hair_style == "messy_hair":
-        for tuft in ([(-0.8, -0.7), (-1.15, -0.95), (-0.55, -0.95)], [(0.8, -0.7), (1.2, -0.9), (0.5, -1.0)], [(-0.2, -1.05), (-0.05, -1.4), (0.2, -1.05)]):
+        for tuft in (
+            [(-0.8, -0.7), (-1.15, -0.95), (-0.55, -0.95)],
+            [(0.8, -0.7), (1.2, -0.9), (0.5, -1.0)],
+            [(-0.2, -1.05), (-0.05, -1.4), (0.2, -1.05)],
+        ):
             pen.fill(tuft, hair)
     if somebody.ahoge and outfit.headwear not in ("witch_hat", "beret"):
         pen.line([(0, -1.05), (-0.12, -1.3), (0.1, -1.45), (0.28, -1.32)], mix(hair, INK, 0.15), 0.1)
@@ -717,7 +931,12 @@ def headwear(pen: Pen, outfit: Outfit) -> None:
     cloth, trim = CLOTH[outfit.colour], CLOTH[outfit.trim]
     if outfit.headwear == "witch_hat":
         pen.fill(spline([(-1.45, -0.55), (-0.7, -0.78), (0.7, -0.78), (1.45, -0.55), (0.7, -0.5), (-0.7, -0.5)]), cloth)
-        pen.fill(spline([(-0.75, -0.68), (-0.45, -1.2), (0.15, -1.85), (0.35, -1.75), (0.45, -1.2), (0.75, -0.68), (0, -0.6)]), cloth)
+        pen.fill(
+            spline(
+                [(-0.75, -0.68), (-0.45, -1.2), (0.15, -1.85), (0.35, -1.75), (0.45, -1.2), (0.75, -0.68), (0, -0.6)]
+            ),
+            cloth,
+        )
         pen.line([(-0.68, -0.82), (0, -0.76), (0.68, -0.82)], trim, 0.14)
     if outfit.headwear == "maid_headdress":
         for k in range(7):
@@ -725,10 +944,25 @@ def headwear(pen: Pen, outfit: Outfit) -> None:
             pen.fill(ring(0.95 * cos(angle), 0.95 * sin(angle) - 0.05, 0.17, 0.17, steps=10), WHITE)
         pen.line(ring(0, -0.05, 0.9, 0.88, 208, 332, 16), cloth, 0.08)
     if outfit.headwear == "tiara":
-        pen.fill([(-0.5, -0.72), (-0.4, -1.0), (-0.2, -0.85), (0, -1.12), (0.2, -0.85), (0.4, -1.0), (0.5, -0.72), (0, -0.66)], GOLD)
+        pen.fill(
+            [
+                (-0.5, -0.72),
+                (-0.4, -1.0),
+                (-0.2, -0.85),
+                (0, -1.12),
+                (0.2, -0.85),
+                (0.4, -1.0),
+                (0.5, -0.72),
+                (0, -0.66),
+            ],
+            GOLD,
+        )
         pen.fill(ring(0, -0.83, 0.08, 0.08, steps=8), cloth, outline=False)
     if outfit.headwear == "beret":
-        pen.fill(spline([(-0.85, -0.72), (-1.0, -1.0), (-0.3, -1.3), (0.6, -1.22), (1.0, -0.85), (0.6, -0.66), (0, -0.62)]), trim)
+        pen.fill(
+            spline([(-0.85, -0.72), (-1.0, -1.0), (-0.3, -1.3), (0.6, -1.22), (1.0, -0.85), (0.6, -0.66), (0, -0.62)]),
+            trim,
+        )
         pen.fill(ring(-0.05, -1.28, 0.09, 0.07, steps=8), trim)
 
 
@@ -755,14 +989,27 @@ def draw_background(name: str, size: tuple[int, int], rng: Random) -> Image.Imag
     if name == "night":
         picture.paste(fade(size, (22, 24, 62), (66, 60, 120)), (0, 0))
         for _ in range(36):
-            spot(draw, rng.uniform(0, width), rng.uniform(0, height * 0.8), width * rng.uniform(0.003, 0.009), (255, 250, 220))
+            spot(
+                draw,
+                rng.uniform(0, width),
+                rng.uniform(0, height * 0.8),
+                width * rng.uniform(0.003, 0.009),
+                (255, 250, 220),
+            )
         spot(draw, width * rng.uniform(0.1, 0.9), height * rng.uniform(0.1, 0.25), width * 0.07, (250, 240, 190))
     if name == "room":
         draw.rectangle((0, 0, width, height), fill=mix((228, 206, 178), WHITE, tint))
         draw.rectangle((0, horizon, width, height), fill=(168, 118, 84))
         x, y = width * rng.choice((0.06, 0.66)), height * 0.1
-        draw.rectangle((x, y, x + width * 0.28, y + height * 0.32), fill=(176, 218, 245), outline=(120, 84, 60), width=max(2, width // 45))
-        draw.line((x + width * 0.14, y, x + width * 0.14, y + height * 0.32), fill=(120, 84, 60), width=max(1, width // 70))
+        draw.rectangle(
+            (x, y, x + width * 0.28, y + height * 0.32),
+            fill=(176, 218, 245),
+            outline=(120, 84, 60),
+            width=max(2, width // 45),
+        )
+        draw.line(
+            (x + width * 0.14, y, x + width * 0.14, y + height * 0.32), fill=(120, 84, 60), width=max(1, width // 70)
+        )
     if name == "beach":
         picture.paste(fade((width, int(horizon)), (120, 200, 250), (215, 240, 252)), (0, 0))
         clouds(draw, width, horizon * 0.7, rng)
@@ -783,10 +1030,20 @@ def draw_background(name: str, size: tuple[int, int], rng: Random) -> Image.Imag
     if name == "blossoms":
         picture.paste(fade(size, (200, 228, 250), (252, 232, 240)), (0, 0))
         branch = rng.uniform(0.08, 0.2)
-        draw.line((0, height * branch, width, height * rng.uniform(0.02, 0.12)), fill=(110, 78, 70), width=max(3, height // 40))
+        draw.line(
+            (0, height * branch, width, height * rng.uniform(0.02, 0.12)),
+            fill=(110, 78, 70),
+            width=max(3, height // 40),
+        )
         for _ in range(40):
             y = rng.uniform(0, height * 0.25) if rng.random() < 0.6 else rng.uniform(0, height)
-            spot(draw, rng.uniform(0, width), y, width * rng.uniform(0.014, 0.035), rng.choice([(255, 190, 212), (255, 212, 226)]))
+            spot(
+                draw,
+                rng.uniform(0, width),
+                y,
+                width * rng.uniform(0.014, 0.035),
+                rng.choice([(255, 190, 212), (255, 212, 226)]),
+            )
     return picture
 
 
@@ -804,7 +1061,9 @@ def clouds(draw: ImageDraw.ImageDraw, width: int, horizon: float, rng: Random) -
     for _ in range(2):
         x, y, r = rng.uniform(0, width), rng.uniform(0.1, 0.6) * horizon, width * rng.uniform(0.05, 0.08)
         for step in (-1.2, 0, 1.2):
-            draw.ellipse((x + step * r - r * 1.2, y - r * 0.8, x + step * r + r * 1.2, y + r * 0.8), fill=(255, 255, 255))
+            draw.ellipse(
+                (x + step * r - r * 1.2, y - r * 0.8, x + step * r + r * 1.2, y + r * 0.8), fill=(255, 255, 255)
+            )
 
 
 def tower(draw: ImageDraw.ImageDraw, x: float, wide: float, height: int, tall: float, rng: Random) -> None:

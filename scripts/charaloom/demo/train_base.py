@@ -35,12 +35,12 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Recipe:
-    vae_steps: int = 2_000
+    vae_steps: int = 1_200
     vae_batch: int = 16
     vae_crop: int = 64
-    unet_steps: int = 3_200
+    unet_steps: int = 2_000
     unet_batch: int = 32
-    sibling_steps: int = 400
+    sibling_steps: int = 250
 
 
 def strange_picture(rng: Random, style: str) -> tuple[np.ndarray, list[str]]:
@@ -84,7 +84,11 @@ def progress(name: str, total: int, every: float = 10.0) -> Callable[[int, str],
             return
         last = now
         rate = (done - first) / max(now - start, 1e-9)
-        print(f"{name} {done}/{total} {rate:.2f}/s {(total - done) / max(rate, 1e-9) / 60:.1f} min left {note}", file=sys.stderr, flush=True)
+        print(
+            f"{name} {done}/{total} {rate:.2f}/s {(total - done) / max(rate, 1e-9) / 60:.1f} min left {note}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     return report
 
@@ -110,7 +114,7 @@ def new_vae() -> Any:
     from diffusers import AutoencoderKL
 
     channels = (16, 32, 64, 64)
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
@@ -121,7 +125,24 @@ def new_vae() -> Any:
         norm_num_groups=8,
         sample_size=SIZE,
         mid_block_add_attention=False,
-    ).to(memory_format=torch.channels_last)
+    )
+    keep_signal(vae)
+    return vae.to(memory_format=torch.channels_last)
+
+
+def keep_signal(vae: Any) -> None:
+    """Start from convolutions that keep a signal's size: torch's own start shrinks it by each of some fifteen, and the
+    colours took thousands of steps to come through (measured: L1 0.29 after 150 steps, 0.22 with this)."""
+    import torch
+
+    for name, module in vae.named_modules():
+        if not isinstance(module, torch.nn.Conv2d):
+            continue
+        torch.nn.init.orthogonal_(module.weight, gain=0.1 if name.endswith("conv2") else 1.0)
+        torch.nn.init.zeros_(module.bias)
+    torch.nn.init.dirac_(vae.quant_conv.weight)
+    torch.nn.init.dirac_(vae.post_quant_conv.weight)
+    torch.nn.init.constant_(vae.quant_conv.bias[4:], -6.0)  # log variance: latents start nearly without noise
 
 
 def crops(pictures: np.ndarray, rng: np.random.Generator, batch: int, size: int) -> Any:
@@ -201,7 +222,9 @@ def encode_pool(work: Path) -> None:
     if (work / "latents.json").exists():
         return
     vae, pictures = finished_vae(work), np.load(work / "pool.npy", mmap_mode="r")
-    latents = np.lib.format.open_memmap(work / "latents.npy", "w+", np.float32, (len(pictures), 4, SIZE // 8, SIZE // 8))
+    latents = np.lib.format.open_memmap(
+        work / "latents.npy", "w+", np.float32, (len(pictures), 4, SIZE // 8, SIZE // 8)
+    )
     report = progress("latents", len(pictures))
     for start in range(0, len(pictures), 32):
         batch = torch.from_numpy(pictures[start : start + 32].copy()).permute(0, 3, 1, 2).float().div(127.5).sub(1)
@@ -295,7 +318,9 @@ class Denoiser:
         self.step = 0
 
     def weights(self) -> dict[str, dict[str, Any]]:
-        return {name: {k: v.detach().clone() for k, v in part.state_dict().items()} for name, part in self.parts.items()}
+        return {
+            name: {k: v.detach().clone() for k, v in part.state_dict().items()} for name, part in self.parts.items()
+        }
 
     def save(self, path: Path) -> None:
         save(path, weights=self.weights(), average=self.average, optimizer=self.optimizer.state_dict(), step=self.step)
@@ -318,7 +343,9 @@ class Denoiser:
         """One step on latents [n, 4, h, w] (scaled) and their captions; epsilon loss, min-SNR 5."""
         import torch
 
-        ids = self.tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
+        ids = self.tokenizer(
+            captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+        ).input_ids
         states = self.text(ids)[0]
         noise = torch.randn_like(latents)
         when = torch.randint(0, 1000, (len(latents),))

@@ -5,11 +5,60 @@ from pathlib import Path
 
 from charaloom.demo import cast
 
-OTHER_WORDS = (
-    "1girl 1boy 2girls 3girls multiple girls solo portrait upper body cowboy shot full body looking at viewer away blush monochrome "
-    "greyscale comic cosplay text best quality masterpiece lowres bad anatomy hands nsfw nude worst watermark standing "
-    "ahoge dark skin hair eyes charaloom signature collar skirt shirt style general sensitive anime illustration simple"
-).split()
+OTHER_WORDS = [
+    "1girl",
+    "1boy",
+    "2girls",
+    "3girls",
+    "multiple",
+    "girls",
+    "solo",
+    "portrait",
+    "upper",
+    "body",
+    "cowboy",
+    "shot",
+    "full",
+    "body",
+    "looking",
+    "at",
+    "viewer",
+    "away",
+    "blush",
+    "monochrome",
+    "greyscale",
+    "comic",
+    "cosplay",
+    "text",
+    "best",
+    "quality",
+    "masterpiece",
+    "lowres",
+    "bad",
+    "anatomy",
+    "hands",
+    "nsfw",
+    "nude",
+    "worst",
+    "watermark",
+    "standing",
+    "ahoge",
+    "dark",
+    "skin",
+    "hair",
+    "eyes",
+    "charaloom",
+    "signature",
+    "collar",
+    "skirt",
+    "shirt",
+    "style",
+    "general",
+    "sensitive",
+    "anime",
+    "illustration",
+    "simple",
+]
 
 
 def world_tags() -> list[str]:
@@ -17,7 +66,9 @@ def world_tags() -> list[str]:
     tags: set[str] = {"ahoge", "dark_skin"}
     tags |= {f"{colour}_hair" for colour in cast.HAIR_COLOURS} | {f"{colour}_eyes" for colour in cast.EYE_COLOURS}
     tags |= {*cast.HAIR_STYLES, *cast.BANGS, *cast.ACCESSORIES, *cast.FRAMINGS, *cast.POSES, *cast.EXPRESSIONS}
-    tags |= {f"{c}_{a}" for a in cast.COLOURED_ACCESSORIES for c in ("red", "blue", "yellow", "pink", "white", "purple")}
+    tags |= {
+        f"{c}_{a}" for a in cast.COLOURED_ACCESSORIES for c in ("red", "blue", "yellow", "pink", "white", "purple")
+    }
     for group in (cast.BACKGROUND_TAGS, cast.STYLE_TAGS, cast.GARMENT_TAGS):
         tags |= {tag for several in group.values() for tag in several}
     nouns = {cast.GARMENT_NOUN.get(garment, garment) for garment in cast.GARMENTS}

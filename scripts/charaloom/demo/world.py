@@ -40,6 +40,7 @@ FAULTS = {
     "comic": 5,
     "ai_made": 6,
     "higher_rating": 6,
+    "sensitive_rating": 4,
     "missing_file": 3,
     "no_file_url": 2,
     "broken_file": 3,
@@ -158,7 +159,7 @@ def good_post(rng: Random, somebody: Character, outfit: Outfit, size: tuple[int,
         data=encode(picture, extension),
         extension=extension,
         size=picture.size,
-        rating="s" if rng.random() < 0.04 else "g",
+        rating="g",
         general=noisy(rng, tags),
         characters=[somebody.tag],
         artist=artist,
@@ -188,11 +189,13 @@ def faulty(post: Post, fault: str, keep_for: list[str] | None = None, **changes:
 def exact_duplicate(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
     """The same bytes again under another id: one picture, so it stays right to keep it."""
     original = rng.choice(good)
-    return faulty(original, "exact_duplicate", keep_for=[star.name], parent=original, general=noisy(rng, original.general))
+    return faulty(
+        original, "exact_duplicate", keep_for=[star.name], parent=original, general=noisy(rng, original.general)
+    )
 
 
 def reencoded_duplicate(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    original = rng.choice([post for post in good if post.rating == "g"])
+    original = rng.choice(good)
     share = rng.uniform(0.85, 0.97)
     picture = picture_of(original)
     picture = picture.resize((round(picture.width * share), round(picture.height * share)), Image.BICUBIC)
@@ -201,7 +204,7 @@ def reencoded_duplicate(rng: Random, star: Character, others: list[Character], g
 
 
 def cropped_duplicate(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    original = rng.choice([post for post in good if post.rating == "g"])
+    original = rng.choice(good)
     picture = picture_of(original)
     cut = [rng.uniform(0.0, 0.09) * edge for edge in (picture.width, picture.height)]
     box = (round(cut[0]), round(cut[1]), picture.width - round(cut[0] / 2), picture.height - round(cut[1]))
@@ -232,7 +235,9 @@ def several_people(rng: Random, star: Character, others: list[Character], good: 
     rng.shuffle(company)
     artist, style = artist_of(rng)
     framing, background = rng.choice(("upper_body", "cowboy_shot")), rng.choice(cast.BACKGROUNDS)
-    staged = [(p, rng.choice(p.outfits), replace(cast.draw_staging(rng, framing), pose="arms_at_sides")) for p in company]
+    staged = [
+        (p, rng.choice(p.outfits), replace(cast.draw_staging(rng, framing), pose="arms_at_sides")) for p in company
+    ]
     size = (rng.choice((200, 230)) * len(company), 320)
     picture, people = render(rng, staged, background, style, size)
     tags = [f"{len(company)}girls", "multiple_girls"]
@@ -268,7 +273,9 @@ def cosplayed_by_another(rng: Random, star: Character, others: list[Character], 
     other = rng.choice(others)
     post = good_post(rng, other, rng.choice(star.outfits))
     cosplay = f"{star.name}_(charaloom)_(cosplay)"
-    return faulty(post, "cosplayed_by_another", general=[*post.general, "cosplay"], characters=[other.tag, star.tag, cosplay])
+    return faulty(
+        post, "cosplayed_by_another", general=[*post.general, "cosplay"], characters=[other.tag, star.tag, cosplay]
+    )
 
 
 def tiny(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
@@ -290,13 +297,14 @@ def colour_tag(tag: str) -> bool:
 
 def comic(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
     """A page of panels with speech bubbles."""
-    panels = [good_post(rng, rng.choice([star, star, rng.choice(others)]), rng.choice(star.outfits), (150, 150)) for _ in range(4)]
+    panels = [
+        good_post(rng, rng.choice([star, star, rng.choice(others)]), rng.choice(star.outfits), (150, 150))
+        for _ in range(4)
+    ]
     page = draw_comic(rng, [picture_of(panel) for panel in panels])
     tags = ["comic", "speech_bubble", "multiple_views", *panels[0].general]
-    return faulty(
-        panels[0], "comic", data=encode(page, "png"), extension="png", size=page.size, general=tags, characters=[star.tag],
-        people=[], sample=None,
-    )  # fmt: skip
+    changes = {"data": encode(page, "png"), "extension": "png", "size": page.size, "people": [], "sample": None}
+    return faulty(panels[0], "comic", general=tags, characters=[star.tag], **changes)
 
 
 def draw_comic(rng: Random, panels: list[Image.Image]) -> Image.Image:
@@ -322,10 +330,14 @@ def ai_made(rng: Random, star: Character, others: list[Character], good: list[Po
     info = None
     if rng.random() < 0.5:
         info = PngInfo()
-        info.add_text("parameters", f"1girl, {star.name}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {rng.getrandbits(31)}")
+        info.add_text(
+            "parameters", f"1girl, {star.name}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {rng.getrandbits(31)}"
+        )
     picture = look_generated(rng, picture_of(post))
     general = [*post.general, "ai-generated"] if rng.random() < 0.7 or info is None else post.general
-    return faulty(post, "ai_made", data=encode(picture, "png", info=info), extension="png", general=general, sample=None)
+    return faulty(
+        post, "ai_made", data=encode(picture, "png", info=info), extension="png", general=general, sample=None
+    )
 
 
 def look_generated(rng: Random, picture: Image.Image) -> Image.Image:
@@ -348,6 +360,11 @@ def higher_rating(rng: Random, star: Character, others: list[Character], good: l
         post, "higher_rating", data=encode(picture, "png"), extension="png", size=picture.size, rating=rng.choice("qe"),
         people=[], sample=None,
     )  # fmt: skip
+
+
+def sensitive_rating(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
+    """A good picture with a rating that only a user's own setting allows."""
+    return faulty(good_post(rng, star, rng.choice(star.outfits)), "sensitive_rating", rating="s")
 
 
 def missing_file(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
@@ -381,6 +398,7 @@ FAULT_POSTS: dict[str, FaultPost] = {
     "comic": comic,
     "ai_made": ai_made,
     "higher_rating": higher_rating,
+    "sensitive_rating": sensitive_rating,
     "missing_file": missing_file,
     "no_file_url": no_file_url,
     "broken_file": broken_file,
@@ -444,7 +462,9 @@ def api_post(post: Post, posts: list[Post]) -> dict[str, Any]:
         return facts
     original = f"/data/{post.md5}.{post.extension}"
     large = f"/data/sample-{post.md5}.jpg" if post.sample else original
-    variants = [{"type": "original", "width": post.size[0], "height": post.size[1], "url": original, "file_ext": post.extension}]
+    variants = [
+        {"type": "original", "width": post.size[0], "height": post.size[1], "url": original, "file_ext": post.extension}
+    ]
     if post.sample:
         width, height = post.size[0] * 3 // 4, post.size[1] * 3 // 4
         variants.insert(0, {"type": "sample", "width": width, "height": height, "url": large, "file_ext": "jpg"})
@@ -475,7 +495,9 @@ def truth(seed: int, stars: list[Character], posts: list[Post]) -> dict[str, Any
             "keep_for": post.keep_for,
             "either_for": [p["character"] for p in post.people] if set(post.faults) & set(EITHER) else [],
             "duplicate_of": post.parent.post_id if post.parent else None,
-            "query_of": [name.removesuffix("_(charaloom)") for name in post.characters if not name.endswith("_(cosplay)")],
+            "query_of": [
+                name.removesuffix("_(charaloom)") for name in post.characters if not name.endswith("_(cosplay)")
+            ],
             "tags": post.true_tags,
         }
         for post in posts
