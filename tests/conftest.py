@@ -1,0 +1,101 @@
+"""Fixtures that several test files share: a tiny random base model and a dataset drawn by code."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of the SD 1.x architecture with random weights, 64 px, made offline."""
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    make_tiny_base(folder)
+    return folder
+
+
+def make_tiny_base(folder: Path) -> None:
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer(*tokenizer_files(folder.with_name("tokenizer-source")), model_max_length=77)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        hidden_act="quick_gelu",
+        max_position_embeddings=77,
+        projection_dim=32,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(16, 16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=64,
+    )
+    scheduler = DDPMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1
+    )
+    pipe = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.save_pretrained(folder)
+
+
+def tokenizer_files(folder: Path) -> tuple[str, str]:
+    """Vocabulary and merges of a CLIP tokenizer over bytes: 256 bytes, each also as a word's end, and nine merges."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    folder.mkdir(parents=True)
+    letters = sorted(ByteLevel.alphabet())
+    merges = ["h a", "a i", "i r</w>", "b l", "u e</w>", "g i", "gi r", "gir l</w>", "r e"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *(merge.replace(" ", "") for merge in merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    return str(folder / "vocab.json"), str(folder / "merges.txt")
+
+
+PICTURE_SIZES = [(64, 64), (64, 64), (96, 64), (64, 64), (80, 64), (64, 64), (96, 64), (64, 64)]
+
+
+@pytest.fixture(scope="session")
+def drawn_pictures() -> list[tuple[str, bytes]]:
+    """Name and PNG bytes of a few pictures of different sizes and colours."""
+    from PIL import Image, ImageDraw
+
+    pictures = []
+    for index, size in enumerate(PICTURE_SIZES):
+        picture = Image.new("RGB", size, (30 * index, 255 - 30 * index, 128))
+        ImageDraw.Draw(picture).ellipse((8, 8, 48, 56), fill=(200, 10 * index, 90))
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        pictures.append((f"{index:03d}.png", buffer.getvalue()))
+    return pictures

@@ -1,0 +1,624 @@
+"""The stage `checkpoints`: one real training on a tiny base, and each mend of hcpdiff shown on the stock version."""
+
+import ast
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from charaloom import training
+from charaloom.bases import local_base
+from charaloom.errors import CharaloomError
+from charaloom.files import sha256_file
+from charaloom.lora import EMBEDDING_KEY, bundle_weights, read_metadata, read_weights, write_weights
+
+STEPS = 6
+TOLERANCE = 1e-4
+
+
+def params(base: Path, **other: Any) -> dict[str, Any]:
+    entry = {"name": "tiny", "path": str(base), "repo": None, "revision": None}
+    return {
+        "base": {**entry, "family": "sd15", "clip_skip": 1, "licence": "mit"},
+        "seed": 1,
+        "trigger": "hana_charaloom",
+        "version": 1,
+        "steps": STEPS,
+        "milestones": 2,
+        "batch": 2,
+        "resolution": 64,
+        "buckets": 3,
+        "rank": 4,
+        "alpha": 2,
+        "rate_unet": 0.01,
+        "rate_text": 0.01,
+        "rate_embedding": 0.1,
+        "vectors": 3,
+        "text_only": 0.5,
+        "caption_dropout": 0.1,
+        "threads": 1,
+        "precision": "fp32",
+        **other,
+    }
+
+
+def write_dataset(folder: Path, pictures: list[tuple[str, bytes]]) -> dict[str, Path]:
+    """A dataset as the stage before writes it, its manifest, and outfits.json."""
+    rows = [
+        {
+            "image": {"bytes": content, "path": name},
+            "caption": f"hana_charaloom, 1girl, pose {name[:3]}",
+            "tags": ["1girl"],
+        }
+        for name, content in pictures
+    ]
+    (folder / "dataset" / "data").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
+    (folder / "dataset.manifest.json").write_text('{"digest": "of the dataset"}\n')
+    (folder / "outfits.json").write_text(json.dumps({"core": ["blue_hair", "${neko.eval:print(1)}"]}))
+    return {
+        "dataset": folder / "dataset",
+        "dataset_manifest": folder / "dataset.manifest.json",
+        "outfits": folder / "outfits.json",
+    }
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """One training step by step, so that what HCP itself wrote (`raw`) is still there, in an unfriendly place."""
+    root = tmp_path_factory.mktemp("first") / "with spaces $HOME {a}"
+    inputs = write_dataset(root, drawn_pictures)
+    chosen = params(tiny_base)
+    base = local_base(chosen["base"], root / "work")
+    room = root / "work" / "hana" / "room"
+    room.mkdir(parents=True)
+    training.prepare(room, inputs["dataset"], json.loads(inputs["outfits"].read_text())["core"])
+    with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"):
+        training.run(room, training.hcp_config("hana", chosen, base), base, 1, root / "log.txt")
+    facts = training.lineage(
+        "checkpoints",
+        "hana",
+        training.known_params(chosen, base),
+        {"dataset": inputs["dataset_manifest"], "outfits": inputs["outfits"]},
+    )
+    kept = training.collect("hana", chosen, base, room, root / "checkpoints", facts["digest"])
+    return SimpleNamespace(
+        root=root, room=room, raw=room / "run" / "ckpts", folder=root / "checkpoints", kept=kept, log=root / "log.txt"
+    )
+
+
+@pytest.mark.slow
+def test_what_is_written(trained: SimpleNamespace) -> None:
+    names = ["step-000003", "step-000006"]
+    files = [f"{name}{ending}.safetensors" for name in names for ending in ("", "_emb")]
+    assert sorted(path.name for path in trained.folder.iterdir()) == sorted(["config.py", "loss.tsv", *files])
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in trained.folder.iterdir())
+    assert trained.kept == [
+        {"name": name, "step": step, "lora": f"{name}.safetensors", "embedding": f"{name}_emb.safetensors"}
+        for name, step in zip(names, (3, 6), strict=True)
+    ]
+    losses = [line.split("\t") for line in (trained.folder / "loss.tsv").read_text().splitlines()]
+    assert losses[0] == ["step", "loss", "rate_unet", "rate_text", "rate_embedding"]
+    assert [int(line[0]) for line in losses[1:]] == list(range(1, STEPS + 1))
+    assert [float(rate) for rate in losses[1][2:]] == [0.01, 0.01, 0.1]
+
+
+@pytest.mark.slow
+def test_files_carry_no_path_host_clock_or_secret(trained: SimpleNamespace) -> None:
+    for path in trained.folder.iterdir():
+        content = path.read_bytes()
+        assert str(trained.root).encode() not in content
+        assert b"canary" not in content
+        assert b"/tmp" not in content
+    assert "canary" not in trained.log.read_text()
+    found = read_metadata(trained.folder / "step-000006.safetensors")
+    assert found["modelspec.trigger_phrase"] == "hana_charaloom"
+    assert (found["ss_network_dim"], found["ss_steps"]) == ("4", "6")
+    assert json.loads(found["ss_tag_frequency"]) == {"hana": {"1girl": 8}}
+
+
+@pytest.mark.slow
+def test_everything_that_should_learn_did(trained: SimpleNamespace) -> None:
+    first, last = (read_weights(trained.folder / f"step-{step:06d}.safetensors") for step in (3, 6))
+    assert len([name for name in last if name.startswith("lora_unet_")]) == 120
+    assert len([name for name in last if name.startswith("lora_te_text_model_")]) == 36
+    skipped = "lora_te_text_model_encoder_layers_1_"  # clip skip 2: the last layer is not in the way of anything
+    ups = [name for name in last if name.endswith("lora_up.weight") and not name.startswith(skipped)]
+    assert all(last[name].abs().max() > 0 and (last[name] != first[name]).any() for name in ups)
+    assert all(last[name] == 2.0 for name in last if name.endswith(".alpha"))
+    one, two = (read_weights(trained.folder / f"step-{step:06d}_emb.safetensors")[EMBEDDING_KEY] for step in (3, 6))
+    assert one.shape == (3, 32)
+    assert ((one != two).any(1)).all()
+
+
+@pytest.mark.slow
+def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
+    trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    """Another folder, and the rests of a killed run in the work folder and beside the output."""
+    inputs, chosen = write_dataset(tmp_path, drawn_pictures), params(tiny_base)
+    base = local_base(chosen["base"], tmp_path / "work")
+    named = {"dataset": inputs["dataset_manifest"], "outfits": inputs["outfits"]}
+    facts = training.lineage("checkpoints", "hana", training.known_params(chosen, base), named)
+    room = tmp_path / "work" / "hana" / f"checkpoints-{facts['digest'][:16]}"
+    (room / "run" / "ckpts").mkdir(parents=True)
+    (room / "run" / "ckpts" / "lora_unet-6.safetensors").write_bytes(b"half")
+    (room / ".inputs.x.part").mkdir()
+    (tmp_path / ".checkpoints.x.part").mkdir()
+    target = {"folder": tmp_path / "checkpoints", "manifest": tmp_path / "checkpoints.manifest.json"}
+    training.train("hana", chosen, **inputs, **target, work=tmp_path / "work", log=tmp_path / "log.txt")
+    for path in trained.folder.iterdir():
+        assert sha256_file(path) == sha256_file(tmp_path / "checkpoints" / path.name), path.name
+    manifest = json.loads(target["manifest"].read_text())
+    assert manifest["checkpoints"] == trained.kept
+    assert manifest["counts"] == {"pictures": 8, "checkpoints": 2}
+    assert manifest["lineage"]["params"]["software"]["hcpdiff"] == "2.6"
+    assert manifest["lineage"]["params"]["threads"] == 1
+    assert str(tiny_base) not in target["manifest"].read_text()
+    assert not list(tmp_path.glob(".*.part"))
+    assert not (room / "run").exists()
+
+
+# --- what HCP trained is what others load
+
+
+def prompts() -> list[str]:
+    return ["hana_emb, hana_charaloom, 1girl, blue hair", "hana_charaloom, red hair"]
+
+
+@pytest.fixture(scope="session")
+def outputs_of_hcp(trained: SimpleNamespace, tiny_base: Path) -> dict[str, Any]:
+    """Text encodings and noise predictions of HCP's own layers with the weights that HCP wrote."""
+    import torch
+    from hcpdiff.ckpt_manager import HCPLoraLoader
+    from hcpdiff.easy import SD15_auto_loader
+    from hcpdiff.models import SD15Wrapper, TEHookCFG
+    from hcpdiff.models.compose import ComposeTokenizer
+    from hcpdiff.models.text_emb_ex import EmbeddingPTHook
+    from rainbowneko import _share
+
+    _share.loggers = SimpleNamespace(info=print)
+    wrapper = SD15Wrapper.from_pretrained(SD15_auto_loader(str(tiny_base)), TE_hook_cfg=TEHookCFG(clip_skip=1))
+    wrapper.requires_grad_(False)
+    for part in ("lora_unet", "lora_te"):
+        HCPLoraLoader(path=str(trained.raw / f"{part}-6.safetensors")).load_to(part, model=wrapper)
+    embedding = torch.nn.Parameter(read_weights(trained.raw / "hana_emb-6.safetensors")[EMBEDDING_KEY])
+    EmbeddingPTHook.hook({"hana_emb": embedding}, wrapper.tokenizer, wrapper.TE, N_repeats=1)
+    wrapper.post_init()
+    wrapper.eval()
+    settings = {"truncation": True, "padding": "max_length", "return_tensors": "pt"}
+    tokens = ComposeTokenizer.tokenize_ex(wrapper.tokenizer, prompts(), **settings).input_ids
+    with torch.no_grad():
+        text = wrapper.forward_TE(tokens, None)
+        noise = wrapper.forward_denoiser(latents(), tokens, text, torch.tensor([500, 20]))
+    return {"text": text, "noise": noise}
+
+
+def latents() -> Any:
+    import torch
+
+    return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="session")
+def outputs_of_diffusers(trained: SimpleNamespace, tiny_base: Path) -> dict[str, Any]:
+    """The same from diffusers, with the files of the stage: LoRA and embedding, and without them."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base)
+    outputs: dict[str, Any] = {}
+    for name in ("plain", "loaded"):
+        if name == "loaded":
+            pipe.load_lora_weights(trained.folder / "step-000006.safetensors")
+            pipe.load_textual_inversion(trained.folder / "step-000006_emb.safetensors", token="hana_emb")
+        with torch.no_grad():
+            text = pipe.encode_prompt(prompts(), "cpu", 1, False, clip_skip=1)[0]
+            outputs[name] = {"text": text, "noise": pipe.unet(latents(), torch.tensor([500, 20]), text).sample}
+    return outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["text", "noise"])
+def test_diffusers_computes_what_hcp_trained(
+    part: str, outputs_of_hcp: dict[str, Any], outputs_of_diffusers: dict[str, Any]
+) -> None:
+    ours, theirs = outputs_of_hcp[part], outputs_of_diffusers["loaded"][part]
+    assert (ours - theirs).abs().max() <= TOLERANCE
+    assert (ours - outputs_of_diffusers["plain"][part]).abs().max() > 100 * TOLERANCE, "the files change nothing"
+
+
+@pytest.mark.slow
+def test_lora_without_its_embedding_still_answers_to_the_text_trigger(
+    trained: SimpleNamespace, tiny_base: Path, outputs_of_hcp: dict[str, Any]
+) -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base)
+    pipe.load_lora_weights(trained.folder / "step-000006.safetensors")
+    with torch.no_grad():
+        text = pipe.encode_prompt(prompts()[1:], "cpu", 1, False, clip_skip=1)[0]
+    assert (outputs_of_hcp["text"][1:] - text).abs().max() <= TOLERANCE
+
+
+@pytest.mark.slow
+def test_bundle_is_refused_by_diffusers(trained: SimpleNamespace, tiny_base: Path, tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    lora = read_weights(trained.folder / "step-000006.safetensors")
+    embedding = read_weights(trained.folder / "step-000006_emb.safetensors")[EMBEDDING_KEY]
+    write_weights(tmp_path / "bundle.safetensors", bundle_weights(lora, embedding, "hana_emb"), {})
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base)
+    with pytest.raises(ValueError, match=r"Invalid LoRA checkpoint|have not been correctly renamed"):
+        pipe.load_lora_weights(tmp_path / "bundle.safetensors")
+
+
+# --- what is mended in hcpdiff 2.6: the stock version shows the fault, ours does not
+
+
+@pytest.mark.slow
+def test_mend_noise_schedule_is_the_base_models_own(tiny_base: Path) -> None:
+    import torch
+    from diffusers import DDPMScheduler
+    from hcpdiff.easy import SD15_auto_loader
+
+    from charaloom.hcp import NoiseSchedule
+
+    steps = torch.arange(0, 1000, 37)
+    wanted = DDPMScheduler.from_pretrained(tiny_base, subfolder="scheduler").alphas_cumprod[steps]
+    stock = SD15_auto_loader(str(tiny_base))["noise_sampler"].sigma_scheduler
+    assert torch.equal(stock.alpha(steps / 1000), (steps / 1000).sqrt()), "no schedule at all, and the wrong way round"
+    ours = NoiseSchedule(str(tiny_base))
+    assert torch.equal(ours.alpha(steps / 1000), wanted.sqrt())
+    assert torch.equal(ours.sigma(steps / 1000), (1 - wanted).sqrt())
+    drawn = ours.timer.sample((1000,))
+    assert torch.equal(ours.c_noise(drawn), ours.c_noise(drawn).round())
+    assert 0 <= drawn.min() < 0.05 < 0.95 < drawn.max() < 1
+    assert not torch.equal(stock.c_noise(stock.timer.sample((9,))) % 1, torch.zeros(9))
+
+
+@pytest.mark.slow
+def test_mend_min_snr_weights_by_the_schedule(tiny_base: Path) -> None:
+    import torch
+    from hcpdiff.diffusion.sampler import VPSampler
+    from hcpdiff.loss import DiffusionLossContainer, MinSNRWeight
+
+    from charaloom.hcp import NoiseSchedule
+
+    sampler, latent, times = VPSampler(NoiseSchedule(str(tiny_base))), latents(), torch.tensor([0.02, 0.9])
+    noise, guess = torch.ones_like(latent), torch.zeros_like(latent)
+    pred = {"model_pred": guess, "noise": noise, "timesteps": times, "x_0": latent, "x_t": latent}
+    loss = DiffusionLossContainer(MinSNRWeight(torch.nn.MSELoss(reduction="none"), gamma=5.0))
+    snr = sampler.sigma_scheduler.alpha(times) ** 2 / sampler.sigma_scheduler.sigma(times) ** 2
+    assert snr[0] > 5 > snr[1]
+    wanted = (torch.minimum(snr, torch.tensor(5.0)) / snr).mean()
+    assert torch.isclose(loss({**pred, "noise_sampler": sampler}, {}), wanted)
+
+
+@pytest.mark.slow
+def test_mend_embedding_on_the_device_of_the_model(tiny_base: Path, tmp_path: Path) -> None:
+    import torch
+    from hcpdiff.ckpt_manager import EmbFormat
+    from hcpdiff.easy import SD15_auto_loader
+    from hcpdiff.parser import CfgEmbPTParser
+    from rainbowneko import _share
+
+    from charaloom.hcp import EmbeddingFormat, EmbeddingParser
+
+    _share.loggers = SimpleNamespace(info=print)
+    models = SD15_auto_loader(str(tiny_base))
+    model = SimpleNamespace(tokenizer=models["tokenizer"], TE=models["TE"])
+    model.tokenizer.N_repeats = 1
+    EmbFormat().save_ckpt(("hana_emb", torch.ones(2, 32)), str(tmp_path / "hana_emb.pt"))
+    assert (tmp_path / "hana_emb.pt").read_bytes()[:2] == b"PK", "a pickle in a zip"
+    if not torch.cuda.is_available():
+        with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"):
+            CfgEmbPTParser(str(tmp_path), {"hana_emb": {"lr": 1e-3}}).get_params_group(model)
+    (tmp_path / "core.json").write_text('["blue hair"]')
+    parser = EmbeddingParser("hana_emb", 3, 0.01, str(tmp_path / "core.json"), seed=1)
+    groups, words = parser.get_params_group(model)
+    assert (groups[0]["lr"], groups[0]["weight_decay"]) == (0.01, 0.0)
+    table = model.TE.get_input_embeddings().weight
+    assert torch.equal(words["hana_emb"], parser.start(model.tokenizer, table.detach()))
+    assert words["hana_emb"].requires_grad
+    EmbeddingFormat().save_ckpt(("hana_emb", words["hana_emb"]), str(tmp_path / "hana_emb.safetensors"))
+    assert torch.equal(read_weights(tmp_path / "hana_emb.safetensors")[EMBEDDING_KEY], words["hana_emb"].detach())
+
+
+@pytest.mark.slow
+def test_mend_order_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rainbowneko.data.label_loader import TXTLabelLoader
+
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.png").touch()
+        (tmp_path / f"{name}.txt").write_text(name)
+    orders = []
+    for backwards in (False, True):  # the order that a file system lists a folder in is its own affair
+        files = sorted(tmp_path.glob("*.*"), reverse=backwards)
+        monkeypatch.setattr(Path, "iterdir", lambda self, files=files: iter(files))
+        orders.append(list(TXTLabelLoader(str(tmp_path)).load()))
+    assert orders[0] == orders[1][::-1]
+    (tmp_path / "captions.json").write_text('{"b.png": "b", "a.png": "a"}')
+    source = caption_source(tmp_path)
+    assert source.img_ids == ["b.png", "a.png"]
+
+
+def caption_source(folder: Path, **other: Any) -> Any:
+    from charaloom.hcp import CaptionSource
+
+    facts = {"word": "hana_emb", "text_only": 0.25, "dropout": 0.1}
+    return CaptionSource(str(folder), str(folder / "captions.json"), **{**facts, **other})
+
+
+@pytest.mark.slow
+def test_mend_captions(tmp_path: Path) -> None:
+    from hcpdiff.data.handler import TagEraseHandler, TagShuffleHandler, TemplateFillHandler
+
+    text = "hana_charaloom, 1girl, red kimono, {smile}"
+    stock = {"prompt": {"template": "{word}, {caption}", "caption": text}}
+    emptied = TemplateFillHandler({"word": "hana_emb"})(TagEraseHandler(p=1.0)(stock))
+    assert emptied["prompt"] == "hana_emb, ", "a dropped caption is not empty"
+    random.seed(1)
+    fronts = {TagShuffleHandler()({"prompt": text})["prompt"].split(",")[0] for _ in range(50)}
+    assert len(fronts) > 1, "the trigger wanders"
+
+    (tmp_path / "captions.json").write_text(json.dumps({"a.png": text}))
+    source = caption_source(tmp_path)
+    random.seed(1)
+    drawn = [source[0]["prompt"] for _ in range(4000)]
+    texts = [TemplateFillHandler({})({"prompt": prompt})["prompt"] for prompt in drawn]
+    shares = {
+        "empty": sum(not text for text in texts) / 4000,
+        "alone": sum(text.startswith("hana_charaloom, ") for text in texts) / 4000,
+        "word": sum(text.startswith("hana_emb, hana_charaloom, ") for text in texts) / 4000,
+    }
+    assert shares == pytest.approx({"empty": 0.1, "alone": 0.9 * 0.25, "word": 0.9 * 0.75}, abs=0.02)
+    assert {tuple(sorted(text.split(", ")[-3:])) for text in texts if text} == {("1girl", "red kimono", "{smile}")}
+    plain = caption_source(tmp_path, word=None, dropout=0.0)
+    assert all(plain.draw(text).startswith("hana_charaloom, ") for _ in range(50))
+
+
+class Sizes:
+    """A data source of pictures that are only sizes."""
+
+    def __init__(self, sizes: list[tuple[int, int]]):
+        self.sizes, self.pairs = sizes, False
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> Any:
+        if index >= len(self.sizes):
+            raise IndexError
+        return (self.sizes[index], self) if self.pairs else self.sizes[index]
+
+    def get_image_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    @contextmanager
+    def return_source(self) -> Iterator[None]:
+        self.pairs = True
+        yield
+        self.pairs = False
+
+
+@pytest.mark.slow
+def test_mend_buckets() -> None:
+    import numpy as np
+    from rainbowneko.data import RatioBucket
+
+    from charaloom.hcp import Buckets
+
+    odd = Sizes([(64, 64)] * 20 + [(64, 128)])
+    settings = {"target_area": 64 * 64, "num_bucket": 3}
+    stock, ours = RatioBucket.from_files(**settings), Buckets.from_files(**settings)
+    stock.build(bs=8, world_size=1, source=odd)
+    ours.build(bs=8, world_size=1, source=odd)
+    times = [sum(int(np.sum(bucket == 20)) for bucket in found.buckets) for found in (stock, ours)]
+    assert times[0] == 8, "the odd picture fills a batch of its own"
+    assert times[1] <= 2
+    few = Sizes([(64, 64), (96, 64)])
+    with pytest.raises(ValueError, match="n_samples"):
+        RatioBucket.from_files(**settings).build(bs=8, world_size=1, source=few)
+    ours = Buckets.from_files(**settings)
+    ours.build(bs=8, world_size=1, source=few)
+    assert len(ours) == 8
+
+
+@pytest.mark.slow
+def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hcpdiff.trainer_ac import HCPTrainer
+    from rainbowneko.ckpt_manager import NekoSaver
+
+    from charaloom.hcp import Trainer
+
+    saved: list[int] = []
+    monkeypatch.setattr(NekoSaver, "save_all", lambda **facts: saved.append(facts["name_template"]))
+    facts = {"ckpt_saver": {}, "model_wrapper": None, "all_plugin": {}, "train_pts": {}, "optimizer": None}
+    log = SimpleNamespace(info=print)
+
+    def save(kind: type) -> list[Any]:
+        saved.clear()
+        trainer = kind.__new__(kind)
+        trainer.__dict__ |= {**facts, "loggers": log, "exp_dir": str(tmp_path), "losses": []}
+        trainer.cfgs = SimpleNamespace(train=SimpleNamespace(milestones=[3, 7], rates=["rate_unet"]))
+        for trainer.real_step in (1, 2, 3, 4, 7, 7):  # the loop saves at the last step, and once more after it
+            trainer.save_model()
+        return list(saved)
+
+    assert save(type("Stock", (HCPTrainer,), {"model_raw": None}))[-2:] == ["{}-7", "{}-7"]
+    assert save(Trainer) == ["{}-3", "{}-7"]
+
+    trainer = Trainer.__new__(Trainer)
+    trainer.__dict__ |= {"cfgs": SimpleNamespace(seed=1), "global_step": 4, "losses": []}
+    trainer.optimizer = SimpleNamespace(param_groups=[])
+    monkeypatch.setattr(
+        "rainbowneko.train.trainer.Trainer.train_one_step", lambda self, data: ({"loss": float("nan")},)
+    )
+    with pytest.raises(SystemExit, match="step 5: the loss is nan"):
+        trainer.train_one_step({})
+
+
+@pytest.mark.slow
+def test_mend_reproducible_settings() -> None:
+    import torch
+    from rainbowneko.engine import NekoEngineMixin
+
+    from charaloom.hcp import Trainer, seed_all
+
+    try:
+        NekoEngineMixin(None, {}, seed=1)
+        assert torch.backends.cudnn.benchmark, "kernels are chosen by the clock"
+        trainer = Trainer.__new__(Trainer)
+        trainer.cfgs = SimpleNamespace(mixed_precision="no", seed=1)
+        trainer.init_context({})
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+    draws = []
+    for before in (0, 5):  # whatever was drawn before, step 7 draws the same
+        torch.rand(before + 1)
+        seed_all(1, "noise", 7)
+        draws.append((random.random(), torch.rand(2).tolist()))
+    assert draws[0] == draws[1]
+
+
+# --- the config, the environment, the process
+
+
+def test_config_is_plain_data(tiny_base: Path, tmp_path: Path) -> None:
+    chosen = params(tiny_base)
+    base = local_base(chosen["base"], tmp_path)
+    source = training.hcp_config("hana", chosen, base)
+    tree = ast.parse(source)
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not any("${" in text or "---" in text for text in strings), "OmegaConf would evaluate it"
+    assert str(tiny_base) not in source
+    for key in ("rank", "steps", "alpha"):
+        with pytest.raises((ValueError, TypeError)):
+            training.hcp_config("hana", {**chosen, key: "4, __import__('os').system('true')"}, base)
+    with pytest.raises(CharaloomError, match="names consist of"):
+        training.hcp_config("hana}'); print(1)", chosen, base)
+
+
+def test_config_without_embedding_or_text_encoder(tiny_base: Path, tmp_path: Path) -> None:
+    chosen = params(tiny_base, vectors=0, rate_text=0.0)
+    source = training.hcp_config("hana", chosen, local_base(chosen["base"], tmp_path))
+    ast.parse(source)
+    assert "emb_pt=None" in source
+    assert "lora_te" not in source
+    assert "word=None" in source
+
+
+@pytest.mark.parametrize(("steps", "number", "wanted"), [(10, 2, [5, 10]), (7, 3, [2, 4, 7]), (3, 3, [1, 2, 3])])
+def test_milestones_are_even_and_end_at_the_last_step(steps: int, number: int, wanted: list[int]) -> None:
+    assert training.milestones(steps, number) == wanted
+
+
+def test_more_milestones_than_steps_are_refused() -> None:
+    with pytest.raises(CharaloomError, match=r"training\.milestones is 4"):
+        training.milestones(3, 4)
+
+
+def test_h5_trainer_sees_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DANBOORU_KEY"):
+        monkeypatch.setenv(name, "canary")
+    seen = training.child_environment(tmp_path, threads=3)
+    assert "canary" not in seen.values()
+    assert (seen["OMP_NUM_THREADS"], seen["PYTHONHASHSEED"], seen["HF_HUB_OFFLINE"]) == ("3", "0", "1")
+    assert seen["PATH"] == os.environ["PATH"]
+
+
+def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path) -> None:
+    with (
+        training.locked(tmp_path / "room"),
+        pytest.raises(CharaloomError, match="another run trains here"),
+        training.locked(tmp_path / "room"),
+    ):
+        pass
+    with training.locked(tmp_path / "room"):
+        pass
+
+
+PARENT = """
+import subprocess
+import time
+from charaloom.training import die_with_parent
+child = subprocess.Popen(["sleep", "60"], preexec_fn=die_with_parent)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_c2_trainer_dies_with_its_parent() -> None:
+    package = {"PYTHONPATH": str(Path(training.__file__).parents[1])}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env={**os.environ, **package}
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while alive(child):
+        assert time.monotonic() < deadline, "the child outlives its parent"
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_unusable_dataset_is_told(drawn_pictures: list[tuple[str, bytes]], tmp_path: Path) -> None:
+    inputs = write_dataset(tmp_path, drawn_pictures)
+    shard = inputs["dataset"] / "data" / "train-00000.parquet"
+    row = {"image": {"bytes": b"<svg>", "path": "a.png"}, "caption": "hana", "tags": ["1girl"]}
+    pq.write_table(pa.Table.from_pylist([row]), shard)
+    with pytest.raises(CharaloomError, match=r"dataset picture a\.png: not readable"):
+        training.prepare(tmp_path / "room", inputs["dataset"], [])
+    shard.unlink()
+    with pytest.raises(CharaloomError, match="no training picture"):
+        training.prepare(tmp_path / "room", inputs["dataset"], [])
+    assert not list((tmp_path / "room").iterdir())
+
+
+def test_failure_of_the_trainer_is_quoted(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = local_base(params(tiny_base)["base"], tmp_path)
+    room, program = tmp_path / "room", tmp_path / "program"
+    room.mkdir()
+    program.write_text("#!/bin/sh\necho step 1: the loss is nan >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(CharaloomError, match=r"(?s)failed with code 3.*the loss is nan"):
+        training.run(room, "", base, 1, tmp_path / "log.txt")
