@@ -1,0 +1,412 @@
+"""Previews drawn by a tiny random Stable Diffusion 1.x base and judged by stand-in models through the real imgutils."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from charaloom import previews
+from charaloom.errors import CharaloomError
+from charaloom.files import files_below, read_json, sha256_file, write_json
+from charaloom.manifest import lineage, write_manifest
+from charaloom.models import picture_models
+from charaloom.pictures import open_picture
+from charaloom.tables import read_table
+
+CHARACTER = "hana"
+VECTORS = 2
+BASE = {
+    "name": "tiny",
+    "path": None,
+    "repo": None,
+    "revision": None,
+    "family": "sd15",
+    "clip_skip": 1,
+    "licence": "creativeml-openrail-m",
+}
+PARAMS = {
+    "version": 1,
+    "seed": 7,
+    "trigger": "hana_charaloom",
+    "negative": "nsfw, lowres",
+    "width": 64,
+    "height": 64,
+    "steps": 2,
+    "guidance": 7.0,
+    "seeds": 1,
+    "scenes": 2,
+    "batch": 2,
+    "rating_model": 1.1,
+    "threads": 1,
+}
+
+
+def other_base(source: Path, folder: Path) -> Path:
+    """A second base: the same architecture, other weights in its UNet."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 1.1 * value for name, value in load_file(weights).items()}, weights)
+    return folder
+
+
+def lora(path: Path, base: Path, seed: int) -> None:
+    """A random plain LoRA in kohya keys over the attention of the base's UNet and text encoder."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import save_file
+    from transformers import CLIPTextModel
+
+    models = {
+        "lora_unet_": UNet2DConditionModel.from_pretrained(base / "unet"),
+        "lora_te_": CLIPTextModel.from_pretrained(base / "text_encoder"),
+    }
+    draw = torch.Generator().manual_seed(seed)
+    weights = {}
+    for prefix, model in models.items():
+        for name, module in model.named_modules():
+            if name.endswith(("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj")):
+                key = prefix + name.replace(".", "_")
+                weights[f"{key}.lora_down.weight"] = torch.randn(2, module.in_features, generator=draw)
+                weights[f"{key}.lora_up.weight"] = torch.randn(module.out_features, 2, generator=draw)
+                weights[f"{key}.alpha"] = torch.tensor(2.0)
+    save_file(weights, path)
+
+
+def embedding(path: Path, seed: int) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"emb_params": torch.randn(VECTORS, 32, generator=torch.Generator().manual_seed(seed))}, path)
+
+
+def onnx_file(
+    path: Path, nodes: list, shapes: tuple, constants: dict[str, np.ndarray], names: dict | None = None
+) -> None:
+    """A small graph from the input to `output`."""
+    from onnx import TensorProto, checker, helper, numpy_helper, save
+
+    source, target = nodes[0].input[0], nodes[-1].output[0]
+    graph = helper.make_graph(
+        nodes,
+        "stand-in",
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, shapes[0])],
+        [helper.make_tensor_value_info(target, TensorProto.FLOAT, shapes[1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if names:
+        helper.set_model_props(model, {"names": str(names), "imgsz": "[640, 640]"})
+    checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(model, path)
+
+
+def repository(hub: Path, repo: str) -> Path:
+    folder = hub / "hub" / f"models--{repo.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    return folder / "snapshots" / ("0" * 40)
+
+
+def stand_in_models(hub: Path) -> Path:
+    """CCIP and rating by mean colour; a person detector that always finds the middle of the picture."""
+    from onnx import helper
+
+    make = helper.make_node
+    chance = np.random.default_rng(3)
+    ccip = repository(hub, "deepghs/ccip_onnx") / "ccip-caformer-24-randaug-pruned"
+    onnx_file(
+        ccip / "model_feat.onnx",
+        [make("ReduceMean", ["input"], ["mean"], axes=[2, 3], keepdims=0), make("MatMul", ["mean", "to"], ["output"])],
+        (["batch", 3, "height", "width"], ["batch", 768]),
+        {"to": chance.normal(size=(3, 768)).astype(np.float32)},
+    )
+    onnx_file(
+        ccip / "model_metrics.onnx",
+        [
+            make("ReduceL2", ["input"], ["norm"], axes=[1], keepdims=1),
+            make("Div", ["input", "norm"], ["unit"]),
+            make("Transpose", ["unit"], ["turned"], perm=[1, 0]),
+            make("MatMul", ["unit", "turned"], ["cosine"]),
+            make("Sub", ["one", "cosine"], ["gap"]),
+            make("Mul", ["gap", "half"], ["output"]),
+        ],
+        (["batch", 768], ["batch", "batch"]),
+        {"one": np.float32(1).reshape(1), "half": np.float32(0.5).reshape(1)},
+    )
+    (ccip / "metrics.json").write_text(json.dumps({"threshold": 0.178}))
+    rating = repository(hub, "deepghs/anime_rating") / "mobilenetv3_v1_pruned_ls0.1"
+    onnx_file(
+        rating / "model.onnx",
+        [
+            make("ReduceMean", ["input"], ["mean"], axes=[2, 3], keepdims=0),
+            make("MatMul", ["mean", "to"], ["score"]),
+            make("Softmax", ["score"], ["output"], axis=1),
+        ],
+        (["batch", 3, 384, 384], ["batch", 3]),
+        {"to": 9 * chance.normal(size=(3, 3)).astype(np.float32)},
+    )
+    (rating / "meta.json").write_text(json.dumps({"labels": ["r15", "safe", "r18"]}))
+    person = repository(hub, "deepghs/anime_person_detection") / "person_detect_v1.1_m"
+    boxes = np.zeros((1, 5, 8), np.float32)
+    boxes[0, :, 0] = [320, 320, 560, 560, 0.9]
+    onnx_file(
+        person / "model.onnx",
+        [
+            make("ReduceMean", ["images"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+            make("Mul", ["mean", "zero"], ["nothing"]),
+            make("Add", ["boxes", "nothing"], ["output0"]),
+        ],
+        ([1, 3, 640, 640], [1, 5, 8]),
+        {"zero": np.float32(0).reshape(1), "boxes": boxes},
+        {0: "person"},
+    )
+    return hub
+
+
+def picture(colour: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def world(tiny_base, tmp_path_factory):
+    """Everything `render` reads, made once."""
+    root = tmp_path_factory.mktemp("world")
+    shutil.copytree(tiny_base, root / "bases" / "tiny")
+    other_base(tiny_base, root / "bases" / "other")
+    folder = root / "checkpoints"
+    folder.mkdir()
+    for step in (100, 200):
+        lora(folder / f"step-{step:06d}.safetensors", tiny_base, step)
+        embedding(folder / f"step-{step:06d}_emb.safetensors", step)
+    write_manifest(root / "checkpoints.json", lineage("checkpoints", CHARACTER, {}, {}), {"checkpoints": folder}, {})
+    write_json(root / "models.json", {"models": []})
+    prompts = [
+        {"id": f"{outfit}-{scene}", "outfit": outfit, "text": f"hana_charaloom, {outfit}, {scene}"}
+        for outfit in ("red_kimono", "uniform")
+        for scene in ("portrait", "standing", "sitting")
+    ]
+    write_json(root / "outfits.json", {"prompts": prompts})
+    (root / "dataset" / "data").mkdir(parents=True)
+    images = [{"bytes": picture((200, 90 + shade, 60)), "path": f"{shade}.png"} for shade in range(3)]
+    pq.write_table(pa.table({"image": images}), root / "dataset" / "data" / "held_out-00000.parquet")
+    return root, stand_in_models(root / "hub")
+
+
+def params_of(root: Path, **changes) -> dict:
+    bases = [{**BASE, "name": name, "path": str(root / "bases" / name)} for name in ("tiny", "other")]
+    return {**PARAMS, "bases": bases, **changes}
+
+
+def render(world, out: Path, work: Path, **changes) -> Path:
+    root, hub = world
+    previews.render(
+        character=CHARACTER,
+        params=params_of(root, **changes),
+        checkpoints=root / "checkpoints",
+        checkpoints_manifest=root / "checkpoints.json",
+        outfits=root / "outfits.json",
+        dataset=root / "dataset",
+        hub=hub,
+        models_manifest=root / "models.json",
+        folder=out / "previews",
+        manifest=out / "previews.manifest.json",
+        work=work,
+    )
+    return out / "previews"
+
+
+@pytest.fixture(scope="module")
+def drawn(world, tmp_path_factory):
+    """One undisturbed run: (its folder, its work folder)."""
+    out = tmp_path_factory.mktemp("drawn")
+    return render(world, out, out / "work"), out / "work"
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    return {str(path): sha256_file(folder / path) for path in files_below(folder)}
+
+
+def test_every_checkpoint_on_the_training_base_and_the_last_on_the_others(drawn):
+    rows = read_table(drawn[0] / "scores.parquet")
+    drawn_on = {(row["base"], row["checkpoint"]) for row in rows}
+    everything = ("none", "step-000100", "step-000200", "step-000200_text")
+    assert drawn_on == {*(("tiny", name) for name in everything), ("other", "none"), ("other", "step-000200")}
+    assert len(rows) == 6 * 4  # two scenes of each of two outfits
+    assert {str(path) for path in files_below(drawn[0])} == {*(row["file"] for row in rows), "scores.parquet"}
+
+
+def test_the_same_seed_for_a_prompt_everywhere_and_another_for_each_prompt(drawn):
+    rows = read_table(drawn[0] / "scores.parquet")
+    seeds = {(row["prompt_id"], row["seed"]) for row in rows}
+    assert len(seeds) == len({seed for _, seed in seeds}) == 4
+
+
+def test_lora_and_embedding_each_change_the_picture(drawn):
+    def pixels(checkpoint: str, base: str = "tiny") -> bytes:
+        path = sorted((drawn[0] / base / checkpoint).iterdir())[0]
+        with Image.open(path) as image:
+            return image.tobytes()
+
+    shown = [pixels(name) for name in ("none", "step-000100", "step-000200", "step-000200_text")]
+    assert len({*shown, pixels("none", "other")}) == 5
+
+
+def test_generation_data_in_the_file_reads_back(drawn):
+    from imgutils.sd import get_sdmeta_from_image
+
+    row = next(row for row in read_table(drawn[0] / "scores.parquet") if row["checkpoint"] == "step-000200")
+    with Image.open(drawn[0] / row["file"]) as image:
+        assert set(image.info) == {"parameters"}
+    meta = get_sdmeta_from_image(str(drawn[0] / row["file"]))
+    assert meta.prompt == f"hana_emb, {row['prompt'].removeprefix('hana_emb, ')} <lora:hana:1>"
+    assert meta.neg_prompt == PARAMS["negative"]
+    assert int(meta.parameters["Seed"]) == row["seed"]
+    assert int(meta.parameters["Clip skip"]) == 2
+    assert meta.parameters["Model"] == row["base"]
+
+
+def test_the_base_model_is_clean_again_after_checkpoints_were_taken_out(world, drawn, tmp_path):
+    """`none` is drawn first; drawn again after two checkpoints, on the same pipeline, it must be the same picture."""
+    root, _ = world
+    params = params_of(root)
+    base = previews.local_base(params["bases"][0], tmp_path)
+    steps = previews.read_checkpoints(root / "checkpoints")
+    pipeline = previews.open_pipeline(base, params)
+    words = len(pipeline.tokenizer)
+    prompts = tuple(previews.read_prompts(root / "outfits.json", CHARACTER, params)[:2])
+    nothing = previews.Checkpoint("none")
+
+    def drawn_with(checkpoint):
+        batch = previews.Batch(params["bases"][0], checkpoint, prompts, "")
+        return [np.asarray(image) for image in previews.draw(pipeline, batch, params, CHARACTER)]
+
+    before = drawn_with(nothing)
+    loaded = None
+    for checkpoint in [*steps, nothing]:
+        previews.swap(pipeline, loaded, checkpoint, CHARACTER)
+        loaded = checkpoint
+        after = drawn_with(checkpoint)
+    assert np.array_equal(before, after)
+    assert len(pipeline.tokenizer) == words
+
+
+def test_a_killed_run_continues_and_ends_in_the_same_bytes(world, drawn, tmp_path, monkeypatch):
+    real, calls = previews.draw, []
+
+    def dies_at_the_fifth(*args):
+        calls.append(args)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(previews, "draw", dies_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        render(world, tmp_path, tmp_path / "work")
+    assert not (tmp_path / "previews").exists()
+    monkeypatch.setattr(previews, "draw", lambda *args: calls.append(args) or real(*args))
+    folder = render(world, tmp_path, tmp_path / "work")
+    assert len(calls) == 5 + 12 - 4
+    assert bytes_of(folder) == bytes_of(drawn[0])
+    assert (tmp_path / "previews.manifest.json").read_bytes() == (
+        drawn[0].parent / "previews.manifest.json"
+    ).read_bytes()
+
+
+def test_a_second_run_draws_nothing(world, drawn, tmp_path, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("a base was opened")
+
+    monkeypatch.setattr(previews, "open_pipeline", refuse)
+    shutil.copytree(drawn[1], tmp_path / "work")
+    assert bytes_of(render(world, tmp_path, tmp_path / "work")) == bytes_of(drawn[0])
+
+
+def test_two_runs_on_one_store_do_not_mix(world, tmp_path):
+    with (
+        previews.locked(tmp_path / "work" / CHARACTER / "previews"),
+        pytest.raises(CharaloomError, match="another run draws here"),
+    ):
+        render(world, tmp_path, tmp_path / "work")
+
+
+def test_pictures_above_the_allowed_rating_are_never_kept(world, drawn, tmp_path):
+    before = {row["file"]: row for row in read_table(drawn[0] / "scores.parquet")}
+
+    def above(row):
+        return sum(entry["score"] for entry in row["rating"] if entry["name"] != "safe")
+
+    limit = float(np.median([above(row) for row in before.values()]))
+    folder = render(world, tmp_path, tmp_path / "work", rating_model=limit)
+    rows = read_table(folder / "scores.parquet")
+    withheld = [row for row in rows if not row["kept"]]
+    assert {row["file"] for row in withheld} == {name for name, row in before.items() if above(row) >= limit}
+    assert 0 < len(withheld) < len(rows)
+    assert read_json(tmp_path / "previews.manifest.json")["counts"]["withheld"] == len(withheld)
+    for row in withheld:
+        assert (row["identity_distance"], row["recognised"]) == (None, False)
+        with Image.open(folder / row["file"]) as image:
+            assert image.getcolors() == [(64 * 64, previews.BLANK)]
+    kept_bytes = {sha256_file(path) for path in (tmp_path / "work").rglob("*.png")}
+    assert not kept_bytes & {sha256_file(drawn[0] / row["file"]) for row in withheld}
+
+
+def test_distance_is_the_median_to_the_held_out_pictures_and_the_threshold_comes_from_the_cache(world, drawn, tmp_path):
+    from imgutils.metrics import ccip_difference
+
+    root, hub = world
+    rows = read_table(drawn[0] / "scores.parquet")
+    with picture_models(hub, 1):
+        for row in rows[:3]:
+            with Image.open(drawn[0] / row["file"]) as image:
+                seen = previews.person(image.convert("RGB"))
+            assert seen.size == (56, 56)
+            held_out = map(open_picture, previews.held_out_pictures(previews.held_out_files(root / "dataset")))
+            expected = np.median([ccip_difference(seen, previews.person(other)) for other in held_out])
+            assert row["identity_distance"] == pytest.approx(expected, abs=1e-4)
+            assert row["recognised"] == (row["identity_distance"] <= 0.178)
+    assert read_json(drawn[0].parent / "previews.manifest.json")["settings"]["threshold"] == 0.178
+
+
+def test_nothing_of_this_machine_reaches_the_artifacts(world, drawn):
+    told = (drawn[0].parent / "previews.manifest.json").read_text()
+    assert str(world[0]) not in told
+    assert str(world[0]).encode() not in (drawn[0] / "scores.parquet").read_bytes()
+
+
+def empty_held_out(root: Path) -> None:
+    shard = root / "dataset" / "data" / "held_out-00000.parquet"
+    pq.write_table(pq.read_table(shard).slice(0, 0), shard)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "words"),
+    [
+        (empty_held_out, "no held-out pictures"),
+        (lambda root: (root / "dataset" / "data" / "held_out-00000.parquet").unlink(), "held_out"),
+        (lambda root: write_json(root / "outfits.json", {"prompts": []}), "no prompts"),
+        (lambda root: shutil.rmtree(root / "checkpoints"), "no step-"),
+    ],
+)
+def test_what_is_missing_is_named(world, tmp_path, breakage, words):
+    shutil.copytree(world[0], tmp_path / "broken", ignore=shutil.ignore_patterns("hub"))
+    breakage(tmp_path / "broken")
+    with pytest.raises(CharaloomError, match=words):
+        render((tmp_path / "broken", world[1]), tmp_path, tmp_path / "work")
+
+
+def test_prompt_ids_become_safe_and_distinct_file_names():
+    assert previews.safe_name("red_kimono-portrait") == "red_kimono-portrait"
+    hostile = [previews.safe_name(name) for name in ("../../etc", ":d-portrait", ";d-portrait", "猫-portrait")]
+    assert len(set(hostile)) == 4
+    assert all("/" not in name and not name.startswith(".") for name in hostile)
