@@ -1,6 +1,7 @@
 """Manifests decide: one small, byte-deterministic file per stage and character, compared by content."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from charaloom.stages import STAGE_VERSION
 SCHEMA = 1
 
 
-def lineage(stage: str, character: str, params: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+def lineage(
+    stage: str, character: str, params: dict[str, Any], inputs: Mapping[str, str | os.PathLike[str]]
+) -> dict[str, Any]:
     """What an artifact is a function of; its digest is the artifact's version.
 
-    `inputs` maps a name (the upstream stage, `models`, `base/<name>`) to a path of its manifest, whose bytes are hashed.
+    `inputs` maps a name (the upstream stage, `models`) to the path of its manifest, whose bytes are hashed.
     """
     facts = {
         "stage": stage,
@@ -36,7 +39,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 def write_manifest(
     path: str | os.PathLike[str],
     lineage: dict[str, Any],
-    outputs: dict[str, str | os.PathLike[str]],
+    outputs: Mapping[str, str | os.PathLike[str]],
     counts: dict[str, Any],
     **extra: Any,
 ) -> None:

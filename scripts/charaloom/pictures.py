@@ -1,0 +1,280 @@
+"""Pictures from strangers, opened safely: one rule for each thing a file can do to us, shared by every stage.
+
+Formats are decided by content, never by name, and only JPEG, PNG, WebP and GIF are read. The size is checked in the
+header before a pixel is allocated. A picture that is cut short is refused, never shown half grey.
+"""
+
+import io
+import json
+import struct
+import warnings
+from typing import NamedTuple
+
+from PIL import Image, ImageChops, ImageCms
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+WHITE = (255, 255, 255)
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+EXIF_FOLDER, EXIF_DESCRIPTION, EXIF_MAKE, EXIF_MODEL, EXIF_USER_COMMENT = 0x8769, 0x010E, 0x010F, 0x0110, 0x9286
+
+
+class Limits(NamedTuple):
+    """What a file may cost: pixels (width x height, by its header) and bytes."""
+
+    maximum_pixels: int = 100_000_000
+    maximum_bytes: int = 67_108_864
+
+
+def sniff(data: bytes) -> str | None:
+    """Format by the first bytes, or None where it is none that we read."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    return None
+
+
+def inspect(data: bytes, limits: Limits) -> tuple[str | None, str | None]:
+    """(format, problem): what these bytes are, and why they are no usable picture (None: they are one).
+
+    A problem reads `kind: detail`; the kinds are `empty`, `not a picture`, `too large`, `truncated` and `broken`. The
+    first frame is decoded in full, so memory is that of one picture of at most `limits.maximum_pixels`.
+    """
+    if not data:
+        return None, "empty: no bytes"
+    if len(data) > limits.maximum_bytes:
+        return None, f"too large: {len(data)} bytes"
+    kind = sniff(data)
+    if kind is None:
+        return None, f"not a picture: {'a web page' if looks_like_html(data) else 'unknown format'}"
+    return kind, header_problem(data, kind, limits) or ending_problem(data, kind) or decoding_problem(data, kind)
+
+
+def looks_like_html(data: bytes) -> bool:
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html", b"<head"))
+
+
+def header_problem(data: bytes, kind: str, limits: Limits) -> str | None:
+    """Read the header only; pixels are counted before any is allocated."""
+    try:
+        with open_lazily(data, kind) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        return "too large: more pixels than Pillow opens"
+    except Exception:  # Pillow's readers raise whatever they stumble on: OSError, struct.error, SyntaxError ...
+        return "broken: header"
+    return f"too large: {width}x{height} pixels" if width * height > limits.maximum_pixels else None
+
+
+def ending_problem(data: bytes, kind: str) -> str | None:
+    """A file without its own end mark is cut short, also where the decoder would not mind."""
+    if kind == "JPEG" and b"\xff\xd9" not in data[max(data.rfind(b"\xff\xda"), 0) :]:
+        return "truncated: JPEG without end mark"
+    if kind == "PNG" and not png_ends(data):
+        return "truncated: PNG without end chunk"
+    if kind == "WEBP" and struct.unpack("<I", data[4:8])[0] + 8 > len(data):
+        return "truncated: WebP shorter than it says"
+    if kind == "GIF" and not data.rstrip(b"\0").endswith(b";"):
+        return "truncated: GIF without end mark"
+    return None
+
+
+def png_ends(data: bytes) -> bool:
+    """Walk the chunks to a complete IEND."""
+    position = 8
+    while position + 12 <= len(data):
+        length, name = struct.unpack(">I4s", data[position : position + 8])
+        position += 12 + length
+        if name == b"IEND":
+            return position <= len(data)
+    return False
+
+
+def decoding_problem(data: bytes, kind: str) -> str | None:
+    try:
+        with open_lazily(data, kind) as image:
+            image.load()
+        return png_checksum_problem(data) if kind == "PNG" else None
+    except Exception as error:  # as above: a hostile file can raise anything
+        return "truncated: picture data ends early" if "truncated" in str(error).lower() else "broken: picture data"
+
+
+def png_checksum_problem(data: bytes) -> str | None:
+    with open_lazily(data, "PNG") as image:
+        image.verify()
+    return None
+
+
+def open_lazily(data: bytes, kind: str | None = None) -> Image.Image:
+    """Pillow's image with the header read; the caller's limit decides, so Pillow's milder warning is not repeated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data), formats=(kind,) if kind else FORMATS)
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """The picture as people see it, RGB with 8 bits per channel.
+
+    First frame of an animation; EXIF orientation applied; colours brought to sRGB by the embedded profile where it is a
+    valid one; 16 bits scaled to 8 with rounding; CMYK converted, with the inversion only where Adobe's marker says so;
+    whatever is transparent (alpha, palette entry, colour key) laid on white. Raises what Pillow raises where `inspect`
+    found a problem.
+    """
+    with open_lazily(data) as image:
+        image.load()
+        picture = upright(on_white(to_srgb(to_eight_bits(image))), orientation_of(image))
+    picture.info = {}  # nothing of the file's own metadata travels on
+    return picture
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits, v * 255 / 65535 rounded; a colour key becomes alpha before its exact value is lost."""
+    if not image.mode.startswith("I"):
+        return image
+    import numpy
+
+    values = numpy.asarray(image).astype(numpy.int64).clip(0, 65535)
+    grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(numpy.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        alpha = Image.fromarray(numpy.where(values == key, 0, 255).astype(numpy.uint8))
+        grey = Image.merge("LA", (grey, alpha))
+    return with_profile(grey, image)
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """RGB or RGBA in sRGB. An unreadable or unfitting profile is ignored, as browsers do."""
+    if image.mode == "CMYK":
+        # Pillow inverts each CMYK JPEG, as Adobe's are; without Adobe's marker the values were plain.
+        plain = image if "adobe" in image.info else with_profile(ImageChops.invert(image), image)
+        return by_profile(plain) or plain.convert("RGB")
+    if image.has_transparency_data:
+        full = image.convert("RGBA")
+        solid = with_profile(full.convert("RGB"), image)
+        solid = by_profile(solid) or solid
+        solid.putalpha(full.getchannel("A"))
+        return solid
+    solid = image if image.mode in ("RGB", "L") else with_profile(image.convert("RGB"), image)
+    return by_profile(solid) or solid.convert("RGB")
+
+
+def with_profile(image: Image.Image, origin: Image.Image) -> Image.Image:
+    image.info = {key: origin.info[key] for key in ("icc_profile",) if key in origin.info}
+    return image
+
+
+def by_profile(image: Image.Image) -> Image.Image | None:
+    """The image in sRGB by its embedded profile; None where none fits its channels, or it is sRGB already."""
+    embedded = image.info.get("icc_profile")
+    if not embedded:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
+        if "srgb" in ImageCms.getProfileDescription(profile).lower():
+            return None
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    sheet = Image.new("RGB", image.size, WHITE)
+    sheet.paste(image, mask=image.getchannel("A"))
+    return sheet
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation 1-8; 1 where there is none."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # EXIF is a stranger's bytes, too; its parser raises SyntaxError, struct.error, ValueError ...
+        return 1
+
+
+def generation_parameters(data: bytes) -> bool:
+    """True where the file says that a program drew it.
+
+    Read are: text `parameters` (AUTOMATIC1111 and its kin), `prompt` or `workflow` holding a JSON graph (ComfyUI; also
+    in EXIF make, model or description), `Comment` or `Software` of NovelAI, InvokeAI's, Fooocus' and Dream's keys, and
+    an EXIF UserComment or file comment with steps and sampler. Not read: marks hidden in pixels.
+    """
+    try:
+        with open_lazily(data) as image:
+            image.load()  # PNG text may follow the pixels
+            return says_generated({str(key): as_text(value) for key, value in image.info.items()}, exif_texts(image))
+    except Exception:  # an unreadable file says nothing; `inspect` tells what is wrong with it
+        return False
+
+
+def says_generated(texts: dict[str, str], exif: dict[int, str]) -> bool:
+    named = ("invokeai_metadata", "invokeai_graph", "sd-metadata", "Dream", "dream", "fooocus_scheme")
+    if texts.get("parameters", "").strip() or any(texts.get(key, "").strip() for key in named):
+        return True
+    if is_graph(texts.get("prompt", "")) or is_graph(texts.get("workflow", "")):
+        return True
+    if texts.get("Software", "").startswith("NovelAI") or texts.get("Source", "").startswith("NovelAI"):
+        return True
+    comments = [texts.get("Comment", ""), texts.get("comment", ""), *exif.values()]
+    return any(is_sampling(comment) for comment in comments) or any(
+        is_graph(exif.get(key, "").partition(":")[2]) for key in (EXIF_MAKE, EXIF_MODEL, EXIF_DESCRIPTION)
+    )
+
+
+def is_graph(text: str) -> bool:
+    """A JSON object with content: ComfyUI's prompt and workflow, not a person's sentence."""
+    return isinstance(parsed(text), dict) and bool(parsed(text))
+
+
+def is_sampling(text: str) -> bool:
+    """`Steps: 28, Sampler: Euler a` or JSON that says as much."""
+    value = parsed(text)
+    if isinstance(value, dict):
+        return bool({"steps", "sampler", "sampler_name", "prompt", "workflow"} & {str(key).lower() for key in value})
+    return "Steps:" in text and "Sampler:" in text
+
+
+def parsed(text: str) -> object:
+    try:
+        return json.loads(text.strip("\0 \r\n"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def exif_texts(image: Image.Image) -> dict[int, str]:
+    exif = image.getexif()
+    texts = {key: as_text(exif.get(key, "")) for key in (EXIF_MAKE, EXIF_MODEL, EXIF_DESCRIPTION)}
+    return {**texts, EXIF_USER_COMMENT: user_comment(exif.get_ifd(EXIF_FOLDER).get(EXIF_USER_COMMENT, b""))}
+
+
+def user_comment(value: object) -> str:
+    """EXIF UserComment: eight bytes name the encoding, UTF-16 in either byte order where it is UNICODE."""
+    if not isinstance(value, bytes):
+        return as_text(value)
+    code, body = value[:8], value[8:]
+    if code != b"UNICODE\0":
+        return as_text(body if code in (b"ASCII\0\0\0", b"\0" * 8) else value)
+    order = "utf-16-be" if body[:1] == b"\0" else "utf-16-le"
+    return body.decode(order, "replace")
+
+
+def as_text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
