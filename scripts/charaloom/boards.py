@@ -146,7 +146,7 @@ def rows_of(session: requests.Session, board: Board, asked: str) -> Iterator[dic
     Keyset pages, so that posts that come or go meanwhile shift nothing; a query with an order of its own needs numbers.
     """
     numbered = re.search(r"(^|\s)(order|ordfav|ordpool):", asked) is not None
-    position, seen = None, set()
+    position, seen = None, set[int]()
     while True:
         answered = ask(session, board, asked, position)
         rows = [row for row in answered if isinstance(row, dict) and is_number(row.get("id"))]
@@ -229,7 +229,8 @@ def session_of(board: Board) -> Iterator[requests.Session]:
         redirect=False,
     )  # fmt: skip
     with requests.Session() as session:
-        session.headers = {"User-Agent": board.agent, "Accept": "application/json", "Accept-Encoding": "gzip"}
+        session.headers.clear()
+        session.headers.update({"User-Agent": board.agent, "Accept": "application/json", "Accept-Encoding": "gzip"})
         session.max_redirects = 5
         # `auth` is set in any case, or requests would look for passwords in ~/.netrc.
         session.auth = board.login or (lambda request: request)

@@ -123,6 +123,8 @@ class Buckets(RatioBucket):
     often as a batch of others.
     """
 
+    num_bucket: int
+
     def build_buckets_from_images(self) -> None:
         for number in range(min(self.num_bucket, len(self.source)), 0, -1):
             self.num_bucket = number

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from charaloom.errors import CharaloomError
@@ -130,7 +130,7 @@ def text_of(value: object) -> str | None:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) and value else None
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62
 
 

@@ -232,7 +232,8 @@ def prepare(room: Path, dataset: Path, core: list[str]) -> None:
     clear_halves(room / "inputs")
     with whole_folder(room / "inputs") as part:
         (part / "pictures").mkdir()
-        captions, tags = {}, []
+        captions: dict[str, str] = {}
+        tags = []
         for row in training_rows(dataset):
             name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
             (part / "pictures" / name).write_bytes(row["image"]["bytes"])
@@ -421,7 +422,7 @@ def convert(character: str, step: int, source: Path, target: Path, metadata: dic
     parts = [source / f"{part}-{step}.safetensors" for part in ("lora_unet", "lora_te")]
     hcp = {key: value for path in parts if path.exists() for key, value in read_weights(path).items()}
     write_weights(target / f"{name}.safetensors", kohya_weights(hcp), metadata, hashed=True)
-    kept = {"name": name, "step": step, "lora": f"{name}.safetensors", "embedding": None}
+    kept: dict[str, Any] = {"name": name, "step": step, "lora": f"{name}.safetensors", "embedding": None}
     word = embedding_word(character)
     if (source / f"{word}-{step}.safetensors").exists():
         kept["embedding"] = f"{name}_emb.safetensors"

@@ -1,0 +1,32 @@
+"""Training with HCP-Diffusion: a LoRA and an embedding, kept at each milestone.
+
+READS   dataset/, outfits.json, the base model
+MAKES   checkpoints/   step-NNNNNN.safetensors in kohya keys, their embeddings, the trainer's config, the loss
+
+The trainer's own state lives in work/, so that a killed run continues; here appears only what is finished.
+"""
+
+
+rule checkpoints:
+    input:
+        manifest="<results>/{character}/dataset.manifest.json",
+        dataset=ancient("<results>/{character}/dataset/README.md"),
+        outfits=ancient("<results>/{character}/outfits.json"),
+    output:
+        config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
+        manifest=ensure("<results>/{character}/checkpoints.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/checkpoints.log",
+    benchmark:
+        "<benchmarks>/{character}/checkpoints.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: stage_threads("training")
+    resources:
+        gpu=1,
+        mem_mb=growing(16000),
+        runtime=growing(240),
+    params:
+        stage=stage_params("checkpoints"),
+    script:
+        "../scripts/checkpoints.py"

@@ -1,0 +1,32 @@
+"""What she wears: outfits that are stable and have enough pictures, with their signature tags and triggers.
+
+READS   measured.parquet, tagged.parquet, core.json
+MAKES   clustered.parquet   one row per kept view: its outfit and its caption
+        outfits.json        one entry per outfit, and the prompts of the previews
+"""
+
+
+rule clustered:
+    input:
+        manifest="<results>/{character}/tagged.manifest.json",
+        tagged=ancient("<results>/{character}/tagged.parquet"),
+        core=ancient("<results>/{character}/core.json"),
+        measured=ancient("<results>/{character}/measured.parquet"),
+    output:
+        table=ensure("<results>/{character}/clustered.parquet", non_empty=True),
+        outfits=ensure("<results>/{character}/outfits.json", non_empty=True),
+        manifest=ensure("<results>/{character}/clustered.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/clustered.log",
+    benchmark:
+        "<benchmarks>/{character}/clustered.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        stage=stage_params("clustered"),
+    script:
+        "../scripts/clustered.py"

@@ -1,0 +1,75 @@
+"""What the rules share: the checked project, and functions that name paths, params and resources. No rules here."""
+
+import sys
+
+# The package stands beside its scripts and is never installed; jobs find it the same way.
+sys.path.append(str(Path(workflow.basedir, "scripts")))
+
+from charaloom import config as settings
+from charaloom.errors import CharaloomError
+from charaloom.stages import STAGES
+
+
+def opened_project():
+    """The roster and config of this run, checked once by the controller; one line where a person must mend something."""
+    files = settings.config_files(workflow.overwrite_configfiles)
+    try:
+        return settings.open_project(config, files, trusted=not workflow.is_main_process)
+    except CharaloomError as problem:
+        sys.exit(f"Error: {problem}")
+
+
+project = opened_project()
+if not project.characters:
+    print(settings.empty_roster(config), file=sys.stderr)
+
+
+def targets(stage):
+    """What a finished stage has left: the manifest of every character, and what a person would miss if it were lost."""
+    if stage == "models":
+        return "<work>/models.manifest.json"
+    if stage == "published":
+        return [receipt for character in project.characters for receipt in receipts(character)]
+    looked_at = {"dataset": ["dataset/README.md"], "model": ["model/README.md"], "report": ["report.html"]}
+    files = [f"{stage}.manifest.json", *looked_at.get(stage, [])]
+    return collect("<results>/{character}/{file}", character=project.characters, file=files)
+
+
+def receipts(character):
+    """One receipt for each target that a character is published to."""
+    targets = project.config["published"]["targets"]
+    return collect("<results>/{character}/published/{target}.json", character=character, target=targets)
+
+
+def stage_params(stage):
+    return lambda wildcards: settings.stage_params(project, wildcards.character, stage)
+
+
+def publish_params(wildcards):
+    return settings.publish_params(project, wildcards.character, wildcards.target)
+
+
+def models_params(wildcards):
+    return settings.models_params(project)
+
+
+def folder_digest(wildcards):
+    return settings.folder_digest(project.characters[wildcards.character])
+
+
+def board_slots():
+    """One resource per board: a profile that allows 1 of each lets one crawler per site run at a time."""
+    return {f"board_{board}": board_slot(board) for board in project.config["boards"]}
+
+
+def board_slot(board):
+    return lambda wildcards: int(project.characters[wildcards.character].source == board)
+
+
+def stage_threads(section):
+    return lambda wildcards: project.config_of(wildcards.character)[section]["threads"]
+
+
+def growing(amount):
+    """A resource that grows with each attempt."""
+    return lambda wildcards, attempt: amount * attempt

@@ -1,0 +1,36 @@
+"""The dataset repo as it will be published: the only place where pixels are cut.
+
+READS   raw.parquet, measured.parquet, filtered.parquet, clustered.parquet, outfits.json, core.json
+MAKES   dataset/   Parquet shards of training and held-out pictures with captions and provenance, and the card
+
+Of a folder only its card is declared: Snakemake would leave a time stamp inside a declared folder, and that would be
+published. The manifest lists every file.
+"""
+
+
+rule dataset:
+    input:
+        manifest="<results>/{character}/clustered.manifest.json",
+        clustered=ancient("<results>/{character}/clustered.parquet"),
+        outfits=ancient("<results>/{character}/outfits.json"),
+        core=ancient("<results>/{character}/core.json"),
+        filtered=ancient("<results>/{character}/filtered.parquet"),
+        measured=ancient("<results>/{character}/measured.parquet"),
+        raw=ancient("<results>/{character}/raw.parquet"),
+    output:
+        card=ensure("<results>/{character}/dataset/README.md", non_empty=True),
+        manifest=ensure("<results>/{character}/dataset.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/dataset.log",
+    benchmark:
+        "<benchmarks>/{character}/dataset.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        stage=stage_params("dataset"),
+    script:
+        "../scripts/dataset.py"

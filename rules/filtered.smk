@@ -1,0 +1,30 @@
+"""Which views are hers and good enough; what is dropped keeps its row, with the rule, its score and the threshold.
+
+READS   raw.parquet (without the bytes), measured.parquet, the CCIP metric of the picture models
+MAKES   filtered.parquet   one row per view
+"""
+
+
+rule filtered:
+    input:
+        manifest="<results>/{character}/measured.manifest.json",
+        measured=ancient("<results>/{character}/measured.parquet"),
+        raw=ancient("<results>/{character}/raw.parquet"),
+        models=ancient("<work>/models.manifest.json"),
+    output:
+        table=ensure("<results>/{character}/filtered.parquet", non_empty=True),
+        manifest=ensure("<results>/{character}/filtered.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/filtered.log",
+    benchmark:
+        "<benchmarks>/{character}/filtered.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        stage=stage_params("filtered"),
+    script:
+        "../scripts/filtered.py"

@@ -1,0 +1,33 @@
+"""The model repo as it will be published.
+
+READS   the chosen checkpoint, its previews, selection.json, outfits.json, core.json
+MAKES   model/   <character>.safetensors, the embedding, the bundle of both, previews, the card
+"""
+
+
+rule model:
+    input:
+        manifest="<results>/{character}/selection.manifest.json",
+        selection=ancient("<results>/{character}/selection.json"),
+        checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
+        previews=ancient("<results>/{character}/previews/scores.parquet"),
+        outfits=ancient("<results>/{character}/outfits.json"),
+        core=ancient("<results>/{character}/core.json"),
+        dataset="<results>/{character}/dataset.manifest.json",
+    output:
+        card=ensure("<results>/{character}/model/README.md", non_empty=True),
+        manifest=ensure("<results>/{character}/model.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/model.log",
+    benchmark:
+        "<benchmarks>/{character}/model.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        stage=stage_params("model"),
+    script:
+        "../scripts/model.py"

@@ -1,0 +1,32 @@
+"""Pictures drawn with each checkpoint, and without any, on several base models; rated, then scored.
+
+READS   checkpoints/, outfits.json (its prompts), dataset/ (the held-out pictures), the base models, the picture models
+MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
+"""
+
+
+rule previews:
+    input:
+        manifest="<results>/{character}/checkpoints.manifest.json",
+        checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
+        outfits=ancient("<results>/{character}/outfits.json"),
+        dataset=ancient("<results>/{character}/dataset/README.md"),
+        models="<work>/models.manifest.json",
+    output:
+        scores=ensure("<results>/{character}/previews/scores.parquet", non_empty=True),
+        manifest=ensure("<results>/{character}/previews.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/previews.log",
+    benchmark:
+        "<benchmarks>/{character}/previews.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: stage_threads("previews")
+    resources:
+        gpu=1,
+        mem_mb=growing(12000),
+        runtime=growing(120),
+    params:
+        stage=stage_params("previews"),
+    script:
+        "../scripts/previews.py"

@@ -1,0 +1,29 @@
+"""Pictures as their source serves them, and every post they came from.
+
+READS   a folder of the user's, or a board
+MAKES   raw.parquet   one row per picture: its bytes, its posts, and what is wrong with it
+
+A folder is no input but a digest: its pictures are compared by name and size, whatever their times say.
+"""
+
+
+rule raw:
+    output:
+        table=ensure("<results>/{character}/raw.parquet", non_empty=True),
+        manifest=ensure("<results>/{character}/raw.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/raw.log",
+    benchmark:
+        "<benchmarks>/{character}/raw.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        **board_slots(),
+        mem_mb=growing(2000),
+        runtime=growing(240),
+    params:
+        folder=folder_digest,
+        stage=stage_params("raw"),
+    script:
+        "../scripts/raw.py"

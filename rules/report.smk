@@ -1,0 +1,31 @@
+"""One page that tells a person everything: what was dropped and why, the outfits, the previews, the choice.
+
+READS   every manifest of the character
+MAKES   report.html   self-contained
+"""
+
+
+rule report:
+    input:
+        manifests=collect(
+            "<results>/{{character}}/{stage}.manifest.json",
+            stage=[stage for stage in STAGES if stage not in ("published", "report")],
+        ),
+        receipts=lambda wildcards: receipts(wildcards.character),
+    output:
+        page=ensure("<results>/{character}/report.html", non_empty=True),
+        manifest=ensure("<results>/{character}/report.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/report.log",
+    benchmark:
+        "<benchmarks>/{character}/report.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        stage=stage_params("report"),
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,28 @@
+"""Which checkpoint is published, by the scores of its previews on the base it was trained on.
+
+READS   previews/scores.parquet
+MAKES   selection.json   the choice, the numbers of all checkpoints, the reason in words
+"""
+
+
+rule selection:
+    input:
+        manifest="<results>/{character}/previews.manifest.json",
+        scores=ancient("<results>/{character}/previews/scores.parquet"),
+    output:
+        selection=ensure("<results>/{character}/selection.json", non_empty=True),
+        manifest=ensure("<results>/{character}/selection.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/selection.log",
+    benchmark:
+        "<benchmarks>/{character}/selection.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        stage=stage_params("selection"),
+    script:
+        "../scripts/selection.py"

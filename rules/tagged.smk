@@ -1,0 +1,32 @@
+"""The final tags of each kept view, and the core tags that stay true of her whatever she wears.
+
+READS   raw.parquet (without the bytes), measured.parquet, filtered.parquet
+MAKES   tagged.parquet   one row per kept view
+        core.json        core tags with the numbers that decided
+"""
+
+
+rule tagged:
+    input:
+        manifest="<results>/{character}/filtered.manifest.json",
+        filtered=ancient("<results>/{character}/filtered.parquet"),
+        measured=ancient("<results>/{character}/measured.parquet"),
+        raw=ancient("<results>/{character}/raw.parquet"),
+    output:
+        table=ensure("<results>/{character}/tagged.parquet", non_empty=True),
+        core=ensure("<results>/{character}/core.json", non_empty=True),
+        manifest=ensure("<results>/{character}/tagged.manifest.json", non_empty=True),
+    log:
+        "<logs>/{character}/tagged.log",
+    benchmark:
+        "<benchmarks>/{character}/tagged.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        stage=stage_params("tagged"),
+    script:
+        "../scripts/tagged.py"

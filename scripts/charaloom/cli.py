@@ -1,0 +1,106 @@
+"""The `charaloom` command. `snakemake` does the work; this asks for it stage by stage and says how it goes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from charaloom.errors import CharaloomError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; its exit code. What the user can mend is told in one line."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except CharaloomError as problem:
+        print(f"Error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="charaloom", description="From a roster of characters to datasets and models.")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="build everything the roster asks for, stage by stage")
+    configured(run)
+    run.add_argument("--profile", default="local", help="a folder, or one of Charaloom's own: local (default), slurm")
+    run.add_argument("--cores", type=positive, help="processor cores to use; the profile's number if not given")
+    run.add_argument(
+        "snakemake",
+        nargs="*",
+        metavar="-- ARGUMENT",
+        help="arguments for Snakemake, after --; settings belong into --configfile",
+    )
+    run.set_defaults(command=run_command)
+
+    status = commands.add_parser("status", help="print the table: what there is of each character")
+    configured(status)
+    status.set_defaults(command=status_command)
+
+    demo = commands.add_parser("demo", help="draw the demo world and build its characters")
+    seeded(demo)
+    demo.set_defaults(command=demo_command)
+
+    score = commands.add_parser("score", help="build the demo and compare it with its ground truth")
+    seeded(score)
+    score.set_defaults(command=score_command)
+
+    verify = commands.add_parser("verify", help="build a demo character twice and compare every byte")
+    seeded(verify)
+    verify.set_defaults(command=verify_command)
+    return top
+
+
+def configured(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--configfile", nargs="+", type=Path, default=[], help="config files over config/config.yaml")
+
+
+def seeded(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, help="seed of the world; config/demo.yaml's if not given")
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def run_command(options: argparse.Namespace) -> int:
+    from charaloom.commands.run import run
+    from charaloom.commands.snakemake import Snakemake
+
+    return run(Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake))
+
+
+def status_command(options: argparse.Namespace) -> int:
+    from charaloom.config import load_project
+    from charaloom.status import status_table
+
+    print(status_table(load_project(options.configfile)))
+    return 0
+
+
+def demo_command(options: argparse.Namespace) -> int:
+    from charaloom.commands.demo import demo
+
+    return demo(options.seed)
+
+
+def score_command(options: argparse.Namespace) -> int:
+    from charaloom.commands.score import score
+
+    return score(options.seed)
+
+
+def verify_command(options: argparse.Namespace) -> int:
+    from charaloom.commands.verify import verify
+
+    return verify(options.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

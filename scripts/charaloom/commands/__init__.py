@@ -1,0 +1,1 @@
+"""What the `charaloom` command does, one module per subcommand."""

@@ -1,0 +1,23 @@
+"""Snakemake's side of clustered: `clustered.cluster_outfits` does the work."""
+
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    from charaloom.clustered import cluster_outfits
+
+    cluster_outfits(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        measured=snakemake.input.measured,
+        tagged=snakemake.input.tagged,
+        tagged_manifest=snakemake.input.manifest,
+        core=snakemake.input.core,
+        table=snakemake.output.table,
+        outfits=snakemake.output.outfits,
+        manifest=snakemake.output.manifest,
+    )

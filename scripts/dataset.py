@@ -1,0 +1,26 @@
+"""Snakemake's side of dataset: `dataset.build_dataset` does the work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    from charaloom.dataset import build_dataset
+
+    build_dataset(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        raw=snakemake.input.raw,
+        measured=snakemake.input.measured,
+        filtered=snakemake.input.filtered,
+        clustered=snakemake.input.clustered,
+        clustered_manifest=snakemake.input.manifest,
+        outfits=snakemake.input.outfits,
+        core=snakemake.input.core,
+        folder=Path(snakemake.output.card).parent,
+        manifest=snakemake.output.manifest,
+    )

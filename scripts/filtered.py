@@ -1,0 +1,23 @@
+"""Snakemake's side of filtered: `filtered.filter_views` does the work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    from charaloom.filtered import filter_views
+
+    filter_views(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        raw=snakemake.input.raw,
+        measured=snakemake.input.measured,
+        measured_manifest=snakemake.input.manifest,
+        hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        table=snakemake.output.table,
+        manifest=snakemake.output.manifest,
+    )

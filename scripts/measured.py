@@ -1,0 +1,24 @@
+"""Snakemake's side of measured: `measured.measure` does the work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    from charaloom.measured import measure
+
+    measure(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        raw=snakemake.input.raw,
+        raw_manifest=snakemake.input.manifest,
+        models_manifest=snakemake.input.models,
+        hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        table=snakemake.output.table,
+        manifest=snakemake.output.manifest,
+        work=Path(snakemake.config["paths"]["work"]) / "measured",
+    )

@@ -1,0 +1,18 @@
+"""Snakemake's side of models: `models.fetch_models` does the work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0], offline=False):
+    from charaloom.models import fetch_models
+
+    fetch_models(
+        params=snakemake.params.stage,
+        hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        manifest=snakemake.output.manifest,
+    )

@@ -1,0 +1,22 @@
+"""Snakemake's side of published: `publishing.publish` does the work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0], offline=False):
+    from charaloom.publishing import publish
+
+    publish(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        dataset=Path(snakemake.input.dataset_card).parent,
+        dataset_manifest=snakemake.input.dataset,
+        model=Path(snakemake.input.model_card).parent,
+        model_manifest=snakemake.input.model,
+        receipt=snakemake.output.receipt,
+    )

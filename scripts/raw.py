@@ -1,0 +1,19 @@
+"""Snakemake's side of raw: `raw.build_raw` does the work."""
+
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0], offline=False):
+    from charaloom.raw import build_raw
+
+    build_raw(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        table=snakemake.output.table,
+        manifest=snakemake.output.manifest,
+        work=snakemake.config["paths"]["work"],
+    )

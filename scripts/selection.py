@@ -1,0 +1,21 @@
+"""Snakemake's side of selection: `selection.select` does the work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    from charaloom.selection import select
+
+    select(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        previews=Path(snakemake.input.scores).parent,
+        previews_manifest=snakemake.input.manifest,
+        selection=snakemake.output.selection,
+        manifest=snakemake.output.manifest,
+    )

@@ -1,0 +1,23 @@
+"""Snakemake's side of tagged: `tagged.tag_views` does the work."""
+
+from typing import TYPE_CHECKING
+
+from charaloom.job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    from charaloom.tagged import tag_views
+
+    tag_views(
+        character=snakemake.wildcards.character,
+        params=snakemake.params.stage,
+        raw=snakemake.input.raw,
+        measured=snakemake.input.measured,
+        filtered=snakemake.input.filtered,
+        filtered_manifest=snakemake.input.manifest,
+        table=snakemake.output.table,
+        core=snakemake.output.core,
+        manifest=snakemake.output.manifest,
+    )

@@ -1,0 +1,121 @@
+"""A small project of two characters on the real Snakefile, and one of it where every stage counts as finished."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charaloom.config import CODE
+from charaloom.files import write_json
+from charaloom.tables import FILTERED, RAW, write_table
+
+STATS_ROW = re.compile(r"^([a-z]\w*) +(\d+)$")
+
+
+class Workplace:
+    """A working directory and what Snakemake says in it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(CODE / "Snakefile"), "--cores", "2"]
+        # From elsewhere, with --directory: nothing may depend on where the code is called from.
+        return subprocess.run(
+            [*command, "--directory", str(self.folder), *arguments],
+            cwd=self.folder.parent,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Jobs by rule, without `all`."""
+        result = self.snakemake(*arguments, "--dry-run", "--quiet", "rules")
+        assert result.returncode == 0, result.stdout
+        rows = filter(None, map(STATS_ROW.match, result.stdout.splitlines()))
+        return {row[1]: int(row[2]) for row in rows if row[1] not in ("all", "total")}
+
+    def charaloom(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "charaloom.cli", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CODE / "scripts")},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def make_project(folder: Path) -> Workplace:
+    """Two characters with folders of drawn pictures; a base model that is only named, since nothing here trains."""
+    from PIL import Image, ImageDraw
+
+    for name, colour in (("hana", 40), ("mei", 160)):
+        pictures = folder / "pictures" / name
+        pictures.mkdir(parents=True)
+        for number in range(4):
+            image = Image.new("RGB", (96, 128), (colour, 20 * number, 90))
+            ImageDraw.Draw(image).ellipse((10, 10, 60 + 5 * number, 90), fill=(220, colour, 30 * number))
+            image.save(pictures / f"{number}.png")
+    (folder / "base").mkdir()
+    (folder / "config").mkdir()
+    (folder / "models").mkdir()
+    (folder / "config/characters.tsv").write_text(
+        "character\tsource\tquery\nhana\tfolder\tpictures/hana\nmei\tfolder\tpictures/mei\n"
+    )
+    write_json(
+        folder / "config/config.yaml",
+        {
+            "bases": {"tiny": {"path": "base", "family": "sd15", "clip_skip": 0, "licence": "mit"}},
+            "models": {"hub": "models"},
+            "previews": {"bases": ["tiny"]},
+            "raw": {"minimum": 3},
+            "training": {"base": "tiny"},
+        },
+    )
+    return Workplace(folder)
+
+
+def make_readable(folder: Path) -> None:
+    """The few artifacts that the table of `charaloom status` reads."""
+    write_table(folder / "raw.parquet", [], RAW, "picture", {})
+    write_table(folder / "filtered.parquet", [], FILTERED, "view", {})
+    write_json(folder / "outfits.json", {"outfits": []})
+    numbers = {"checkpoint": "step-000100", "recognised": 3, "pictures": 4}
+    write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Workplace:
+    """Nothing done yet."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every output written by hand and marked as made, by Snakemake's own --touch: planning needs no more."""
+    place = make_project(tmp_path_factory.mktemp("finished") / "project")
+    summary = place.snakemake("--summary")
+    assert summary.returncode == 0, summary.stdout
+    outputs = [line.split("\t")[0] for line in summary.stdout.splitlines() if line.startswith(("results/", "work/"))]
+    for output in outputs:
+        file = place.folder / output
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{output}\n")
+    for character in ("hana", "mei"):
+        make_readable(place.folder / "results" / character)
+    touched = place.snakemake("--touch", "--forceall")
+    assert touched.returncode == 0, touched.stdout
+    return place.folder
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Workplace:
+    shutil.copytree(finished_once, tmp_path / "project")
+    return Workplace(tmp_path / "project")

@@ -1,0 +1,173 @@
+"""What Snakemake plans: the contract of the DAG, on the real Snakefile. Nothing runs here but Snakemake itself."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Workplace
+
+from charaloom.config import CODE
+from charaloom.stages import STAGES
+
+AFTER_FILTERED = dict.fromkeys(STAGES[STAGES.index("filtered") :], 2)
+
+
+def change(place: Workplace, path: str = "config/config.yaml", **keys: dict[str, Any]) -> None:
+    """Merge keys into a config file of the project."""
+    file = place.folder / path
+    file.parent.mkdir(exist_ok=True)
+    config = json.loads(file.read_text()) if file.exists() else {}
+    for section, values in keys.items():
+        config[section] = {**config.get(section, {}), **values}
+    file.write_text(json.dumps(config))
+
+
+def test_a_new_project_plans_every_stage_of_every_character(project: Workplace) -> None:
+    assert project.planned() == {"models": 1, **dict.fromkeys(STAGES, 2)}
+
+
+def test_every_stage_has_a_target_of_its_own(project: Workplace) -> None:
+    assert project.planned("stage_raw") == {"raw": 2, "stage_raw": 1}
+    upto = dict.fromkeys(STAGES[: STAGES.index("tagged") + 1], 2)
+    assert project.planned("stage_tagged") == {"models": 1, **upto, "stage_tagged": 1}
+    assert project.planned("stage_published")["published"] == 2
+    assert project.planned("stage_models") == {"models": 1, "stage_models": 1}
+
+
+def test_after_a_full_run_nothing_is_to_be_done(finished: Workplace) -> None:
+    assert finished.planned() == {}
+    assert "Nothing to be done" in finished.snakemake().stdout
+
+
+def test_touching_the_code_changes_nothing(finished: Workplace) -> None:
+    """A clone or a checkout gives every script a new time."""
+    code = finished.folder.parent / "code"
+    for part in ("Snakefile", "rules", "scripts", "config", "profiles"):
+        copy = shutil.copytree if (CODE / part).is_dir() else shutil.copy2
+        code.mkdir(exist_ok=True)
+        copy(CODE / part, code / part)
+    for file in code.rglob("*"):
+        os.utime(file)
+    assert finished.planned("--snakefile", str(code / "Snakefile")) == {}
+
+
+def test_a_filter_threshold_crawls_and_measures_nothing(finished: Workplace) -> None:
+    change(finished, filtered={"short_side": 64})
+    assert finished.planned() == AFTER_FILTERED
+
+
+def test_one_characters_own_key_concerns_her_alone(finished: Workplace) -> None:
+    change(finished, "config/characters/mei.yaml", filtered={"short_side": 64})
+    assert finished.planned() == dict.fromkeys(AFTER_FILTERED, 1)
+    assert "results/hana/" not in finished.snakemake("--dry-run").stdout.replace("input:", "\n").split("rule all")[0]
+
+
+def test_two_values_that_swap_places_are_noticed(finished: Workplace) -> None:
+    """Snakemake compares params as an unnamed set: so there is one, and it holds them by name."""
+    change(finished, previews={"width": 64, "height": 128})
+    finished.snakemake("--touch", "--forceall")
+    change(finished, previews={"width": 128, "height": 64})
+    assert finished.planned()["previews"] == 2
+
+
+def test_training_keys_keep_the_dataset(finished: Workplace) -> None:
+    change(finished, training={"steps": 77})
+    planned = finished.planned()
+    assert planned["checkpoints"] == planned["report"] == 2
+    assert not {"models", "raw", "measured", "filtered", "dataset"} & set(planned)
+
+
+def test_a_picture_that_comes_or_goes_is_noticed_and_a_touched_one_is_not(finished: Workplace) -> None:
+    for picture in finished.folder.glob("pictures/*/*.png"):
+        os.utime(picture)
+    (finished.folder / "pictures/hana/Thumbs.db").write_text("x")
+    assert finished.planned() == {}
+    (finished.folder / "pictures/mei/0.png").unlink()
+    assert finished.planned() == dict.fromkeys(STAGES, 1)
+
+
+def test_a_lost_artifact_is_made_again(finished: Workplace) -> None:
+    shutil.rmtree(finished.folder / "results/hana/model")
+    assert finished.planned() == {"model": 1, "published": 1, "report": 1}
+    shutil.rmtree(finished.folder / "results/hana/dataset")
+    (finished.folder / "results/hana/previews.manifest.json").unlink()
+    planned = finished.planned()
+    assert planned["dataset"] == planned["previews"] == 1
+    assert "clustered" not in planned
+
+
+def test_a_stage_that_comes_out_the_same_ends_there(finished: Workplace) -> None:
+    """Stage by stage: hana was crawled again, to the same manifest."""
+    for name in ("raw.parquet", "raw.manifest.json"):
+        os.utime(finished.folder / "results/hana" / name)
+    assert finished.planned() == {}
+    manifest = finished.folder / "results/hana/raw.manifest.json"
+    manifest.write_text("another content\n")
+    assert finished.planned()["measured"] == 1
+
+
+def test_a_new_character_concerns_nobody_else(finished: Workplace) -> None:
+    shutil.copytree(finished.folder / "pictures/mei", finished.folder / "pictures/rin")
+    with (finished.folder / "config/characters.tsv").open("a") as roster:
+        roster.write("rin\tfolder\tpictures/rin\n")
+    assert finished.planned() == dict.fromkeys(STAGES, 1)
+
+
+def test_a_new_target_publishes_and_reports_only(finished: Workplace) -> None:
+    change(finished, published={"targets": {"second": {"kind": "folder", "path": "second"}}})
+    assert finished.planned() == {"published": 2, "report": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "colour=3"], "Error: --config: colour: unknown key"),
+        (["--configfile", "more.yaml"], "more.yaml: filtered.short_sid: unknown key; did you mean `short_side`?"),
+    ],
+)
+def test_an_unknown_key_is_one_line_without_a_traceback(project: Workplace, arguments: list[str], words: str) -> None:
+    (project.folder.parent / "more.yaml").write_text("filtered: {short_sid: 3}\n")
+    result = project.snakemake("--dry-run", *arguments)
+    assert result.returncode == 1
+    lines = [line for line in result.stdout.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert "Traceback" not in result.stdout
+
+
+def test_a_missing_roster_is_one_line(project: Workplace) -> None:
+    (project.folder / "config/characters.tsv").unlink()
+    result = project.snakemake("--dry-run")
+    assert result.returncode == 1
+    assert "Error: config/characters.tsv: the roster cannot be read" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_an_empty_roster_plans_nothing_and_says_so(project: Workplace) -> None:
+    (project.folder / "config/characters.tsv").write_text("character\tsource\tquery\n")
+    result = project.snakemake("--dry-run")
+    assert result.returncode == 0, result.stdout
+    assert "holds no character yet" in result.stdout
+
+
+def test_the_workflow_is_in_good_condition(project: Workplace) -> None:
+    result = project.snakemake("--lint")
+    assert result.returncode == 0, result.stdout
+    assert "Congratulations" in result.stdout
+
+
+@pytest.mark.parametrize("profile", ["default", "local", "demo"])
+def test_profiles_are_read(project: Workplace, profile: str) -> None:
+    own = str(project.folder / "config/config.yaml")
+    assert project.planned("--profile", str(CODE / "profiles" / profile), "--configfile", own)["raw"] == 2
+
+
+def test_one_crawler_per_board(project: Workplace) -> None:
+    roster: Path = project.folder / "config/characters.tsv"
+    roster.write_text("character\tsource\tquery\nhana\tdanbooru\thana_(x)\nmei\tfolder\tpictures/mei\n")
+    said = project.snakemake("--dry-run", "stage_raw").stdout
+    slots = {line.split("board_danbooru=")[1][0] for line in said.splitlines() if "board_danbooru=" in line}
+    assert slots == {"0", "1"}

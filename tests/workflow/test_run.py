@@ -1,0 +1,64 @@
+"""`charaloom run` and the first stage on real pictures: what a person sees, what fails, what goes on."""
+
+import json
+
+import pytest
+from conftest import Workplace
+
+from charaloom.manifest import read_manifest
+
+
+def test_the_raw_stage_runs_on_real_pictures_and_then_has_nothing_to_do(project: Workplace) -> None:
+    result = project.snakemake("stage_raw")
+    assert result.returncode == 0, result.stdout
+    for name in ("hana", "mei"):
+        manifest = read_manifest(project.folder / f"results/{name}/raw.manifest.json")
+        assert manifest["lineage"]["character"] == name
+        assert str(project.folder) not in json.dumps(manifest)
+        assert (project.folder / f"work/benchmarks/{name}/raw.jsonl").exists()
+    assert project.planned("stage_raw") == {}
+
+
+def test_a_failed_stage_is_wanted_again_and_hides_nothing(project: Workplace) -> None:
+    assert project.snakemake("stage_raw").returncode == 0
+    for picture in list((project.folder / "pictures/mei").iterdir())[:2]:
+        picture.unlink()
+    result = project.snakemake("stage_raw")
+    assert result.returncode == 1
+    log = (project.folder / "work/logs/mei/raw.log").read_text()
+    assert log.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in log
+    assert not (project.folder / "results/mei/raw.manifest.json").exists()
+    assert project.planned("stage_raw")["raw"] == 1
+
+
+def test_run_says_what_failed_and_where_its_log_is(project: Workplace) -> None:
+    """The hub is an empty folder here: the picture models cannot be had."""
+    result = project.charaloom("run", "--cores", "2")
+    assert result.returncode == 1
+    assert "models" in result.stdout
+    assert "work/logs/models.log" in result.stdout
+    assert "hana" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_run_after_a_full_run_looks_once_and_prints_the_table(finished: Workplace) -> None:
+    result = finished.charaloom("run", "--cores", "2")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.startswith("Nothing to be done")
+    assert "hana          0     0        0  step-000100  3 of 4      results/hana/report.html" in result.stdout
+    assert finished.charaloom("status").stdout in result.stdout
+
+
+@pytest.mark.slow
+def test_one_characters_failure_is_not_the_others(finished: Workplace) -> None:
+    """mei has too few pictures left; what hana has stays as it is."""
+    for picture in list((finished.folder / "pictures/mei").iterdir())[:2]:
+        picture.unlink()
+    result = finished.charaloom("run", "--cores", "2")
+    assert result.returncode == 1
+    assert "1 of 2 characters failed:" in result.stdout
+    assert "mei  raw  work/logs/mei/raw.log" in result.stdout
+    assert result.stdout.count("failed") == 2, "a stage asks again for a character that failed before it"
+    assert "not finished: raw is next" in result.stdout
+    assert (finished.folder / "results/hana/report.manifest.json").exists()
