@@ -253,7 +253,11 @@ def open_pipeline(base: LocalBase, params: dict[str, Any]) -> "StableDiffusionPi
     torch.set_num_threads(params["threads"])
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     pipeline = StableDiffusionPipeline.from_pretrained(
-        base.folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+        base.folder,
+        torch_dtype=torch.float32,  # transformers would keep an fp16 text encoder in fp16
+        safety_checker=None,
+        requires_safety_checker=False,
+        local_files_only=True,
     )
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
     pipeline.set_progress_bar_config(disable=True)

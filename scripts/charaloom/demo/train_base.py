@@ -10,6 +10,7 @@ Sizes and step counts were chosen so that two CPU cores finish in about two hour
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -435,14 +436,17 @@ def pipeline(work: Path, name: str) -> Any:
     )
 
 
-def export(work: Path, name: str, folder: Path) -> None:
+def export(work: Path, model: str, folder: Path) -> None:
     """Write a diffusers folder in fp16, whole or not at all."""
     import torch
 
     from charaloom.files import whole_folder
 
     with whole_folder(folder) as part:
-        pipeline(work, name).to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
+        pipeline(work, model).to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
+        # transformers 5 leaves these two out, and older programs read nothing else.
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(work / "tokenizer" / name, part / "tokenizer" / name)
         for config in sorted(part.rglob("*.json")):
             config.write_text(without_paths(config.read_text()))
         for file in part.rglob("*"):

@@ -1,0 +1,55 @@
+# `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON_BIN := .venv/bin
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make .venv from the lock (CHARALOOM_TORCH=auto|cpu|cuda); nothing happens where it is up to date
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: setup ## run the whole workflow on the demo world
+	@$(PYTHON_BIN)/charaloom demo
+
+.PHONY: score
+score: setup ## measure every stage against the demo world's ground truth (SEED=… for another world)
+	@$(PYTHON_BIN)/charaloom score $(if $(SEED),--seed $(SEED))
+
+.PHONY: verify
+verify: setup ## rebuild and compare digests
+	@$(PYTHON_BIN)/charaloom verify
+
+.PHONY: demo-weights
+demo-weights: setup ## train the demo's small models anew (hours on a laptop)
+	@$(PYTHON_BIN)/python -m charaloom.demo.train_all
+
+.PHONY: test
+test: setup ## run the tests (ARGS="-k name" to choose)
+	@$(PYTHON_BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style, types and the workflow
+	$(PYTHON_BIN)/ruff check .
+	$(PYTHON_BIN)/ruff format --check .
+	$(PYTHON_BIN)/snakefmt --check Snakefile rules
+	$(PYTHON_BIN)/snakemake --lint
+	$(PYTHON_BIN)/mypy
+
+.PHONY: format
+format: setup ## rewrite the code in its style
+	$(PYTHON_BIN)/ruff check --fix .
+	$(PYTHON_BIN)/ruff format .
+	$(PYTHON_BIN)/snakefmt Snakefile rules
+
+bench-%: setup ## run tests/benchmarks/%.py
+	@$(PYTHON_BIN)/python tests/benchmarks/$*.py $(ARGS)
+
+.PHONY: clean
+clean: ## remove the environment and caches; results/ and work/ stay
+	rm -rf .venv .venv.old .venv.lock .venv.log .pytest_cache .hypothesis .mypy_cache .ruff_cache scripts/*.egg-info
+	find scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
