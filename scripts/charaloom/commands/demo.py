@@ -114,7 +114,16 @@ def board(folder: Path, root: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a terminated process; one that does not go is killed."""
+    try:
+        process.wait(SECONDS_TO_ANSWER)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def taken(port: int) -> bool:

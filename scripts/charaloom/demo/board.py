@@ -336,14 +336,14 @@ def main(arguments: list[str] | None = None) -> int:
         board = open_board(options.world, options.port)
     except CharaloomError as error:
         parser.exit(1, f"{error}\n")
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+    # Waited for, not handled: a handler that sets an Event can meet its own thread holding the Event's lock.
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     with running(board):
         if options.ready_file:
             write_text(options.ready_file, board.root + "\n")
         print(board.root, flush=True)
-        stop.wait()
+        signal.sigwait(stop)
     return 0
 
 

@@ -192,8 +192,9 @@ def as_batch(pictures: list[Image.Image], rng: np.random.Generator, colours: flo
     how = rng.uniform(-1, 1, (3, number, 1, 1, 1)).astype(np.float32) * colours
     how *= rng.random((1, number, 1, 1, 1)) < 0.6
     batch = (grey + (batch - grey) * (1 + 1.5 * how[0])) * (1 + how[1]) + how[2]
-    noise = rng.uniform(0, 0.09, (number, 1, 1, 1)).astype(np.float32) * (rng.random((number, 1, 1, 1)) < 0.4)
-    batch += noise * rng.standard_normal(batch.shape, dtype=np.float32)
+    noisy = np.flatnonzero(rng.random(number) < 0.4)
+    noise = rng.standard_normal((len(noisy), *batch.shape[1:]), dtype=np.float32)
+    batch[noisy] += noise * rng.uniform(0, 0.09, (len(noisy), 1, 1, 1)).astype(np.float32)
     tensor = torch.from_numpy(np.clip(batch, -1, 1)).permute(0, 3, 1, 2)
     return tensor.contiguous(memory_format=torch.channels_last), flipped
 

@@ -14,7 +14,7 @@ Sizes and step counts were chosen so that one CPU core finishes in about 25 minu
 import argparse
 import csv
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -67,8 +67,9 @@ class Recipe:
     numbers: Numbers = field(default_factory=Numbers)
     who_steps: int = 1000
     who_small_steps: int = 650
-    tagger_steps: int = 700
-    where_steps: int = 800
+    tagger_steps: int = 1000
+    tagger_small_steps: int = 600
+    where_steps: int = 450
     sort_steps: int = 600
     sheets: int = 640
 
@@ -169,6 +170,15 @@ class Sights:
                 self.sharing[feature, getattr(somebody, feature)].append(who)
         self.facts = np.array([attributes_of(somebody) for somebody in people])
         self.alike = np.array([[cast.alike(one, other) for other in people] for one in people])
+        self.weights = self.rarity()
+
+    def rarity(self) -> Any:
+        """How much more a tag weighs where it is there [tags]: rare ones would hardly be learned in so few steps."""
+        import torch
+
+        counts = Counter(tag for fact in self.pool.facts for tag in fact["tags"])
+        shares = np.array([counts[name] / len(self.pool.facts) or 1.0 for name in self.names])
+        return torch.from_numpy(np.clip(np.sqrt(0.1 / shares), 1, 4).astype(np.float32))
 
     def company(self, rng: np.random.Generator) -> list[int]:
         """People of a batch: in each four, three share the hair's colour and two its style, so that nothing is easy."""
@@ -241,7 +251,7 @@ class Sights:
 
         batch, who, tags, counted = self.batch(step)
         identity, logits = model(batch)
-        tagging = tag_loss(logits, tags, counted)
+        tagging = tag_loss(logits, tags, counted, self.weights)
         mine = who >= 0
         unit = functional.normalize(identity[mine], dim=1)
         alike = torch.from_numpy(self.alike)[who[mine]][:, who[mine]]
@@ -260,20 +270,22 @@ class Tags(Sights):
     """Batches for the tagger alone: as many people as there are views, half of them sharp."""
 
     def loss(self, model: Any, step: int) -> tuple[Any, str]:
-        rng = np.random.default_rng([SEED, 5, step])
+        rng, side = np.random.default_rng([SEED, 5, step]), SMALL if step < self.small_steps else SIDE
         people = rng.integers(len(self.people), size=PEOPLE_IN_BATCH * VIEWS_OF_EACH)
         sights = [self.of_somebody(int(who), rng) for who in people] + self.of_nobody(rng)
-        shown = [self.framed(sight, SIDE, rng) for sight in sights]
+        shown = [self.framed(sight, side, rng) for sight in sights]
         shown = [pictures.roughen(picture, rng) if rng.random() < 0.5 else picture for picture in shown]
         batch, _ = pictures.as_batch(shown, rng)
-        loss = tag_loss(model.tags(model.embedding(model.trunk(batch))), *self.targets(sights))
+        loss = tag_loss(model.tags(model.embedding(model.trunk(batch))), *self.targets(sights), self.weights)
         return loss, f"tags {loss.item():.3f}"
 
 
-def tag_loss(logits: Any, tags: Any, counted: Any) -> Any:
+def tag_loss(logits: Any, tags: Any, counted: Any, positive: Any) -> Any:
+    """Cross entropy of the tags that count, [n, tags] each; `positive` [tags] weighs the ones that are there."""
     from torch.nn import functional
 
-    return 30 * functional.binary_cross_entropy_with_logits(logits, tags, counted, reduction="sum") / counted.sum()
+    missed = functional.binary_cross_entropy_with_logits(logits, tags, counted, pos_weight=positive, reduction="sum")
+    return 30 * missed / counted.sum()
 
 
 def attributes_of(somebody: Character) -> list[int]:
@@ -540,11 +552,11 @@ def distance_scale(model: Any, work: Path) -> tuple[float, str]:
 
 
 def threshold_between(same: np.ndarray, other: np.ndarray) -> tuple[float, str]:
-    """Rather a view of hers too few than somebody else: a wrong "same" costs twice a wrong "different"."""
+    """Rather a view of hers too few than somebody else: a wrong "same" costs four times a wrong "different"."""
     cuts = np.quantile(np.concatenate([same, other]), np.linspace(0, 1, 2001))
     missed = 1 - np.searchsorted(np.sort(same), cuts, side="right") / len(same)
     taken = np.searchsorted(np.sort(other), cuts, side="right") / len(other)
-    best = int(np.argmin(missed + 2 * taken))
+    best = int(np.argmin(missed + 4 * taken))
     note = f"{missed[best]:.4f} of one person's pairs are called two, {taken[best]:.4f} of two persons' are called one"
     return CCIP_THRESHOLD / float(cuts[best]), note
 
@@ -658,7 +670,7 @@ def train(work: Path, out: Path, recipe: Recipe) -> None:
         "where": (new_where, Scenes(pool), recipe.where_steps),
         "who": (new_who, Sights(pool, people, recipe.who_small_steps), recipe.who_steps),
         # Tags are more than faces: the tagger goes on alone from what both learned.
-        "tagger": (lambda: deepcopy(models["who"]), Tags(pool, people), recipe.tagger_steps),
+        "tagger": (lambda: deepcopy(models["who"]), Tags(pool, people, recipe.tagger_small_steps), recipe.tagger_steps),
     }
     models: dict[str, Any] = {}
     for name, (new, teacher, steps) in lessons.items():
