@@ -20,27 +20,15 @@ RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-# Where the parts of the two-level UNet of `tiny_base` lie in a checkpoint of the original layout.
 UNET = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
-    "down_blocks.0.resnets.0": "input_blocks.1.0",
-    "down_blocks.0.attentions.0": "input_blocks.1.1",
-    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op",
-    "down_blocks.1.resnets.0": "input_blocks.3.0",
     "mid_block.resnets.0": "middle_block.0",
     "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
-    "up_blocks.0.resnets.0": "output_blocks.0.0",
-    "up_blocks.0.resnets.1": "output_blocks.1.0",
-    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.1.conv",
-    "up_blocks.1.resnets.0": "output_blocks.2.0",
-    "up_blocks.1.attentions.0": "output_blocks.2.1",
-    "up_blocks.1.resnets.1": "output_blocks.3.0",
-    "up_blocks.1.attentions.1": "output_blocks.3.1",
 }
 VAE = [
     (r"mid_block\.resnets\.0", "mid.block_1"),
@@ -58,11 +46,29 @@ VAE = [
 ]
 
 
-def original_unet(key: str) -> str:
-    part = max((part for part in UNET if key.startswith(part + ".")), key=len)
+def unet_places(config: dict[str, Any]) -> dict[str, str]:
+    """Where the parts of a UNet lie in a checkpoint of the original layout."""
+    levels, layers, places = len(config["block_out_channels"]), config["layers_per_block"], dict(UNET)
+    for level in range(levels):
+        for layer in range(layers):
+            block = f"input_blocks.{1 + level * (layers + 1) + layer}"
+            places |= {f"down_blocks.{level}.resnets.{layer}": f"{block}.0"}
+            places |= {f"down_blocks.{level}.attentions.{layer}": f"{block}.1"}
+        places[f"down_blocks.{level}.downsamplers.0.conv"] = f"input_blocks.{(level + 1) * (layers + 1)}.0.op"
+        for layer in range(layers + 1):
+            block = f"output_blocks.{level * (layers + 1) + layer}"
+            places |= {f"up_blocks.{level}.resnets.{layer}": f"{block}.0"}
+            places |= {f"up_blocks.{level}.attentions.{layer}": f"{block}.1"}
+        after = 2 if "CrossAttn" in config["up_block_types"][level] else 1
+        places[f"up_blocks.{level}.upsamplers.0.conv"] = f"{block}.{after}.conv"
+    return places
+
+
+def original_unet(key: str, places: dict[str, str]) -> str:
+    part = max((part for part in places if key.startswith(part + ".")), key=len)
     rest = key[len(part) + 1 :]
     name, _, end = rest.rpartition(".")
-    return f"model.diffusion_model.{UNET[part]}.{RESNET.get(name, name) + '.' if name else ''}{end}"
+    return f"model.diffusion_model.{places[part]}.{RESNET.get(name, name) + '.' if name else ''}{end}"
 
 
 def original_vae(key: str) -> str:
@@ -78,7 +84,8 @@ def single_file(base: Path, target: Path) -> Path:
     unet = load_file(base / "unet" / "diffusion_pytorch_model.safetensors")
     vae = load_file(base / "vae" / "diffusion_pytorch_model.safetensors")
     text = load_file(base / "text_encoder" / "model.safetensors")
-    tensors = {original_unet(key): value for key, value in unet.items()}
+    places = unet_places(json.loads((base / "unet" / "config.json").read_text()))
+    tensors = {original_unet(key, places): value for key, value in unet.items()}
     for key, value in vae.items():
         linear = "attentions" in key and value.ndim == 2  # a 1x1 convolution in the original layout
         tensors[original_vae(key)] = value[:, :, None, None] if linear else value

@@ -39,9 +39,9 @@ class Recipe:
     vae_steps: int = 2_500
     vae_batch: int = 16
     vae_crop: int = 64
-    unet_steps: int = 4_500
-    unet_batch: int = 32
-    sibling_steps: int = 600
+    unet_steps: int = 7_000
+    unet_batch: int = 16
+    sibling_steps: int = 800
 
 
 def strange_picture(rng: Random, style: str) -> tuple[np.ndarray, list[str]]:
@@ -405,7 +405,7 @@ def train_denoiser(model: Denoiser, path: Path, draw: Callable[[int], Any], step
 
 def train_main(work: Path, recipe: Recipe) -> None:
     draw = drawn_batches(work, SHARE, recipe.unet_batch, salt=1)
-    train_denoiser(Denoiser(work), work / "main.pt", draw, recipe.unet_steps, 1.2e-3, "main")
+    train_denoiser(Denoiser(work), work / "main.pt", draw, recipe.unet_steps, 1e-3, "main")
 
 
 def train_sibling(work: Path, recipe: Recipe, name: str) -> None:
