@@ -17,8 +17,8 @@ demo: setup ## run the whole workflow on the demo world
 	@$(PYTHON_BIN)/charaloom demo
 
 .PHONY: score
-score: setup ## measure every stage against the demo world's ground truth (SEED=… for another world)
-	@$(PYTHON_BIN)/charaloom score $(if $(SEED),--seed $(SEED))
+score: setup ## measure every stage against the demo world's truth (SEED=… another world, CURATION="11 12" filters alone)
+	@$(PYTHON_BIN)/charaloom score $(if $(SEED),--seed $(SEED)) $(if $(CURATION),--curation $(CURATION))
 
 .PHONY: verify
 verify: setup ## rebuild and compare digests

@@ -21,4 +21,5 @@ with job(snakemake.log[0]):
         table=snakemake.output.table,
         manifest=snakemake.output.manifest,
         work=Path(snakemake.config["paths"]["work"]) / "measured",
+        threads=snakemake.threads,
     )

@@ -5,6 +5,7 @@ where the right half is not; CCIP tells people apart by mean colour; classifiers
 always. No test can say how good the real models are, only that their code runs.
 """
 
+import io
 import json
 from pathlib import Path
 
@@ -19,6 +20,7 @@ LABELS = {
     "anime_rating": ["safe", "r15", "r18"],
     "monochrome_detect": ["monochrome", "normal"],
     "anime_ai_check": ["ai", "human"],
+    "anime_aesthetic": ["masterpiece", "best", "great", "good", "normal", "low", "worst"],
 }
 # The answer on any picture: bias of each label before the softmax.
 ANSWERS = {
@@ -26,6 +28,7 @@ ANSWERS = {
     "anime_rating": [6, 0, 0],
     "monochrome_detect": [0, 6],
     "anime_ai_check": [0, 6],
+    "anime_aesthetic": [0, 1, 6, 2, 0, 0, 0],
 }
 DETECTORS = {  # name, left, top, right, bottom of the box on a 640 px sheet, for somebody in the left half
     "anime_person_detection": ("person", (40, 40, 300, 600)),
@@ -56,6 +59,10 @@ def content(repo: str, name: str) -> bytes:
         return json.dumps({"labels": LABELS[repo]}).encode()
     if name == "metrics.json":
         return json.dumps({"threshold": 0.17847511429108218}).encode()
+    if name == "samples.npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, np.stack([np.linspace(0, 6, 241), np.linspace(0, 1, 241)]))
+        return buffer.getvalue()
     if name == "selected_tags.csv":
         rating = [(index, name, 9) for index, name in enumerate(("general", "sensitive", "questionable", "explicit"))]
         rows = [*rating, *((10 + index, name, 0) for index, name in enumerate(TAGS)), (99, "hana_(charaloom)", 4)]
@@ -179,3 +186,10 @@ def detector(label: str, box: tuple[int, int, int, int]) -> bytes:
     nodes += [node("Add", ["boxes", "cell_left"], "one"), node("Add", ["one", "cell_right"], "output0")]
     names = {"names": f"{{0: '{label}'}}", "imgsz": "[640, 640]"}
     return model(nodes, [tensor("images", 1, 3, 640, 640)], [tensor("output0", 1, 5, BOXES)], constants, names)
+
+
+def one_by_one() -> bytes:
+    """A graph whose batch axis is fixed to one, as some taggers were exported: it gives back what it is given."""
+    given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3])
+    result = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])
+    return model([helper.make_node("Identity", ["input"], ["output"])], [given], [result], {}, {})

@@ -40,12 +40,19 @@ def parser() -> argparse.ArgumentParser:
     configured(status)
     status.set_defaults(command=status_command)
 
+    explain = commands.add_parser("explain", help="print the whole story of one picture: kept or dropped, and why")
+    explain.add_argument("character", help="her name in the roster")
+    explain.add_argument("picture", help="SHA-256 or its first six digits or more, post id, <site>:<post id>")
+    configured(explain)
+    explain.set_defaults(command=explain_command)
+
     demo = commands.add_parser("demo", help="draw the demo world and build its characters")
     seeded(demo)
     demo.set_defaults(command=demo_command)
 
     score = commands.add_parser("score", help="build the demo and compare it with its ground truth")
     seeded(score)
+    score.add_argument("--curation", nargs="+", type=int, metavar="SEED", help="the filters alone, in these worlds")
     score.set_defaults(command=score_command)
 
     verify = commands.add_parser("verify", help="build a demo character twice and compare every byte")
@@ -84,6 +91,12 @@ def status_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def explain_command(options: argparse.Namespace) -> int:
+    from charaloom.commands.explain import explain_picture
+
+    return explain_picture(options.configfile, options.character, options.picture)
+
+
 def demo_command(options: argparse.Namespace) -> int:
     from charaloom.commands.demo import demo
 
@@ -91,9 +104,9 @@ def demo_command(options: argparse.Namespace) -> int:
 
 
 def score_command(options: argparse.Namespace) -> int:
-    from charaloom.commands.score import score
+    from charaloom.commands.score import score, score_curation
 
-    return score(options.seed)
+    return score_curation(options.curation) if options.curation else score(options.seed)
 
 
 def verify_command(options: argparse.Namespace) -> int:

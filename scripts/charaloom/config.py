@@ -251,6 +251,8 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
     config = project.config_of(name)
     character = project.characters[name]
     params = {**config.get(SECTIONS.get(stage, stage), {}), **facts_of(config, character, stage)}
+    if stage == "measured":
+        del params["threads"]  # pictures side by side: changes no number
     params["version"] = STAGE_VERSION[stage]
     return {key: params[key] for key in sorted(params)}
 

@@ -1,39 +1,43 @@
 """Measured: whatever needs pixels or a neural network, once per picture; every later decision reads this table.
 
-A picture is decoded once and shown to imgutils' own functions. Its rows are kept in `work` by its SHA-256, under a key
-of the model files and of this stage's version: a killed run keeps what it has, and a picture that two characters share,
-or a new threshold anywhere below, measures nothing again.
+A picture is decoded once and shown to all picture models (battery.py). Its rows are kept in `work` by its SHA-256,
+under a key of the model files and of this stage's version: a killed run keeps what it has, and a picture that two
+characters share, or a new threshold anywhere below, measures nothing again.
 """
 
 import os
 import sys
 import time
-from functools import cache
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from charaloom.battery import Battery, Box, Detection, Shown, Tagged
 from charaloom.errors import CharaloomError
 from charaloom.files import digest
 from charaloom.manifest import lineage, read_manifest, write_manifest
-from charaloom.models import picture_models
 from charaloom.pictures import generation_parameters, open_picture
 from charaloom.stages import STAGE_VERSION
-from charaloom.tables import MEASURED, read_table, stream_table, write_table
+from charaloom.tables import MEASURED, read_table, stream_table, write_stream, write_table
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 PathLike = str | os.PathLike[str]
 Row = dict[str, Any]
-Box = tuple[int, int, int, int]
-Detection = tuple[Box, float]  # box, confidence
 
 TAG_FLOOR = 0.05
 DECIMALS = 4  # of every score that a decision reads: the last bits differ between processors
 HASH_SIDE = 32
+THUMBNAIL_SIDE = 96
 VECTORS = ("ccip", "tag_embedding")
+WAITING = 2  # handfuls of pictures per thread that are read ahead: memory holds no more
 SECONDS_BETWEEN_LINES = 10.0
-NOT_IN_LINEAGE = ("hub", "lock")  # the models manifest says what came of them
 
 
 def measure(
@@ -46,64 +50,151 @@ def measure(
     table: PathLike,
     manifest: PathLike,
     work: PathLike,
+    threads: int = 1,
 ) -> None:
     """Write one row per view of every picture of `raw` (schema MEASURED), and at least one row per row of `raw`.
 
     `hub` is the cache that `fetch_models` filled; `work` a folder that survives failures; characters may share it.
+    `threads` pictures are looked at side by side, which changes no number.
     Raises CharaloomError where a model is missing or broken; a picture that cannot be measured only gets a `problem`.
     """
-    facts = {key: value for key, value in params.items() if key not in NOT_IN_LINEAGE}
     inputs = {"raw": os.fspath(raw_manifest), "models": os.fspath(models_manifest)}
-    origin = lineage("measured", character, facts, inputs)
-    cache = Path(work) / cache_key(read_manifest(models_manifest), params["threads"])
-    total = sum(1 for _ in stream_table(raw, ["picture"]))
-    progress = Progress(character, total)
-    rows: list[Row] = []
-    with picture_models(hub, params["threads"]):
-        prove_models.cache_clear()  # another run in this process may have used another hub
-        for picture in stream_table(raw, ["picture", "bytes", "problem"]):
-            found, fresh = measured_picture(picture, cache)
-            rows.extend(found)
+    origin = lineage("measured", character, params, inputs)
+    look = Measuring(Path(work) / cache_key(read_manifest(models_manifest)), Path(hub))
+    progress = Progress(character, sum(1 for _ in stream_table(raw, ["picture"])))
+    counts: Counter[str] = Counter(pictures=0, problems=0, views=0, persons=0)
+    pictures = stream_table(raw, ["picture", "bytes", "problem"])
+
+    def rows() -> Iterator[Row]:
+        for found, fresh in in_order(look, pictures, threads):
+            for row in found:
+                counts.update(views=1, pictures=row["kind"] == "picture", persons=row["kind"] == "person")
+                counts.update(problems=row["problem"] is not None)
+            yield from sorted(found, key=lambda row: row["view"])
             progress.step(fresh)
-    write_table(table, rows, MEASURED, "view", origin)
-    whole = [row for row in rows if row["kind"] == "picture"]
-    counts = {
-        "pictures": len(whole),
-        "problems": sum(row["problem"] is not None for row in whole),
-        "views": len(rows),
-        "persons": sum(row["kind"] == "person" for row in rows),
-    }
-    write_manifest(manifest, origin, {"table": table}, counts)
+
+    write_stream(table, rows(), MEASURED, origin)
+    write_manifest(manifest, origin, {"table": table}, dict(counts))
 
 
-def cache_key(models: dict[str, Any], threads: int) -> str:
+def cache_key(models: dict[str, Any]) -> str:
     """What the numbers of a picture depend on besides its bytes."""
-    return digest({"models": models["models"], "version": STAGE_VERSION["measured"], "threads": threads})[:16]
+    return digest({"models": models["models"], "version": STAGE_VERSION["measured"]})[:16]
 
 
-def measured_picture(picture: Row, cache: Path) -> tuple[list[Row], bool]:
-    """Rows of one picture and whether they were measured now; from the cache where they were measured before."""
-    name = picture["picture"]
-    if picture["problem"] is not None or picture["bytes"] is None:
-        return [unmeasured(name, picture["problem"] or "no file")], False
-    file = cache / name[:2] / f"{name}.parquet"
-    known = read_kept(file)
-    if known is not None:
-        return known, False
-    rows = views_of(name, picture["bytes"])
-    if rows[0]["problem"] is None:
-        write_table(file, rows, MEASURED, "view", {"picture": name})
-    return as_arrays(rows), True
+Found = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
 
 
-def read_kept(file: Path) -> list[Row] | None:
-    """Rows of a picture measured before; None where there are none or the file is damaged."""
-    import pyarrow as pa
+def in_order(look: "Measuring", pictures: Iterable[Row], threads: int) -> Iterator[Found]:
+    """What `look` finds of each picture, in their order, several looked at side by side."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[list[Found]]] = deque()
+        for handful in handfuls(pictures, look.at_once):
+            waiting.append(pool.submit(look, handful))
+            if len(waiting) >= WAITING * threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
-    try:
-        return as_arrays(read_table(file))
-    except (FileNotFoundError, pa.ArrowInvalid, OSError):
-        return None
+
+def handfuls(pictures: Iterable[Row], size: Callable[[], int]) -> Iterator[list[Row]]:
+    some: list[Row] = []
+    for picture in pictures:
+        some.append(picture)
+        if len(some) >= size():
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+class Measuring:
+    """Measures pictures, or finds what was measured before in `kept`. The models are opened when one is new."""
+
+    def __init__(self, kept: Path, hub: Path):
+        import cv2
+
+        cv2.setNumThreads(1)  # as the models: whoever wants more looks at several pictures
+        self.kept, self.hub = kept, hub
+        self.lock = Lock()
+
+    @cached_property
+    def opened(self) -> Battery:
+        """The models, proved on a plain sheet: what fails there is a model's fault and stops the run, no picture's."""
+        from PIL import Image
+
+        try:
+            battery = Battery(self.hub)
+            looked_at(battery, [("sheet", b"", Image.new("RGB", (64, 64), (255, 255, 255)))])
+        except Exception as error:  # a missing file, broken weights, wrong labels: runtime and JSON raise their own
+            raise CharaloomError(
+                f"the picture models do not run: {type(error).__name__}: {error}. Check that the models rule ran with "
+                f"the current models lock (config/models.yaml); its files are in `hub` below the work folder."
+            ) from error
+        return battery
+
+    @property
+    def battery(self) -> Battery:
+        with self.lock:
+            return self.opened
+
+    def at_once(self) -> int:
+        """Pictures in a handful; nothing is opened to answer where nothing was yet."""
+        return self.opened.pictures_at_once if "opened" in self.__dict__ else 1
+
+    def __call__(self, pictures: list[Row]) -> list[Found]:
+        found = {picture["picture"]: self.known(picture) for picture in pictures}
+        fresh = [picture for picture in pictures if found[picture["picture"]] is None]
+        new = self.measured(fresh) if fresh else {}
+        for name, rows in new.items():
+            if rows[0]["problem"] is None:
+                write_table(self.file(name), rows, MEASURED, "view", {"picture": name})
+        rows_of = [(found[picture["picture"]], new.get(picture["picture"])) for picture in pictures]
+        return [(known or as_arrays(rows or []), known is None) for known, rows in rows_of]
+
+    def file(self, name: str) -> Path:
+        return self.kept / name[:2] / f"{name}.parquet"
+
+    def known(self, picture: Row) -> list[Row] | None:
+        """Rows of a picture that was measured before, or never can be; None where it is new or its file damaged."""
+        import pyarrow as pa
+
+        if picture["problem"] is not None or picture["bytes"] is None:
+            return [unmeasured(picture["picture"], picture["problem"] or "no file")]
+        try:
+            return as_arrays(read_table(self.file(picture["picture"])))
+        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            return None
+
+    def measured(self, pictures: list[Row]) -> dict[str, list[Row]]:
+        """Rows by picture; a picture that breaks a decoder or the models only says so."""
+        rows: dict[str, list[Row]] = {}
+        decoded: list[tuple[str, bytes, Image.Image]] = []
+        for picture in pictures:
+            name = picture["picture"]
+            try:
+                decoded.append((name, picture["bytes"], open_picture(picture["bytes"])))
+            except Exception as error:  # decoders raise whatever they stumble on
+                rows[name] = [unmeasured(name, in_words(error))]
+        battery = self.battery
+        try:
+            rows |= looked_at(battery, decoded)
+        except Exception as error:  # one of them upsets a model: find out which
+            if len(decoded) < 2:
+                rows |= {name: [unmeasured(name, in_words(error))] for name, _, _ in decoded}
+            else:
+                for picture in pictures:
+                    rows |= self.measured([picture])
+        return rows
+
+
+def in_words(error: Exception) -> str:
+    return f"cannot be measured: {type(error).__name__}: {error}"
+
+
+def unmeasured(picture: str, problem: str) -> Row:
+    empty: Row = dict.fromkeys(MEASURED.names)
+    return {**empty, "view": f"{picture}/picture/0", "picture": picture, "kind": "picture", "problem": problem}
 
 
 def as_arrays(rows: list[Row]) -> list[Row]:
@@ -117,60 +208,98 @@ def as_arrays(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def unmeasured(picture: str, problem: str) -> Row:
-    empty: Row = dict.fromkeys(MEASURED.names)
-    return {**empty, "view": f"{picture}/picture/0", "picture": picture, "kind": "picture", "problem": problem}
+# --- one picture, or a handful
 
 
-def views_of(name: str, data: bytes) -> list[Row]:
-    """All rows of one picture: itself, its persons, and the heads and half bodies in it."""
-    prove_models()
-    try:
-        image = open_picture(data)
-        found = detections(image)
-        persons = [box for box, _ in found["person"]]
-        rows = [picture_row(name, image, data, found)]
-        for kind in ("person", "halfbody", "head"):
-            for index, (box, confidence) in enumerate(found[kind]):
-                row = view_row(name, kind, index, image, box)
-                person = index if kind == "person" else owner(box, persons)
-                rows.append({**row, "confidence": confidence, "person": person})
-        return rows
-    except Exception as error:  # decoders and models raise whatever they stumble on; the models themselves are proved
-        return [unmeasured(name, f"cannot be measured: {type(error).__name__}: {error}")]
+def looked_at(battery: Battery, pictures: list[tuple[str, bytes, "Image.Image"]]) -> dict[str, list[Row]]:
+    """All rows of pictures (name, file, decoded): themselves, their persons, and the heads and half bodies in them."""
+    import numpy as np
+
+    shown = [Shown(image) for _, _, image in pictures]
+    rows: dict[str, list[Row]] = {}
+    cut: list[tuple[Row, Shown]] = []  # views that are named and tagged
+    for (name, data, image), whole, found, scores in zip(
+        pictures, shown, map(ordered_all, battery.detect(shown)), battery.classify(shown), strict=True
+    ):
+        grey = np.asarray(image.convert("L"))
+        first = {**view_row(name, "picture", 0, grey, (0, 0, *image.size)), **picture_facts(data, grey, found, scores)}
+        first["aesthetic"] = rounded(battery.aesthetic(scores["aesthetic"]))
+        rows[name] = [first, *part_rows(name, grey, found)]
+        cut.append((first, whole))
+        cut += [(row, Shown(image.crop(box_of(row)))) for row in rows[name] if row["kind"] == "person"]
+    views = [view for _, view in cut]
+    for (row, _), ccip, tagged in zip(cut, battery.identify(views), battery.tag(views, TAG_FLOOR), strict=True):
+        row.update({"ccip": ccip, **what(tagged)})
+    return rows
 
 
-@cache
-def prove_models() -> None:
-    """Every model runs on a plain sheet: what fails here is a model's fault and stops the run, not a picture's."""
-    from PIL import Image
-
-    sheet = Image.new("RGB", (64, 64), (255, 255, 255))
-    try:
-        picture_row("sheet", sheet, b"", detections(sheet))
-    except Exception as error:  # a missing file, broken weights, wrong labels: hub, runtime and JSON raise their own
-        raise CharaloomError(
-            f"the picture models do not run: {type(error).__name__}: {error}. Check that the models rule ran with the "
-            f"current models lock (config/models.yaml); its files are in `hub` below the work folder."
-        ) from error
+def ordered_all(found: dict[str, list[Detection]]) -> dict[str, list[Detection]]:
+    return {kind: ordered(boxes) for kind, boxes in found.items()}
 
 
-def detections(image: "Image.Image") -> dict[str, list[Detection]]:
-    """Persons, half bodies, heads and faces by imgutils' detectors at their own thresholds, the surest first."""
-    from imgutils.detect import detect_faces, detect_halfbody, detect_heads, detect_person
-
-    detectors = {"person": detect_person, "halfbody": detect_halfbody, "head": detect_heads, "face": detect_faces}
-    return {kind: ordered(detect(image)) for kind, detect in detectors.items()}
-
-
-def ordered(found: list[tuple[Box, str, float]]) -> list[Detection]:
+def ordered(found: list[Detection]) -> list[Detection]:
     """Boxes with an area in a total order: confidence first, then the box."""
-    solid: list[Detection] = [
-        ((int(x0), int(y0), int(x1), int(y1)), rounded(score))
-        for (x0, y0, x1, y1), _, score in found
-        if x1 > x0 and y1 > y0
-    ]
+    solid = [((x0, y0, x1, y1), rounded(score)) for (x0, y0, x1, y1), score in found if x1 > x0 and y1 > y0]
     return sorted(solid, key=lambda item: (-item[1], item[0]))
+
+
+def part_rows(name: str, grey: "np.ndarray", found: dict[str, list[Detection]]) -> list[Row]:
+    """Persons, half bodies and heads, each with the person that it belongs to."""
+    persons = [box for box, _ in found["person"]]
+    rows = []
+    for kind in ("person", "halfbody", "head"):
+        for index, (box, confidence) in enumerate(found[kind]):
+            person = index if kind == "person" else owner(box, persons)
+            rows.append({**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person})
+    return rows
+
+
+def picture_facts(
+    data: bytes, grey: "np.ndarray", found: dict[str, list[Detection]], scores: dict[str, dict[str, float]]
+) -> Row:
+    """What is measured of whole pictures only."""
+    small = thumbnail(grey)
+    return {
+        "thumbnail": small.tobytes(),
+        "thumbnail_width": small.shape[1],
+        "classes": scored(scores["classes"]),
+        "monochrome": rounded(scores["monochrome"]["monochrome"]),
+        "rating": scored(scores["rating"]),
+        "ai": rounded(scores["ai"]["ai"]),
+        "generated": generation_parameters(data),
+        "persons": len(found["person"]),
+        "heads": len(found["head"]),
+        "faces": len(found["face"]),
+    }
+
+
+def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> Row:
+    """What is measured of every view; `grey` is the whole picture, uint8 [h, w]."""
+    x0, y0, x1, y1 = box
+    view = grey[y0:y1, x0:x1]
+    return {
+        **dict.fromkeys(MEASURED.names),
+        "view": f"{name}/{kind}/{index}",
+        "picture": name,
+        "kind": kind,
+        **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
+        "width": x1 - x0,
+        "height": y1 - y0,
+        "sharpness": rounded(sharpness(view)),
+        "phash": perceptual_hash(view),
+    }
+
+
+def box_of(row: Row) -> Box:
+    return row["x0"], row["y0"], row["x1"], row["y1"]
+
+
+def what(tagged: Tagged) -> Row:
+    return {
+        "tags": scored(tagged.tags),
+        "tag_rating": scored(tagged.rating),
+        "tag_embedding": tagged.embedding,
+    }
 
 
 def owner(box: Box, persons: list[Box]) -> int | None:
@@ -190,56 +319,6 @@ def overlap(one: Box, other: Box) -> int:
     return max(width, 0) * max(height, 0)
 
 
-def picture_row(name: str, image: "Image.Image", data: bytes, found: dict[str, list[Detection]]) -> Row:
-    from imgutils.validate import anime_classify_score, anime_rating_score, get_ai_created_score, get_monochrome_score
-
-    return {
-        **view_row(name, "picture", 0, image, (0, 0, image.width, image.height)),
-        "classes": scored(anime_classify_score(image)),
-        "monochrome": rounded(get_monochrome_score(image)),
-        "rating": scored(anime_rating_score(image)),
-        "ai": rounded(get_ai_created_score(image)),
-        "generated": generation_parameters(data),
-        "persons": len(found["person"]),
-        "heads": len(found["head"]),
-        "faces": len(found["face"]),
-    }
-
-
-def view_row(name: str, kind: str, index: int, image: "Image.Image", box: Box) -> Row:
-    """What is measured of every view; who it is and what tags it has only of pictures and persons."""
-    from imgutils.metrics import laplacian_score
-
-    view = image if kind == "picture" else image.crop(box)
-    row: Row = {
-        **dict.fromkeys(MEASURED.names),
-        "view": f"{name}/{kind}/{index}",
-        "picture": name,
-        "kind": kind,
-        **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
-        "width": view.width,
-        "height": view.height,
-        "sharpness": rounded(laplacian_score(view)),
-        "phash": perceptual_hash(view),
-    }
-    return {**row, **who_and_what(view)} if kind in ("picture", "person") else row
-
-
-def who_and_what(view: "Image.Image") -> Row:
-    """CCIP embedding, tags and tagger embedding of a view."""
-    from imgutils.metrics import ccip_extract_feature
-    from imgutils.tagging import get_wd14_tags
-
-    formats = ("rating", "general", "embedding")
-    rating, tags, embedding = get_wd14_tags(view, general_threshold=TAG_FLOOR, fmt=formats)
-    return {
-        "ccip": ccip_extract_feature(view),
-        "tags": scored(tags),
-        "tag_rating": scored(rating),
-        "tag_embedding": embedding,
-    }
-
-
 def rounded(score: float) -> float:
     return round(float(score), DECIMALS)
 
@@ -250,16 +329,35 @@ def scored(scores: dict[str, float]) -> list[Row]:
     return sorted(pairs, key=lambda pair: (-pair["score"], pair["name"]))
 
 
-def perceptual_hash(image: "Image.Image") -> str:
+def sharpness(grey: "np.ndarray") -> float:
+    """Variance of the Laplacian, imgutils.metrics.laplacian_score; 16-bit numbers hold it exactly."""
+    import cv2
+
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    return float(deviation[0, 0] ** 2)
+
+
+def perceptual_hash(grey: "np.ndarray") -> str:
     """64-bit pHash as 16 hex digits: signs of the lowest 8 x 8 cosine frequencies of a 32 px grey thumbnail."""
     import numpy as np
     from PIL import Image
     from scipy.fft import dctn
 
-    grey = np.asarray(image.convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX), dtype=np.float64)
-    low = dctn(grey)[:8, :8]
+    small = Image.fromarray(grey).resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
+    low = dctn(np.asarray(small, dtype=np.float64))[:8, :8]
     bits: np.ndarray = (low > np.median(low)).ravel()
     return np.packbits(bits).tobytes().hex()
+
+
+def thumbnail(grey: "np.ndarray") -> "np.ndarray":
+    """At most THUMBNAIL_SIDE pixels on the longest side, uint8 [h, w], by averaging: copies are found on it."""
+    import numpy as np
+    from PIL import Image
+
+    height, width = grey.shape
+    factor = min(THUMBNAIL_SIDE / max(height, width), 1.0)
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
 
 
 class Progress:

@@ -204,7 +204,7 @@ def picture_models(hub: str | os.PathLike[str], threads: int) -> Iterator[None]:
     kept = constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE, runtime._open_onnx_model
     constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE = settings["HF_HUB_CACHE"], True
     # imgutils hard-codes os.cpu_count() in this one function and offers no option; every model of it opens here.
-    runtime._open_onnx_model = lambda path, provider, use_cpu=True: _open_session(path, provider, threads)
+    runtime._open_onnx_model = lambda path, where, use_cpu=True: open_session(path, threads, where)
     _forget_other_models(home, threads)
     try:
         yield
@@ -217,19 +217,28 @@ def picture_models(hub: str | os.PathLike[str], threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _open_session(path: str, provider: str, threads: int) -> Any:
+def provider() -> str:
+    """Where ONNX models run: CUDA where it is there, else the CPU; ONNX_MODE overrules, as for imgutils."""
+    from imgutils.utils import get_onnx_provider
+
+    return get_onnx_provider(os.environ.get("ONNX_MODE"))
+
+
+def open_session(path: str | os.PathLike[str], threads: int = 1, where: str | None = None) -> Any:
+    """An ONNX session that computes with so many threads on `where`, a provider's name."""
     from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 
+    where = where or provider()
     options = SessionOptions()
     options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # The search for the fastest convolution and TF32 would let the load of the GPU decide bits.
-    steady = {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": 0} if provider == "CUDAExecutionProvider" else {}
-    providers: list[Any] = [(provider, steady)]
-    if provider != "CPUExecutionProvider":
+    steady = {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": 0} if where == "CUDAExecutionProvider" else {}
+    providers: list[Any] = [(where, steady)]
+    if where != "CPUExecutionProvider":
         providers.append("CPUExecutionProvider")
-    return InferenceSession(path, options, providers=providers)
+    return InferenceSession(os.fspath(path), options, providers=providers)
 
 
 def _forget_other_models(home: str, threads: int) -> None:

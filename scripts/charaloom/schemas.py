@@ -39,8 +39,8 @@ def schema(name: str) -> Config:
         return read_yaml(SCHEMAS / f"{name}.schema.yaml")
     whole = copy.deepcopy(schema("config"))
     sections = {section: whole["properties"][section] for section in PER_CHARACTER}
-    for section in sections.values():
-        section.pop("required", None)
+    for part in (*sections.values(), *whole["$defs"].values()):
+        part.pop("required", None)
     return {**whole, "$id": "charaloom/character", "properties": sections, "required": []}
 
 

@@ -5,8 +5,9 @@ Bump a version when the same inputs would now give another result: no trigger of
 
 STAGE_VERSION: dict[str, int] = {
     "raw": 1,
-    "measured": 1,
-    "filtered": 1,
+    "measured": 2,
+    "filtered": 2,
+    "curation": 1,
     "tagged": 1,
     "clustered": 1,
     "dataset": 1,
@@ -15,7 +16,7 @@ STAGE_VERSION: dict[str, int] = {
     "selection": 1,
     "model": 1,
     "published": 1,
-    "report": 1,
+    "report": 2,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

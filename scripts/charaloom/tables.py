@@ -6,6 +6,7 @@ schema version and lineage, and neither clock nor host.
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -71,10 +72,13 @@ MEASURED = pa.schema(
         ("confidence", pa.float32()),  # of the detector; null for the picture itself
         ("sharpness", pa.float32()),  # variance of the Laplacian, imgutils.metrics.laplacian_score
         ("phash", pa.string()),  # 16 hex digits
+        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture only)
+        ("thumbnail_width", pa.int32()),
         ("classes", SCORED),  # illustration, comic, bangumi, 3d, not_painting (picture only)
         ("monochrome", pa.float32()),  # picture only
         ("rating", SCORED),  # the rating model: safe, r15, r18 (picture only)
         ("ai", pa.float32()),  # AI-made, by the model (picture only)
+        ("aesthetic", pa.float32()),  # share of pictures that the aesthetic model likes less (picture only)
         ("generated", pa.bool_()),  # generation parameters embedded in the file (picture only)
         ("persons", pa.int32()),  # detections in the picture (picture only)
         ("heads", pa.int32()),
@@ -96,6 +100,7 @@ FILTERED = pa.schema(
         ("score", pa.float64()),
         ("threshold", pa.float64()),
         ("reasons", pa.list_(REASON)),  # every rule that would have dropped it, in the order of the config
+        ("scores", pa.list_(REASON)),  # every number that a rule looked at, whether it dropped the view or not
         ("duplicate_group", pa.string()),  # view id of the group's best
         ("identity_cluster", pa.int32()),  # -1: none
         ("identity_distance", pa.float32()),  # median CCIP distance to her cluster
@@ -154,6 +159,22 @@ def write_table(
     table = pa.Table.from_pylist(ordered, schema=schema).replace_schema_metadata(meta)
     with whole_file(path) as part:
         pq.write_table(table, part, compression="zstd", row_group_size=row_group_size)
+
+
+def write_stream(
+    path: str | os.PathLike[str],
+    rows: Iterable[dict[str, Any]],
+    schema: pa.Schema,
+    lineage: dict[str, Any],
+    row_group_size: int = 64,
+) -> None:
+    """Write rows in the order they come, a row group at a time: memory holds no more of them."""
+    meta = {"charaloom.schema": str(TABLE_SCHEMA), "charaloom.lineage": canonical_json(lineage)}
+    described = schema.with_metadata(meta)
+    waiting = iter(rows)
+    with whole_file(path) as part, pq.ParquetWriter(part, described, compression="zstd") as writer:
+        while group := list(islice(waiting, row_group_size)):
+            writer.write_table(pa.Table.from_pylist(group, schema=described), row_group_size=row_group_size)
 
 
 def read_table(path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> list[dict[str, Any]]:

@@ -93,19 +93,19 @@ def test_each_board_has_its_limit_in_the_profiles(monkeypatch: pytest.MonkeyPatc
 
 
 def test_later_files_win_key_by_key(place: Path) -> None:
-    more = overlay("more.yaml", filtered={"short_side": 77}, tagged={"blacklist": ["x"]})
+    more = overlay("more.yaml", filtered={"short_side": {"picture": 77}}, tagged={"blacklist": ["x"]})
     project = settings.load_project([more])
-    assert project.config["filtered"]["short_side"] == 77
+    assert project.config["filtered"]["short_side"]["picture"] == 77
     assert project.config["filtered"]["area"] == settings.read_config([settings.DEFAULTS])["filtered"]["area"]
     assert project.config["tagged"]["blacklist"] == ["x"]
     assert project.config["training"]["base"] == "tiny"
 
 
 def test_a_character_has_keys_of_her_own(place: Path) -> None:
-    overlay("config/characters/mei.yaml", filtered={"short_side": 99})
+    overlay("config/characters/mei.yaml", filtered={"short_side": {"picture": 99}})
     project = settings.load_project()
-    assert settings.stage_params(project, "mei", "filtered")["short_side"] == 99
-    assert settings.stage_params(project, "hana", "filtered")["short_side"] != 99
+    assert settings.stage_params(project, "mei", "filtered")["short_side"]["picture"] == 99
+    assert settings.stage_params(project, "hana", "filtered")["short_side"]["picture"] != 99
 
 
 # --- one line for each mistake
@@ -151,7 +151,7 @@ def test_broken_yaml_names_the_file_and_the_line(place: Path) -> None:
 
 
 def test_the_file_that_holds_the_mistake_is_named_not_the_last_one(place: Path) -> None:
-    message = error(overlay("one.yaml", filtered={"short_sid": 3}), overlay("two.yaml", filtered={"area": 5}))
+    message = error(overlay("one.yaml", filtered={"short_sid": 3}), overlay("two.yaml", filtered={"held_out": 0.2}))
     assert message.startswith("one.yaml: filtered.short_sid")
 
 
@@ -261,10 +261,10 @@ def test_params_are_sorted_json_with_a_version(place: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "changed"),
     [
-        ({"filtered": {"short_side": 7}}, {"filtered"}),
+        ({"filtered": {"identity": 0.2}}, {"filtered"}),
         ({"raw": {"limit": 7}}, {"raw"}),
         ({"training": {"steps": 7}}, {"checkpoints"}),
-        ({"measured": {"threads": 2}}, {"measured"}),
+        ({"measured": {"threads": 2}}, set()),
         ({"seed": 7}, {"filtered", "clustered", "checkpoints", "previews"}),
         ({"bases": {"tiny": {"licence": "x"}}}, {"checkpoints", "previews", "model"}),
         ({"paths": {"results": "elsewhere"}}, set()),

@@ -11,12 +11,12 @@ from PIL import Image, ImageDraw
 from charaloom import measured
 from charaloom.errors import CharaloomError
 from charaloom.files import sha256_bytes
-from charaloom.measured import measure, owner, perceptual_hash
+from charaloom.measured import Measuring, measure, owner, perceptual_hash, thumbnail
 from charaloom.models import fetch_models, picture_models
 from charaloom.tables import RAW, read_table, write_table
 from tests.standins import read_lock, write_models
 
-PARAMS = {"threads": 1, "version": 1, "seed": 1}
+PARAMS = {"version": 1}
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def write_raw(folder: Path, pictures: list[bytes]) -> Path:
     return folder
 
 
-def run(folder: Path, models: Path, work: Path) -> list[dict]:
+def run(folder: Path, models: Path, work: Path, threads: int = 1) -> list[dict]:
     measure(
         character="hana",
-        params={**PARAMS, "lock": read_lock(), "hub": str(models / "source")},
+        params=PARAMS,
         raw=folder / "raw.parquet",
         raw_manifest=folder / "raw.manifest.json",
         models_manifest=models / "models.manifest.json",
@@ -69,6 +69,7 @@ def run(folder: Path, models: Path, work: Path) -> list[dict]:
         table=folder / "measured.parquet",
         manifest=folder / "measured.manifest.json",
         work=work,
+        threads=threads,
     )
     return read_table(folder / "measured.parquet")
 
@@ -125,12 +126,47 @@ def test_a_picture_is_measured_once(models: Path, tmp_path: Path, monkeypatch: p
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(measured, "views_of", refuse)
+    monkeypatch.setattr(Measuring, "measured", refuse)
     run(tmp_path, models, tmp_path / "work")
     assert (tmp_path / "measured.parquet").read_bytes() == first
     another = tmp_path / "another"
     another.mkdir()
     run(write_raw(another, [TWO]), models, tmp_path / "work")  # another character with a picture already seen
+
+
+def test_threads_and_what_was_kept_change_no_byte(models: Path, tmp_path: Path) -> None:
+    pictures = [png(sheet((20, 20, 150, 200 + number))) for number in range(9)] + [TWO, BROKEN]
+    run(write_raw(tmp_path, pictures), models, tmp_path / "work")
+    first = (tmp_path / "measured.parquet").read_bytes()
+    kept = sorted((tmp_path / "work").rglob("*.parquet"))
+    for path in kept[::2]:
+        path.unlink()
+    run(tmp_path, models, tmp_path / "work", threads=3)
+    assert (tmp_path / "measured.parquet").read_bytes() == first
+    assert sorted((tmp_path / "work").rglob("*.parquet")) == kept
+
+
+def test_one_bad_picture_of_a_handful_spoils_only_itself(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU several pictures are shown at once: who upsets the models is found out."""
+    monkeypatch.setattr(Measuring, "at_once", lambda self: 3)
+    calm = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
+    looked_at = measured.looked_at
+
+    def upset(battery: object, pictures: list) -> dict:
+        if any(data == TWO for _, data, _ in pictures):
+            raise ValueError("a model stumbles")
+        return looked_at(battery, pictures)
+
+    monkeypatch.setattr(measured, "looked_at", upset)
+    rows = run(tmp_path, models, tmp_path / "other-work")
+    assert [row for row in rows if row["picture"] == sha256_bytes(ONE)] == [
+        row for row in calm if row["picture"] == sha256_bytes(ONE)
+    ]
+    assert [row["problem"] for row in rows if row["picture"] == sha256_bytes(TWO)] == [
+        "cannot be measured: ValueError: a model stumbles"
+    ]
 
 
 def test_a_damaged_cache_file_is_measured_again(models: Path, tmp_path: Path) -> None:
@@ -162,11 +198,21 @@ def test_perceptual_hash_survives_resizing_and_tells_pictures_apart() -> None:
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
     image = small.resize((400, 400), Image.Resampling.BICUBIC)
+
+    def hashed(picture: Image.Image) -> int:
+        return int(perceptual_hash(np.asarray(picture.convert("L"))), 16)
+
     other = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((400, 400))
 
     def apart(one: Image.Image, two: Image.Image) -> int:
-        return (int(perceptual_hash(one), 16) ^ int(perceptual_hash(two), 16)).bit_count()
+        return (hashed(one) ^ hashed(two)).bit_count()
 
-    assert len(perceptual_hash(image)) == 16
+    assert len(perceptual_hash(np.asarray(image.convert("L")))) == 16
     assert apart(image, image.resize((180, 180), Image.Resampling.LANCZOS)) <= 2
     assert apart(image, other) > 15
+
+
+def test_thumbnails_keep_their_shape_and_small_pictures_their_size() -> None:
+    assert thumbnail(np.zeros((400, 200), np.uint8)).shape == (96, 48)
+    assert thumbnail(np.zeros((5000, 10), np.uint8)).shape == (96, 1)
+    assert thumbnail(np.zeros((40, 30), np.uint8)).shape == (40, 30)

@@ -31,8 +31,9 @@ def test_a_new_project_plans_every_stage_of_every_character(project: Workplace) 
 
 def test_every_stage_has_a_target_of_its_own(project: Workplace) -> None:
     assert project.planned("stage_raw") == {"raw": 2, "stage_raw": 1}
-    upto = dict.fromkeys(STAGES[: STAGES.index("tagged") + 1], 2)
-    assert project.planned("stage_tagged") == {"models": 1, **upto, "stage_tagged": 1}
+    before = dict.fromkeys(("raw", "measured", "filtered"), 2)
+    assert project.planned("stage_tagged") == {"models": 1, **before, "tagged": 2, "stage_tagged": 1}
+    assert project.planned("stage_curation") == {"models": 1, **before, "curation": 2, "stage_curation": 1}
     assert project.planned("stage_published")["published"] == 2
     assert project.planned("stage_models") == {"models": 1, "stage_models": 1}
 
@@ -55,12 +56,12 @@ def test_touching_the_code_changes_nothing(finished: Workplace) -> None:
 
 
 def test_a_filter_threshold_crawls_and_measures_nothing(finished: Workplace) -> None:
-    change(finished, filtered={"short_side": 64})
+    change(finished, filtered={"short_side": {"picture": 64}})
     assert finished.planned() == AFTER_FILTERED
 
 
 def test_one_characters_own_key_concerns_her_alone(finished: Workplace) -> None:
-    change(finished, "config/characters/mei.yaml", filtered={"short_side": 64})
+    change(finished, "config/characters/mei.yaml", filtered={"short_side": {"picture": 64}})
     assert finished.planned() == dict.fromkeys(AFTER_FILTERED, 1)
     assert "results/hana/" not in finished.snakemake("--dry-run").stdout.replace("input:", "\n").split("rule all")[0]
 
@@ -92,6 +93,8 @@ def test_a_picture_that_comes_or_goes_is_noticed_and_a_touched_one_is_not(finish
 def test_a_lost_artifact_is_made_again(finished: Workplace) -> None:
     shutil.rmtree(finished.folder / "results/hana/model")
     assert finished.planned() == {"model": 1, "published": 1, "report": 1}
+    (finished.folder / "results/mei/curation.html").unlink()
+    assert finished.planned() == {"curation": 1, "model": 1, "published": 1, "report": 2}
     shutil.rmtree(finished.folder / "results/hana/dataset")
     (finished.folder / "results/hana/previews.manifest.json").unlink()
     planned = finished.planned()

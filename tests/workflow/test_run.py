@@ -6,6 +6,7 @@ import pytest
 from conftest import Workplace
 
 from charaloom.manifest import read_manifest
+from tests.small_results import write_curated
 
 
 def test_the_raw_stage_runs_on_real_pictures_and_then_has_nothing_to_do(project: Workplace) -> None:
@@ -17,6 +18,15 @@ def test_the_raw_stage_runs_on_real_pictures_and_then_has_nothing_to_do(project:
         assert str(project.folder) not in json.dumps(manifest)
         assert (project.folder / f"work/benchmarks/{name}/raw.jsonl").exists()
     assert project.planned("stage_raw") == {}
+
+
+def test_the_curation_page_needs_the_tables_of_the_filters_and_no_more(finished: Workplace) -> None:
+    folder = write_curated(finished.folder / "results/hana")
+    result = finished.snakemake("results/hana/curation.html")
+    assert result.returncode == 0, result.stdout
+    assert "<title>hana: curation" in (folder / "curation.html").read_text()
+    assert read_manifest(folder / "curation.manifest.json")["counts"]["kept"] == 2
+    assert finished.planned("results/hana/curation.html") == {}
 
 
 def test_a_failed_stage_is_wanted_again_and_hides_nothing(project: Workplace) -> None:

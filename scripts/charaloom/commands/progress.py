@@ -18,6 +18,7 @@ TYPICAL = {
     "raw": 15.0,
     "measured": 60.0,
     "filtered": 4.0,
+    "curation": 8.0,
     "tagged": 3.0,
     "clustered": 4.0,
     "dataset": 8.0,

@@ -39,7 +39,7 @@ class Recipe:
     vae_steps: int = 2_500
     vae_batch: int = 16
     vae_crop: int = 64
-    unet_steps: int = 7_000
+    unet_steps: int = 5_200
     unet_batch: int = 16
     sibling_steps: int = 800
 

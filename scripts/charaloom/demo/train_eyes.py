@@ -51,12 +51,14 @@ SORTERS = {
     "rating": ("deepghs/anime_rating", "mobilenetv3_v1_pruned_ls0.1"),
     "monochrome": ("deepghs/monochrome_detect", "mobilenetv3_large_100_dist_safe2"),
     "ai": ("deepghs/anime_ai_check", "mobilenetv3_sce_dist"),
+    "aesthetic": ("deepghs/anime_aesthetic", "swinv2pv3_v0_448_ls0.2_x"),
 }
 LABELS = {
     "classes": ["illustration", "bangumi", "comic", "3d", "not_painting"],
     "rating": ["safe", "r15", "r18"],
     "monochrome": ["normal", "monochrome"],
     "ai": ["human", "ai"],
+    "aesthetic": ["great", "masterpiece", "best", "good", "normal", "low", "worst"],
 }
 RATINGS = ["general", "sensitive", "questionable", "explicit"]
 MORE_TAGS = ["1boy", "2girls", "3girls", "multiple_girls", "monochrome", "greyscale", "comic", "speech_bubble"]
@@ -476,27 +478,30 @@ class Sheets:
 
         kind = rng.random()
         if kind < 0.15:
-            return one_of("ai"), {"ai": "ai"}
+            return one_of("ai"), {"ai": "ai", "aesthetic": "normal"}
         if kind < 0.3:
-            return pictures.generated_look(self.pool.picture(int(rng.choice(self.pool.alone))), rng), {"ai": "ai"}
+            return pictures.generated_look(self.pool.picture(int(rng.choice(self.pool.alone))), rng), {
+                "ai": "ai",
+                "aesthetic": "normal",
+            }
         if kind < 0.4:
-            return pictures.greyed(one_of("human")), {"monochrome": "monochrome"}
+            return pictures.greyed(one_of("human")), {"monochrome": "monochrome", "aesthetic": "good"}
         if kind < 0.5:
-            return one_of("comic"), {"classes": "comic"}
+            return one_of("comic"), {"classes": "comic", "aesthetic": "normal"}
         if kind < 0.55:
-            return pictures.placeholder(rng), {"classes": "not_painting", "rating": "r18"}
+            return pictures.placeholder(rng), {"classes": "not_painting", "rating": "r18", "aesthetic": "worst"}
         if kind < 0.59:  # what an unfinished model draws: no more than colours
-            return pictures.empty_scene(rng).filter(ImageFilter.GaussianBlur(rng.uniform(0, 9))), {}
+            return pictures.empty_scene(rng).filter(ImageFilter.GaussianBlur(rng.uniform(0, 9))), {"aesthetic": "worst"}
         if kind < 0.64:
             return self.pool.picture(int(rng.choice(self.pool.groups))), {}
         picture = one_of("human")
         if kind < 0.67:  # a glow alone is no proof
             blurred = picture.filter(ImageFilter.GaussianBlur(rng.uniform(1, 3)))
-            return Image.blend(picture, blurred, rng.uniform(0.1, 0.5)), {}
+            return Image.blend(picture, blurred, rng.uniform(0.1, 0.5)), {"aesthetic": "low"}
         picture = picture if rng.random() < 0.5 else self.pool.picture(int(rng.choice(self.pool.alone)))
         if kind < 0.8:
             return picture, {}
-        return pictures.soften(pictures.squeeze(picture, SIDE, rng), rng), {}
+        return pictures.soften(pictures.squeeze(picture, SIDE, rng), rng), {"aesthetic": "low"}
 
     def loss(self, model: Any, step: int) -> tuple[Any, str]:
         import torch
@@ -579,6 +584,7 @@ def export(work: Path, out: Path, who: Any, tagger: Any, where: Any, sort: Any) 
         for question, (repo, name) in SORTERS.items():
             networks.write_sorter(sort, list(SORTERS).index(question), question, part / repo / name / "model.onnx")
             write_json(part / repo / name / "meta.json", {"labels": LABELS[question]})
+        write_samples(part.joinpath(*SORTERS["aesthetic"]) / "samples.npz")
         lists = part / "alea31415/tag_filtering"
         write_json(lists / "overlap_tags_simplified.json", overlaps())
         write_text(lists / "blacklist_tags.txt", "\n".join(BLACKLIST) + "\n")
@@ -605,6 +611,15 @@ def overlaps() -> dict[str, list[str]]:
     names = set(tag_names())
     coloured |= {tag: [noun] for tag in names for noun in cast.COLOURED_ACCESSORIES if tag.endswith(f"_{noun}")}
     return {tag: [noun for noun in implied if noun in names] for tag, implied in {**coloured, **IMPLIED}.items()}
+
+
+def write_samples(path: Path) -> None:
+    """Scores and the share of pictures below each, as imgutils reads them; here one is as frequent as the other."""
+    from charaloom.files import whole_file
+
+    scores = np.linspace(0, 6, 241)
+    with whole_file(path) as file, file.open("wb") as handle:
+        np.savez_compressed(handle, np.stack([scores, scores / 6]))
 
 
 def write_tagger(model: Any, part: Path, work: Path) -> None:

@@ -1,0 +1,163 @@
+"""How good the filters alone are, by the ground truth of demo worlds: the table that `make score CURATION=…` prints.
+
+precision, recall
+    As in `scoring`: right / (right + wrong), right / (right + missed), over groups of pictures of one drawing.
+reencoded, crops
+    Share of re-encoded or resized copies, of crops, of which only one of the group was kept.
+false merges
+    Share of the pictures that are no copy of another and yet were joined with one.
+others, cosplay
+    Share of the pictures of somebody else under her tag that were not kept; of those that show her in another's clothes
+    or another in hers.
+above rating
+    Kept pictures whose rating is above what the config allows, a count.
+orders
+    Of so many random orders of the same rows, how many gave the same bytes.
+"""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charaloom.filtered import filter_views
+from charaloom.scoring import Counts, count_filter, is_duplicate, kept_views, pictures_seen, share
+from charaloom.tables import read_table
+
+PathLike = str | os.PathLike[str]
+Row = dict[str, Any]
+ABOVE = ("higher_rating", "sensitive_rating")
+COLUMNS = (
+    *("", "precision", "recall", "reencoded", "crops", "false merges", "others", "cosplay", "above rating", "orders"),
+)
+
+
+@dataclass
+class FilterCounts:
+    """What the figures are made of; characters and worlds add up."""
+
+    counts: Counts = field(default_factory=Counts)
+    alone: int = 0  # pictures that are no copy of another
+    merged: int = 0  # … and were joined with one
+    above: int = 0
+    orders: int = 0
+    same: int = 0
+
+    def __add__(self, other: "FilterCounts") -> "FilterCounts":
+        return FilterCounts(
+            self.counts + other.counts,
+            self.alone + other.alone,
+            self.merged + other.merged,
+            self.above + other.above,
+            self.orders + other.orders,
+            self.same + other.same,
+        )
+
+
+def counted(folder: Path, character: str, truth: Row) -> FilterCounts:
+    """Everything that is counted of one character's `raw.parquet` and `filtered.parquet`."""
+    pictures = pictures_seen(folder, truth["posts"])
+    views = kept_views(folder)
+    found = FilterCounts()
+    count_filter(found.counts, character, pictures, views)
+    count_merges(found, folder, pictures)
+    found.above = sum(
+        any(fault in ABOVE for fact in pictures.get(name, []) for fault in fact["faults"]) for name in views
+    )
+    return found
+
+
+def count_merges(found: FilterCounts, folder: Path, pictures: dict[str, list[Row]]) -> None:
+    """Pictures that stand in a duplicate group with a picture of another drawing."""
+    members: dict[str, set[str]] = {}
+    for row in read_table(folder / "filtered.parquet", ["picture", "duplicate_group"]):
+        if row["duplicate_group"] and row["picture"] in pictures:
+            members.setdefault(row["duplicate_group"], set()).add(row["picture"])
+    joined: dict[str, set[str]] = {}
+    for group in members.values():
+        for name in group:
+            joined.setdefault(name, set()).update(group)
+    for name, facts in pictures.items():
+        if not is_duplicate(facts):
+            drawings = {pictures[other][0]["group"] for other in joined.get(name, {name})}
+            found.alone += 1
+            found.merged += len(drawings) > 1
+
+
+def figures(name: str, found: FilterCounts) -> Row:
+    """One line of the table, as numbers."""
+    counts = found.counts
+
+    def gone(*faults: str) -> float | None:
+        return share(sum(counts.found[f] for f in faults), sum(counts.faults[f] for f in faults))
+
+    return {
+        "": name,
+        "precision": share(counts.right, counts.right + counts.wrong),
+        "recall": share(counts.right, counts.right + counts.missed),
+        "reencoded": gone("reencoded_duplicate"),
+        "crops": gone("cropped_duplicate"),
+        "false merges": share(found.merged, found.alone),
+        "others": gone("other_character"),
+        "cosplay": gone("cosplays_another", "cosplayed_by_another"),
+        "above rating": found.above,
+        "orders": f"{found.same} of {found.orders}" if found.orders else None,
+    }
+
+
+def decided_anew(folder: Path, character: str, params: Row, hub: PathLike, truth: Row) -> FilterCounts:
+    """What another config's rules make of the same measured pictures."""
+    with tempfile.TemporaryDirectory(prefix="charaloom-score-") as scratch:
+        place = Path(scratch)
+        (place / "raw.parquet").symlink_to((folder / "raw.parquet").absolute())
+        decide(folder, place, character, params, hub, folder / "raw.parquet", folder / "measured.parquet")
+        return counted(place, character, truth)
+
+
+def same_in_any_order(folder: Path, character: str, params: Row, hub: PathLike, orders: int) -> int:
+    """How many of so many random orders of the rows give the bytes of the order that they are in."""
+    with tempfile.TemporaryDirectory(prefix="charaloom-score-") as scratch:
+        place = Path(scratch)
+        tables = [folder / "raw.parquet", folder / "measured.parquet"]
+        decide(folder, place, character, params, hub, *tables)
+        first = (place / "filtered.parquet").read_bytes()
+        same = 0
+        for seed in range(orders):
+            shuffled = [in_another_order(table, place / f"shuffled-{table.name}", seed) for table in tables]
+            decide(folder, place, character, params, hub, *shuffled)
+            same += (place / "filtered.parquet").read_bytes() == first
+        return same
+
+
+def decide(folder: Path, place: Path, character: str, params: Row, hub: PathLike, raw: Path, measured: Path) -> None:
+    filter_views(
+        character=character,
+        params=params,
+        raw=raw,
+        measured=measured,
+        measured_manifest=folder / "measured.manifest.json",
+        table=place / "filtered.parquet",
+        manifest=place / "filtered.manifest.json",
+        hub=hub,
+    )
+
+
+def in_another_order(table: Path, target: Path, seed: int) -> Path:
+    import pyarrow.parquet as pq
+
+    content = pq.read_table(table)
+    order = list(range(content.num_rows))
+    random.Random(seed).shuffle(order)
+    pq.write_table(content.take(order), target)
+    return target
+
+
+def as_text(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def table_of(lines: list[Row], render: Callable[..., str]) -> str:
+    return render([{column: as_text(line[column]) for column in COLUMNS} for line in lines], COLUMNS)

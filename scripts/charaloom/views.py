@@ -1,0 +1,158 @@
+"""What the rules of the filters judge: a measured view, its picture, the posts it came from, and its reasons."""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from charaloom.tables import VIEW_COLUMNS, read_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PathLike = str | os.PathLike[str]
+Row = dict[str, Any]
+Params = dict[str, Any]
+Vectors = dict[str, "np.ndarray"]
+
+HEAD_INSIDE = 0.5  # share of a head's area that must lie in a view for it to count there
+MEASURED_COLUMNS = (
+    *(name for name, _ in VIEW_COLUMNS),
+    *("problem", "width", "height", "confidence", "sharpness", "phash", "classes", "monochrome", "rating", "ai"),
+    *("generated", "aesthetic", "persons", "heads", "faces"),
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A rule that drops a view; score and threshold are None where there is nothing to measure."""
+
+    rule: str
+    score: float | None = None
+    threshold: float | None = None
+
+    def row(self) -> Row:
+        return {"rule": self.rule, "score": self.score, "threshold": self.threshold}
+
+
+@dataclass
+class View:
+    """A measured row with what the rules want to know of its picture."""
+
+    row: Row
+    picture: Row
+    posts: list[Row]
+    size: int  # bytes of the file
+    persons: list[Row]
+    heads: int = 0  # in this view
+    text: float = 0.0  # the tagger's surest text tag of the whole picture
+    reasons: list[Reason] = field(default_factory=list)
+    scores: list[Reason] = field(default_factory=list)  # every number that a rule looked at
+    duplicate_group: str | None = None
+    cluster: int = -1
+    distance: float | None = None
+    split: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.row["view"]
+
+    @cached_property
+    def is_candidate(self) -> bool:
+        """A picture of at most one person, or a person in a picture of several, that could be measured."""
+        if self.row["kind"] == "picture":
+            return self.row["problem"] is None and len(self.persons) < 2
+        return len(self.persons) > 1 and any(self.row is person for person in self.persons)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Where the person of this candidate stands in the picture; all of it where none was detected."""
+        row = self.persons[0] if self.row["kind"] == "picture" and self.persons else self.row
+        return row["x0"], row["y0"], row["x1"], row["y1"]
+
+    def tags(self, *categories: str) -> set[str]:
+        """What the boards say of its picture, by category: general, character, copyright, meta."""
+        return {tag for post in self.posts for category in categories for tag in post[f"tags_{category}"] or []}
+
+
+def decided(score: float) -> float:
+    """Scores are compared with four decimals: further ones differ between processors."""
+    return round(float(score), 4)
+
+
+def read_views(raw: PathLike, measured: PathLike, params: Params) -> list[View]:
+    """All measured views in the order of their names, each with its picture's row, posts and persons."""
+    pictures = {row["picture"]: row for row in read_table(raw, ["picture", "size", "posts"])}
+    texts = surest(measured, params.get("text") or [])
+    by_picture: dict[str, list[Row]] = defaultdict(list)
+    for row in read_table(measured, MEASURED_COLUMNS):
+        by_picture[row["picture"]].append(row)
+    views = []
+    for name, rows in by_picture.items():
+        whole = next(row for row in rows if row["kind"] == "picture")
+        persons = [row for row in rows if row["kind"] == "person" and sure(row, params)]
+        heads = [row for row in rows if row["kind"] == "head"]
+        posts, size = pictures[name]["posts"] or [], pictures[name]["size"] or 0
+        for row in rows:
+            inner = sum(inside(head, row) for head in heads)
+            views.append(View(row, whole, posts, size, persons, inner, texts.get(whole["view"], 0.0)))
+    return sorted(views, key=lambda view: view.name)
+
+
+def sure(person: Row, params: Params) -> bool:
+    least = params["person_confidence"]
+    return least is None or decided(person["confidence"]) >= least
+
+
+def inside(head: Row, view: Row) -> bool:
+    width = min(head["x1"], view["x1"]) - max(head["x0"], view["x0"])
+    height = min(head["y1"], view["y1"]) - max(head["y0"], view["y0"])
+    return max(width, 0) * max(height, 0) >= HEAD_INSIDE * head["width"] * head["height"]
+
+
+def surest(measured: PathLike, tags: list[str]) -> dict[str, float]:
+    """The highest score that the tagger gives any of these tags, by view; views without one are left out."""
+    return {view: max(found.values()) for view, found in tag_scores(measured, tags).items()}
+
+
+def tag_scores(measured: PathLike, tags: list[str]) -> dict[str, dict[str, float]]:
+    """The tagger's scores of some tags by view, without making an object of every other one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not tags:
+        return {}
+    table = pq.read_table(measured, columns=["view", "tags"])
+    column = table.column("tags").combine_chunks()
+    pairs, owners = column.flatten(), pc.list_parent_indices(column)
+    wanted = pc.is_in(pairs.field("name"), value_set=pa.array(tags))
+    pairs, owners = pairs.filter(wanted), table.column("view").combine_chunks().take(owners.filter(wanted))
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for view, pair in zip(owners.to_pylist(), pairs.to_pylist(), strict=True):
+        found[view][pair["name"]] = decided(pair["score"])
+    return found
+
+
+def tags_seen(measured: PathLike) -> list[str]:
+    """Every tag that the tagger gave any view, sorted."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(measured, columns=["tags"]).column("tags").combine_chunks()
+    return sorted(pc.unique(column.flatten().field("name")).to_pylist())
+
+
+def read_vectors(measured: PathLike, column: str) -> Vectors:
+    """Vectors of a column by view, as rows of one float32 matrix; views without one are left out."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(measured, columns=["view", column])
+    table = table.filter(table.column(column).is_valid())
+    if not table.num_rows:
+        return {}
+    flat = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    matrix = flat.reshape(table.num_rows, -1).astype(np.float32, copy=False)
+    return dict(zip(table.column("view").to_pylist(), matrix, strict=True))

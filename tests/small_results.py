@@ -1,0 +1,183 @@
+"""The results folder of a small character whose tables and pictures are drawn here: what pages and `explain` read."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from charaloom.files import sha256_bytes, write_json, write_text
+from charaloom.manifest import lineage, write_manifest
+from charaloom.selection import choose
+from charaloom.stages import STAGES
+from charaloom.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
+
+Row = dict[str, Any]
+CHARACTER = "hana"
+HOSTILE = '<script>alert("x")</script>'
+BOX = {"x0": 0, "y0": 0, "x1": 200, "y1": 240}
+SETTINGS = {"threshold": 0.178, "negative": "nsfw", "width": 64, "height": 64, "steps": 2, "guidance": 7.0}
+ASKED = ["problem", "not_a_candidate", "rating_model", "monochrome", "ai", "cosplay", "duplicate", "identity"]
+
+
+def drawn(number: int) -> bytes:
+    """A picture of its own colour, so that thumbnails can be told apart."""
+    image = Image.new("RGB", (200, 240), (10 * number % 256, 120, 255 - 10 * number % 256))
+    ImageDraw.Draw(image).ellipse((50, 30, 150, 180), fill=(240, 200, 180))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FILES = [drawn(number) for number in range(9)]
+NAMES = [sha256_bytes(data) for data in FILES]
+
+
+def post(number: int, **more: Any) -> Row:
+    row = {"site": "board", "post_id": str(100 + number), "page_url": f"https://board.example/posts/{100 + number}"}
+    row |= {"rating": "general", "score": 5 * number, "artists": ["aoi"]}
+    return {**row, **more}
+
+
+def view(picture: str, verdict: str, rule: str | None = None, score: float | None = None, **more: Any) -> Row:
+    reasons = [reason(rule, score, 0.5)] if rule else []
+    row = {"picture": picture, "kind": "picture", "person": None, "verdict": verdict, "rule": rule, "score": score}
+    row |= {"view": f"{picture}/picture/0", "threshold": 0.5 if rule else None, "reasons": reasons, **BOX}
+    row |= {"duplicate_group": None, "identity_cluster": 0, "identity_distance": 0.1, "split": None}
+    return {**row, **more}
+
+
+def reason(rule: str, score: float | None, threshold: float | None = 0.5) -> Row:
+    return {"rule": rule, "score": score, "threshold": threshold}
+
+
+def raw_rows() -> list[Row]:
+    """Nine pictures, of which the last is broken, and a post without a file."""
+    rows = [
+        {"picture": name, "bytes": data, "size": len(data), "format": "PNG", "posts": [post(number)]}
+        for number, (name, data) in enumerate(zip(NAMES, FILES, strict=True))
+    ]
+    return [*rows, {"picture": "missing:board:1", "problem": "missing: 404", "posts": [post(-99)]}]
+
+
+def measured_rows() -> list[Row]:
+    return [
+        {"view": f"{name}/picture/0", "picture": name, "kind": "picture", "width": 200, "height": 240, **BOX}
+        for name in NAMES
+    ]
+
+
+def filtered_rows() -> list[Row]:
+    """Two kept views, one drop of each kind of rule, two that may not be shown, a head."""
+    two = [reason(name, 0.7) for name in ("monochrome", "rating_model")]
+    head = {"kind": "head", "view": f"{NAMES[6]}/head/0"}
+    rows = [
+        view(NAMES[0], "keep", split="train", identity_distance=0.11, duplicate_group=f"{NAMES[0]}/picture/0"),
+        view(NAMES[1], "keep", split="held_out", identity_distance=0.17),
+        view(NAMES[2], "drop", "identity", 0.9),
+        view(NAMES[3], "drop", "identity", 0.52, duplicate_group=f"{NAMES[0]}/picture/0"),
+        view(NAMES[4], "drop", "rating_model", 0.8),
+        view(NAMES[5], "drop", "monochrome", 0.7, reasons=two),
+        view(NAMES[6], "drop", "not_a_candidate", **head),
+        view(NAMES[7], "drop", HOSTILE, 0.6),
+    ]
+    for row in rows:
+        if row["kind"] == "picture":
+            fired = {entry["rule"]: entry["score"] for entry in row["reasons"]}
+            row["scores"] = [
+                reason("rating_model", fired.get("rating_model", 0.1)),
+                reason("monochrome", fired.get("monochrome", 0.2)),
+                reason("ai", 0.3, None),
+                reason("identity", fired.get("identity", row["identity_distance"])),
+            ]
+    return rows
+
+
+def score_rows() -> list[Row]:
+    rows = []
+    for base, checkpoints in (("one", ("none", "step-000100", "step-000200")), ("two", ("none", "step-000200"))):
+        for checkpoint in checkpoints:
+            for scene in ("portrait", "standing"):
+                recognised = checkpoint == "step-000200" or (checkpoint, scene) == ("step-000100", "portrait")
+                kept = (base, checkpoint, scene) != ("two", "none", "standing")
+                rows.append(
+                    {
+                        "base": base,
+                        "checkpoint": checkpoint,
+                        "step": int(checkpoint[-6:]) if checkpoint != "none" else 0,
+                        "prompt_id": f"red-{scene}",
+                        "outfit": "red",
+                        "prompt": f"hana_charaloom, {scene}, {HOSTILE}",
+                        "seed": 7,
+                        "file": f"{base}/{checkpoint}/red-{scene}-7.png",
+                        "kept": kept,
+                        "rating": [{"name": "safe", "score": 1.0}],
+                        "identity_distance": (0.1 if recognised else 0.4) if kept else None,
+                        "recognised": recognised and kept,
+                    }
+                )
+    return rows
+
+
+def write_curated(folder: Path, filtered: list[Row] | None = None) -> Path:
+    """As far as the filters: what the curation page reads."""
+    write_table(folder / "raw.parquet", raw_rows(), RAW, "picture", {})
+    write_table(folder / "measured.parquet", measured_rows(), MEASURED, "view", {})
+    write_table(folder / "filtered.parquet", filtered or filtered_rows(), FILTERED, "view", {})
+    asked = lineage("filtered", CHARACTER, {"rules": ASKED}, {})
+    write_manifest(folder / "filtered.manifest.json", asked, {}, {})
+    return folder
+
+
+def write_tagged(folder: Path) -> None:
+    """Tags, outfit and caption of the first kept view."""
+    tags = [{"name": "1girl", "score": 0.99, "origin": "both"}, {"name": "smile", "score": 0.6, "origin": "tagger"}]
+    first = {"view": f"{NAMES[0]}/picture/0", "picture": NAMES[0], "kind": "picture", "split": "train", **BOX}
+    second = {**first, "view": f"{NAMES[1]}/picture/0", "picture": NAMES[1], "split": "held_out"}
+    said = {"tags": tags, "dropped": [{"name": "blue_hair", "reason": "core"}]}
+    worn = {"outfit": "red", "stability": 0.93, "caption": "hana_charaloom, hana_red, 1girl, smile"}
+    write_table(folder / "tagged.parquet", [{**row, **said} for row in (first, second)], TAGGED, "view", {})
+    write_table(folder / "clustered.parquet", [{**row, **worn} for row in (first, second)], CLUSTERED, "view", {})
+
+
+def write_results(folder: Path) -> Path:
+    """Everything, as far as the report reads it."""
+    write_curated(folder)
+    write_tagged(folder)
+    outfit = {
+        "id": "red",
+        "trigger": "hana_red",
+        "name": f"red {HOSTILE}",
+        "support": 2,
+        "stability": 0.93,
+        "trained": True,
+    }
+    outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}], "representatives": [f"{NAMES[0]}/picture/0"]}
+    prompts = [{"id": "red-portrait", "outfit": "red", "text": "hana_charaloom, hana_red, portrait"}]
+    told = {
+        "trigger": "hana_charaloom",
+        "core": ["blue_hair"],
+        "outfits": [outfit],
+        "unassigned": 1,
+        "prompts": prompts,
+    }
+    write_json(folder / "outfits.json", told)
+    write_json(folder / "core.json", {})
+    rows = score_rows()
+    for row in rows:
+        (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
+    write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
+    chosen = choose(rows, ["one", "two"], ["step-000100", "step-000200"], "scores.parquet")
+    bases = [{"name": "one"}, {"name": "two"}]
+    write_json(folder / "selection.json", {**chosen, "bases": bases, "settings": SETTINGS, "rule": "best"})
+    losses = [f"{step}\t{1 / step + 0.1}\t0.001" for step in range(1, 1001)]
+    write_text(folder / "checkpoints" / "loss.tsv", "\n".join(["step\tloss\trate_unet", *losses, ""]))
+    for name in ("hana", "hana_emb", "hana_bundle"):
+        write_text(folder / "model" / f"{name}.safetensors", name * 9)
+    for stage in STAGES:
+        if stage not in ("filtered", "published", "report"):
+            outputs = {"model": folder / "model"} if stage == "model" else {}
+            write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, {}, {}), outputs, {})
+    write_json(folder / "published" / "folder.json", {"target": {"name": "folder"}, "tag": "v-123"})
+    return folder
