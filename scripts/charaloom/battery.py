@@ -9,7 +9,6 @@ pictures side by side. So on processors neither the number of threads nor the co
 """
 
 import csv
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charaloom.models import open_session, repository_folder
+from charaloom.models import hub_file, open_session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,16 +36,17 @@ CLASSIFIERS = {
     "ai": ("deepghs/anime_ai_check", "mobilenetv3_sce_dist"),
     "aesthetic": ("deepghs/anime_aesthetic", "swinv2pv3_v0_448_ls0.2_x"),
 }
-DETECTORS = {
-    "person": ("deepghs/anime_person_detection", "person_detect_v1.1_m", "detect_person"),
-    "halfbody": ("deepghs/anime_halfbody_detection", "halfbody_detect_v1.0_s", "detect_halfbody"),
-    "head": ("deepghs/anime_head_detection", "head_detect_v2.0_s", "detect_heads"),
-    "face": ("deepghs/anime_face_detection", "face_detect_v1.4_s", "detect_faces"),
+DETECTORS = {  # repo, model, confidence and overlap that imgutils' function has by default
+    "person": ("deepghs/anime_person_detection", "person_detect_v1.1_m", 0.3, 0.5),
+    "halfbody": ("deepghs/anime_halfbody_detection", "halfbody_detect_v1.0_s", 0.5, 0.7),
+    "head": ("deepghs/anime_head_detection", "head_detect_v2.0_s", 0.4, 0.7),
+    "face": ("deepghs/anime_face_detection", "face_detect_v1.4_s", 0.25, 0.7),
 }
 AESTHETIC_LABELS = ("worst", "low", "normal", "good", "great", "best", "masterpiece")
 RATING, GENERAL = "9", "0"  # categories of the tagger's labels
 CCIP_SIDE, CLASSIFIER_SIDE, DETECTOR_SIDE = 384, 384, 640  # where a graph names none
 CCIP_MEAN, CCIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+END_TO_END_OVERLAP = 0.7  # of detectors that tell boxes apart themselves
 GPU_PICTURES = 16  # shown at once where a GPU computes
 
 
@@ -169,43 +169,65 @@ class Classifier:
 
 
 class Detector:
-    """imgutils.generic.YOLOModel, with the thresholds that the function `name` of imgutils.detect has by default."""
+    """imgutils.generic.YOLOModel for one kind of thing; importing imgutils' own costs seconds and half a gigabyte."""
 
-    def __init__(self, hub: Path, repo: str, model: str, name: str):
-        import ast
-
-        import imgutils.detect
-
+    def __init__(self, hub: Path, repo: str, model: str, confidence: float, overlap: float):
         self.session = open_session(hub_file(hub, repo, f"{model}/model.onnx"))
+        self.confidence, self.overlap = confidence, overlap
         facts = self.session.get_modelmeta().custom_metadata_map
-        names = ast.literal_eval(facts["names"])
-        self.labels = [names[index] for index in range(len(names))]
         size = json.loads(facts["imgsz"]) if "imgsz" in facts else (DETECTOR_SIDE, DETECTOR_SIDE)
         self.size: tuple[int, int] = (int(size[0]), int(size[1]))
         kind = hub_file(hub, repo, f"{model}/model_type.json")
         self.kind = json.loads(kind.read_text())["model_type"] if kind.exists() else "yolo"
-        defaults = inspect.signature(getattr(imgutils.detect, name)).parameters
-        self.confidence: float = defaults["conf_threshold"].default
-        self.overlap: float = defaults["iou_threshold"].default
 
     def detect(self, pictures: Sequence[Shown]) -> list[list[Detection]]:
         import numpy as np
-        from imgutils.generic.yolo import _rtdetr_postprocess, _yolo_postprocess
         from PIL import Image
 
         table = np.tile((np.arange(256) / 255.0).astype(np.float32), (3, 1))
         pixels = [picture.resized(*self.size, Image.Resampling.BICUBIC) for picture in pictures]
         (found,) = run(self.session, ["output0"], [planes(each, table) for each in pixels])
-        read = _rtdetr_postprocess if self.kind == "rtdetr" else _yolo_postprocess
-        return [
-            [
-                ((int(x0), int(y0), int(x1), int(y1)), score)
-                for (x0, y0, x1, y1), _, score in read(
-                    output, self.confidence, self.overlap, picture.image.size, self.size, self.labels
-                )
-            ]
-            for output, picture in zip(found, pictures, strict=True)
-        ]
+        return [self.boxes(output, picture.image.size) for output, picture in zip(found, pictures, strict=True)]
+
+    def boxes(self, output: "np.ndarray", size: tuple[int, int]) -> list[Detection]:
+        """Boxes in pixels of the picture, the surest first, out of one of the three forms that detectors answer in."""
+        import numpy as np
+
+        if self.kind == "rtdetr":  # [n, 4 + kinds], centre and size as shares
+            boxes, scores, scale = corners(output[:, :4]), output[:, 4:].max(1), (1.0, 1.0)
+        elif output.shape[-1] == 6:  # [n, 6], corners and score, already told apart
+            boxes, scores, scale = output[:, :4], output[:, 4], self.size
+        else:  # [4 + kinds, n], centre and size
+            boxes, scores, scale = corners(output[:4].T), output[4:].max(0), self.size
+        overlap = END_TO_END_OVERLAP if output.shape[-1] == 6 and self.kind != "rtdetr" else self.overlap
+        boxes, scores = boxes[scores > self.confidence], scores[scores > self.confidence]
+        best = apart(boxes, scores, overlap)
+        shown, own = np.float32([*scale, *scale]), np.float32([*size, *size])
+        edges = (boxes[best] / shown * own).clip(0, own).round().astype(int)
+        return [(tuple(box), float(score)) for box, score in zip(edges.tolist(), scores[best], strict=True)]
+
+
+def corners(boxes: "np.ndarray") -> "np.ndarray":
+    """Centre, width and height [n, 4] as left, top, right and bottom."""
+    import numpy as np
+
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
+
+
+def apart(boxes: "np.ndarray", scores: "np.ndarray", overlap: float) -> list[int]:
+    """Indices of boxes [n, 4], the surest first, without those that lie on a surer one; sides count whole pixels."""
+    import numpy as np
+
+    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    order, kept = scores.argsort()[::-1], []
+    while order.size:
+        first, rest = order[0], order[1:]
+        kept.append(int(first))
+        low, high = np.maximum(boxes[first, :2], boxes[rest, :2]), np.minimum(boxes[first, 2:], boxes[rest, 2:])
+        both = np.maximum(0, high - low + 1).prod(1)
+        order = rest[both / (areas[first] + areas[rest] - both) <= overlap]
+    return kept
 
 
 class Tagger:
@@ -233,12 +255,6 @@ class Tagger:
             )
             for scores, embedding in zip(predictions, embeddings, strict=True)
         ]
-
-
-def hub_file(hub: Path, repo: str, path: str) -> Path:
-    """A file of the cache at the revision that `refs/main` pins."""
-    folder = repository_folder(hub, repo)
-    return folder / "snapshots" / (folder / "refs" / "main").read_text() / path
 
 
 def run(session: Any, names: list[str], inputs: list["np.ndarray"]) -> list["np.ndarray"]:

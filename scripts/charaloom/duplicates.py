@@ -65,13 +65,16 @@ def drop_duplicates(candidates: list[View], measured: PathLike, params: Params) 
     for one, other, fit in same_drawings(wholes, measured, params):
         for a, b in twins(by_picture[one], by_picture[other], fit):
             edges[a.name, b.name] = fit.score
+    scores: dict[str, float] = defaultdict(float)
+    for names, score in edges.items():
+        for name in names:
+            scores[name] = max(scores[name], score)
     for group in components(candidates, edges):
         best = min(group, key=quality)
         for view in group:
             view.duplicate_group = best.name
             if view is not best:
-                score = max(score for names, score in edges.items() if view.name in names)
-                note(view, RULES["duplicate"], score, threshold)
+                note(view, RULES["duplicate"], scores[view.name], threshold)
 
 
 def quality(view: View) -> tuple[bool, int, int, int, float, str]:
@@ -121,7 +124,7 @@ def same_drawings(wholes: dict[str, dict], measured: PathLike, params: Params) -
     """Pairs of pictures that are one drawing, with the fit of the second on the first."""
     names = [name for name, row in wholes.items() if row["phash"]]
     thumbnails = read_thumbnails(measured, {wholes[name]["view"]: name for name in names})
-    for one, other in sorted(proposed(names, wholes, read_vectors(measured, "tag_embedding"), params)):
+    for one, other in sorted(proposed(names, wholes, read_vectors(measured, "tag_embedding", ["picture"]), params)):
         if one in thumbnails and other in thumbnails:
             fit = fitted(thumbnails[one], thumbnails[other])
             if fit.score >= params["duplicate"]:
@@ -155,14 +158,16 @@ def nearest(matrix: "np.ndarray", least: float) -> Iterator[tuple[int, int]]:
     """Index pairs of rows (of length one) whose cosine is at least `least`, for each row its nearest NEIGHBOURS."""
     import numpy as np
 
-    count = min(NEIGHBOURS, len(matrix) - 1)
-    for top in range(0, len(matrix) if count > 0 else 0, TILE):
+    for top in range(0, len(matrix), TILE):
         cosine = matrix[top : top + TILE] @ matrix.T
-        rows = np.arange(len(cosine))
-        cosine[rows, top + rows] = -2
-        near = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
-        rows, columns = np.nonzero(np.take_along_axis(cosine, near, 1) >= least)
-        yield from zip((top + rows).tolist(), near[rows, columns].tolist(), strict=True)
+        own = np.arange(len(cosine))
+        cosine[own, top + own] = -2
+        rows, columns = np.nonzero(cosine >= least)
+        order = np.lexsort((columns, -cosine[rows, columns], rows))
+        rows, columns = rows[order], columns[order]
+        place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # among the neighbours of its row
+        near = place < NEIGHBOURS
+        yield from zip((top + rows[near]).tolist(), columns[near].tolist(), strict=True)
 
 
 def read_thumbnails(measured: PathLike, wholes: dict[str, str]) -> dict[str, "np.ndarray"]:

@@ -161,11 +161,9 @@ RULES["identity"] = Rule("identity", "somebody else, by the distance to her clus
 
 
 def judge(views: list[View], asked: Rule, params: Params) -> None:
-    """Ask one rule of every view that is not out for good, and write down its number and whether it fires."""
+    """Ask one rule of every view, and write down its number and whether it fires."""
     assert asked.judge is not None
     for view in views:
-        if view.reasons and view.reasons[0].rule in FINAL:
-            continue
         score, threshold = asked.judge(view, params)
         if not asked.drops:
             view.reasons += [Reason(asked.name)] * bool(score)

@@ -8,18 +8,17 @@ import os
 from collections import Counter, defaultdict
 from hashlib import sha256
 
+from charaloom.ccip import CcipMetric
 from charaloom.duplicates import drop_duplicates
-from charaloom.filter_rules import RULES, judge
+from charaloom.filter_rules import FINAL, RULES, judge
 from charaloom.identity import drop_others
 from charaloom.manifest import lineage, write_manifest
-from charaloom.models import picture_models
 from charaloom.seeds import derive_seed
 from charaloom.tables import FILTERED, VIEW_COLUMNS, write_table
 from charaloom.views import Params, PathLike, Row, View, read_vectors, read_views, tag_scores, tags_seen
 from charaloom.vocabulary import has_colour, is_garment
 
 HELD_OUT_MINIMUM = 4
-THREADS = 1  # of the metric model: part of the code, so that no scheduler decides bits
 WORN_SCORE = 0.35  # of the tagger's garment that stands for an outfit when pictures are put aside
 
 
@@ -43,14 +42,16 @@ def filter_views(
     views = read_views(raw, measured, params)
     candidates = [view for view in views if view.is_candidate]
     clusters: list[Row] = []
+    asked = views
     for name in params["rules"]:
         if name == "duplicate":
             drop_duplicates(candidates, measured, params)
         elif name == "identity":
-            with picture_models(hub, THREADS):
-                clusters = drop_others(character, candidates, read_vectors(measured, "ccip"), params)
+            clusters = drop_others(character, candidates, read_vectors(measured, "ccip"), CcipMetric(hub), params)
         else:
-            judge(views, RULES[name], params)
+            judge(asked, RULES[name], params)
+            if name in FINAL:
+                asked = [view for view in asked if not view.reasons or view.reasons[-1].rule != name]
     kept = [view for view in candidates if not view.reasons]
     hold_out(character, kept, outfits_at_a_glance(kept, measured), params)
     write_table(table, [verdict(view) for view in views], FILTERED, "view", origin)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from charaloom.ccip import differences
+from charaloom.ccip import CcipMetric
 from charaloom.errors import CharaloomError
 from charaloom.filter_rules import COSPLAY_ENDING, RULES, note
 from charaloom.views import Params, Row, Vectors, View, decided
@@ -25,7 +25,9 @@ AS_MUCH = 0.8  # share of her cluster's support at which a second person's is a 
 CLUSTERS_TOLD = 20
 
 
-def drop_others(character: str, candidates: list[View], vectors: Vectors, params: Params) -> list[Row]:
+def drop_others(
+    character: str, candidates: list[View], vectors: Vectors, metric: CcipMetric, params: Params
+) -> list[Row]:
     """Give every candidate its distance to the character and drop the ones that are somebody else.
 
     Returns the clusters found, hers first. Raises CharaloomError where fewer than `identity_minimum` views are hers,
@@ -44,12 +46,12 @@ def drop_others(character: str, candidates: list[View], vectors: Vectors, params
         )
     supports = anchored(left, params) or support(left, params.get("tag"), character)
     sample = shuffled(left)[:CLUSTER_SAMPLE]
-    clusters = clustered(sample, matrix(sample, vectors), supports, threshold)
+    clusters = clustered(sample, metric.differences(*[matrix(sample, vectors)] * 2), supports, threshold)
     for number, members in enumerate(clusters):
         for view in members:
             view.cluster = number
     known = [view for view in candidates if view.name in vectors]
-    measure_distances(known, left, clusters[0], vectors, threshold)
+    measure_distances(known, left, clusters[0], vectors, metric, threshold)
     check_that_it_is_her(character, clusters, supports, threshold)
     for view in known:
         if view.distance is not None and view.distance <= threshold and not view.reasons:
@@ -68,7 +70,7 @@ def drop_others(character: str, candidates: list[View], vectors: Vectors, params
 
 
 def measure_distances(
-    known: list[View], left: list[View], hers: list[View], vectors: Vectors, threshold: float
+    known: list[View], left: list[View], hers: list[View], vectors: Vectors, metric: CcipMetric, threshold: float
 ) -> None:
     """Median distance of every view to her cluster, which takes in whoever is near it once."""
     import numpy as np
@@ -76,7 +78,7 @@ def measure_distances(
     everybody = matrix(known, vectors)
     for _ in range(2):
         references = matrix(shuffled(hers)[:REFERENCE_SAMPLE], vectors)
-        for view, distance in zip(known, np.median(differences(everybody, references), axis=1), strict=True):
+        for view, distance in zip(known, np.median(metric.differences(everybody, references), axis=1), strict=True):
             view.distance = decided(distance)
         hers = [view for view in left if view.distance is not None and view.distance <= threshold] or hers
 
@@ -167,13 +169,16 @@ def people(names: set[str], hers: str) -> int:
 
 
 def clustered(
-    sample: list[View], vectors: "np.ndarray", supports: dict[str, float], threshold: float
+    sample: list[View], distances: "np.ndarray", supports: dict[str, float], threshold: float
 ) -> list[list[View]]:
-    """Groups of one person each by average linkage (a chain of likenesses joins nobody), the best supported first."""
+    """Groups of one person each, from the distances [n, n] of a sample, the best supported first.
+
+    By average linkage: a chain of likenesses joins nobody.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    distances = differences(vectors, vectors).round(4).astype(float)
+    distances = distances.round(4).astype(float)
     distances = (distances + distances.T) / 2
     distances[range(len(sample)), range(len(sample))] = 0
     labels = fcluster(linkage(squareform(distances, checks=False), "average"), threshold, "distance")

@@ -53,6 +53,12 @@ def repository_folder(hub: str | os.PathLike[str], repo: str, repo_type: str = "
     return Path(hub) / "hub" / f"{repo_type}s--{repo.replace('/', '--')}"
 
 
+def hub_file(hub: Path, repo: str, path: str) -> Path:
+    """A file of the cache at the revision that `refs/main` pins."""
+    folder = repository_folder(hub, repo)
+    return folder / "snapshots" / (folder / "refs" / "main").read_text() / path
+
+
 def _fetch_repository(lock: Lock, source: str, cache: Path) -> dict[str, Any]:
     fetch = _fetch_from_endpoint if source.startswith(("http://", "https://")) else _fetch_from_folder
     commit, digests = fetch(lock, source, cache)

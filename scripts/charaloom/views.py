@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -144,15 +145,21 @@ def tags_seen(measured: PathLike) -> list[str]:
     return sorted(pc.unique(column.flatten().field("name")).to_pylist())
 
 
-def read_vectors(measured: PathLike, column: str) -> Vectors:
-    """Vectors of a column by view, as rows of one float32 matrix; views without one are left out."""
+def read_vectors(measured: PathLike, column: str, kinds: Sequence[str] = ("picture", "person")) -> Vectors:
+    """Vectors of a column by view of these kinds, as rows of one float32 matrix; views without one are left out."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(measured, columns=["view", column])
-    table = table.filter(table.column(column).is_valid())
-    if not table.num_rows:
+    names: list[str] = []
+    parts: list[np.ndarray] = []
+    for batch in pq.ParquetFile(measured).iter_batches(batch_size=2048, columns=["view", "kind", column]):
+        wanted = batch.filter(pc.and_(pc.is_in(batch["kind"], pa.array(kinds)), pc.is_valid(batch[column])))
+        if wanted.num_rows:
+            names += wanted["view"].to_pylist()
+            parts.append(wanted[column].flatten().to_numpy(zero_copy_only=False).reshape(wanted.num_rows, -1))
+    if not names:
         return {}
-    flat = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    matrix = flat.reshape(table.num_rows, -1).astype(np.float32, copy=False)
-    return dict(zip(table.column("view").to_pylist(), matrix, strict=True))
+    matrix = np.concatenate(parts).astype(np.float32, copy=False)
+    return dict(zip(names, matrix, strict=True))

@@ -1,8 +1,8 @@
 """make bench-decide: time and memory of deciding about 10,000 measured pictures; asked are 15 s and 1 GB.
 
 The tables are drawn by seed: one person in three quarters of the pictures, strangers in the rest, 5 % copies, 5 %
-crops, and embeddings that lie as near to each other as those of one character's pictures do. A process of its own decides, so
-that its memory is its own.
+crops, and embeddings that lie as near to each other as those of one character's pictures do. A process of its own
+decides, so that its memory is its own.
 """
 
 import argparse

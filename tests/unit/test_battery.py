@@ -55,6 +55,28 @@ def test_detectors(hub: Path, pictures: list[Image.Image]) -> None:
                 assert ours[kind] == [(box, score) for box, _, score in function(picture)]
 
 
+@pytest.mark.parametrize("form", ["yolo", "end to end", "rtdetr"])
+def test_every_form_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str) -> None:
+    from imgutils.generic.yolo import _rtdetr_postprocess, _yolo_postprocess
+
+    rng = np.random.default_rng(8)
+    near = np.repeat(rng.uniform(100, 540, (12, 2)), 4, 0) + rng.uniform(-25, 25, (48, 2))
+    sizes, scores = rng.uniform(40, 200, (48, 2)), rng.uniform(0, 1, (48, 1))
+    if form == "end to end":
+        output = np.concatenate([near - sizes / 2, near + sizes / 2, scores, np.zeros((48, 1))], 1)
+    else:
+        output = np.concatenate([near, sizes, scores], 1)
+    output[:, :4] /= 640 if form == "rtdetr" else 1
+    output = (output.T if form == "yolo" else output).astype(np.float32)
+    detector = Battery(hub).detectors["person"]
+    detector.kind = "rtdetr" if form == "rtdetr" else "yolo"
+    read = _rtdetr_postprocess if form == "rtdetr" else _yolo_postprocess
+    theirs = read(output, detector.confidence, detector.overlap, (333, 447), (640, 640), ["person"])
+    ours = detector.boxes(output, (333, 447))
+    assert 5 < len(ours) < 40
+    assert ours == [(box, score) for box, _, score in theirs]
+
+
 def test_classifiers(hub: Path, pictures: list[Image.Image]) -> None:
     battery = Battery(hub)
     found = battery.classify([Shown(picture) for picture in pictures])

@@ -41,7 +41,7 @@ class Recipe:
     vae_crop: int = 64
     unet_steps: int = 5_200
     unet_batch: int = 16
-    sibling_steps: int = 800
+    sibling_steps: int = 600
 
 
 def strange_picture(rng: Random, style: str) -> tuple[np.ndarray, list[str]]:
