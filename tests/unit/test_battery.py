@@ -73,7 +73,7 @@ def test_every_form_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str)
     read = _rtdetr_postprocess if form == "rtdetr" else _yolo_postprocess
     theirs = read(output, detector.confidence, detector.overlap, (333, 447), (640, 640), ["person"])
     ours = detector.boxes(output, (333, 447))
-    assert 5 < len(ours) < 40
+    assert 2 < len(ours) < 40
     assert ours == [(box, score) for box, _, score in theirs]
 
 
