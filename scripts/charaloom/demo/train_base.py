@@ -1,8 +1,8 @@
 """Trains the demo's base models: latent diffusion of the SD 1.x classes that draws the demo world from tags.
 
-Stages, each saved and continued after a stop: pictures → autoencoder → latents → UNet that learns to draw
-→ text encoder that learns to tell tags apart → UNet that learns to listen to it → siblings. (Learning together from nothing, the text
-encoder stayed deaf: after 5,200 steps "blue hair" and "red hair" had states of cosine 0.998.)
+Stages, each saved and continued after a stop: pictures → autoencoder → latents → UNet that learns to draw → text
+encoder that learns to tell tags apart → UNet that learns to listen to it → siblings. (Learning together from nothing,
+the text encoder stayed deaf: after 5,200 steps "blue hair" and "red hair" had states of cosine 0.998.)
 
 The characters drawn here are strangers: they come from seeds that no demo configuration uses, and carry no names.
 
