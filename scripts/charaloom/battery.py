@@ -12,7 +12,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,11 @@ DETECTORS = {  # repo, model, confidence and overlap that imgutils' function has
 AESTHETIC_LABELS = ("worst", "low", "normal", "good", "great", "best", "masterpiece")
 RATING, GENERAL = "9", "0"  # categories of the tagger's labels
 CCIP_SIDE, CLASSIFIER_SIDE, DETECTOR_SIDE = 384, 384, 640  # where a graph names none
-CCIP_MEAN, CCIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+SCALINGS = {  # mean and deviation of each channel that a family of models was trained with
+    "plain": ((0.0,) * 3, (1.0,) * 3),
+    "half": ((0.5,) * 3, (0.5,) * 3),
+    "ccip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
 END_TO_END_OVERLAP = 0.7  # of detectors that tell boxes apart themselves
 GPU_PICTURES = 16  # shown at once where a GPU computes
 
@@ -64,6 +68,16 @@ class Shown:
         key = width, height, resample
         if key not in self.made:
             self.made[key] = np.asarray(self.image.resize((width, height), resample))
+        return self.made[key]
+
+    def planes(self, width: int, height: int, resample: int, scaling: str) -> "np.ndarray":
+        """float32 [3, height, width], its bytes scaled by one of SCALINGS."""
+        import numpy as np
+
+        key = width, height, resample, scaling
+        if key not in self.made:
+            pixels, table = self.resized(width, height, resample), scaled(scaling)
+            self.made[key] = np.stack([table[channel].take(pixels[:, :, channel]) for channel in range(3)])
         return self.made[key]
 
     def squared(self, side: int) -> "np.ndarray":
@@ -116,12 +130,10 @@ class Battery:
 
     def identify(self, views: Sequence[Shown]) -> "np.ndarray":
         """CCIP embeddings, float32 [n, 768]."""
-        import numpy as np
         from PIL import Image
 
-        table = per_channel(CCIP_MEAN, CCIP_STD, np.arange(256, dtype=np.float32) / 255.0)
-        pixels = [v.resized(CCIP_SIDE, CCIP_SIDE, Image.Resampling.BILINEAR) for v in views]
-        (embeddings,) = run(self.ccip, ["output"], [planes(each, table) for each in pixels])
+        how = Image.Resampling.BILINEAR
+        (embeddings,) = run(self.ccip, ["output"], [v.planes(CCIP_SIDE, CCIP_SIDE, how, "ccip") for v in views])
         return embeddings
 
     def tag(self, views: Sequence[Shown], floor: float) -> list[Tagged]:
@@ -152,13 +164,11 @@ class Classifier:
         return [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
 
     def prepared(self, picture: Shown) -> "np.ndarray":
-        import numpy as np
         from PIL import Image
 
         if self.preprocess:
             return self.preprocess(picture.image)
-        table = per_channel((0.5,) * 3, (0.5,) * 3, (np.arange(256) / 255.0).astype(np.float32))
-        return planes(picture.resized(self.width, self.height, Image.Resampling.BILINEAR), table)
+        return picture.planes(self.width, self.height, Image.Resampling.BILINEAR, "half")
 
     def percentile(self, score: float) -> float:
         """As imgutils' AestheticModel reads `samples.npz`: [2, n], scores and the share of pictures below each."""
@@ -181,12 +191,10 @@ class Detector:
         self.kind = json.loads(kind.read_text())["model_type"] if kind.exists() else "yolo"
 
     def detect(self, pictures: Sequence[Shown]) -> list[list[Detection]]:
-        import numpy as np
         from PIL import Image
 
-        table = np.tile((np.arange(256) / 255.0).astype(np.float32), (3, 1))
-        pixels = [picture.resized(*self.size, Image.Resampling.BICUBIC) for picture in pictures]
-        (found,) = run(self.session, ["output0"], [planes(each, table) for each in pixels])
+        how = Image.Resampling.BICUBIC
+        (found,) = run(self.session, ["output0"], [picture.planes(*self.size, how, "plain") for picture in pictures])
         return [self.boxes(output, picture.image.size) for output, picture in zip(found, pictures, strict=True)]
 
     def boxes(self, output: "np.ndarray", size: tuple[int, int]) -> list[Detection]:
@@ -275,16 +283,11 @@ def on_gpu(session: Any) -> bool:
     return session.get_providers()[0] == "CUDAExecutionProvider"
 
 
-def per_channel(mean: Sequence[float], std: Sequence[float], values: "np.ndarray") -> "np.ndarray":
-    """What each of 256 byte values becomes in each of three channels, float32 [3, 256]."""
+@cache
+def scaled(name: str) -> "np.ndarray":
+    """What each of 256 byte values becomes in each of three channels, float32 [3, 256], by one of SCALINGS."""
     import numpy as np
 
-    exact = values.astype(np.float64)  # imgutils divides in double precision
-    return np.stack([(exact - m) / s for m, s in zip(mean, std, strict=True)]).astype(np.float32)
-
-
-def planes(pixels: "np.ndarray", table: "np.ndarray") -> "np.ndarray":
-    """uint8 [h, w, 3] to float32 [3, h, w] through a table [3, 256]."""
-    import numpy as np
-
-    return np.stack([table[channel].take(pixels[:, :, channel]) for channel in range(3)])
+    mean, std = SCALINGS[name]
+    shares = (np.arange(256) / 255.0).astype(np.float32).astype(np.float64)  # imgutils goes through single precision
+    return np.stack([(shares - m) / s for m, s in zip(mean, std, strict=True)]).astype(np.float32)

@@ -339,25 +339,23 @@ def sharpness(grey: "np.ndarray") -> float:
 
 def perceptual_hash(grey: "np.ndarray") -> str:
     """64-bit pHash as 16 hex digits: signs of the lowest 8 x 8 cosine frequencies of a 32 px grey thumbnail."""
+    import cv2
     import numpy as np
-    from PIL import Image
-    from scipy.fft import dctn
 
-    small = Image.fromarray(grey).resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
-    low = dctn(np.asarray(small, dtype=np.float64))[:8, :8]
+    small = cv2.resize(grey, (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(small.astype(np.float64))[:8, :8]
     bits: np.ndarray = (low > np.median(low)).ravel()
     return np.packbits(bits).tobytes().hex()
 
 
 def thumbnail(grey: "np.ndarray") -> "np.ndarray":
     """At most THUMBNAIL_SIDE pixels on the longest side, uint8 [h, w], by averaging: copies are found on it."""
-    import numpy as np
-    from PIL import Image
+    import cv2
 
     height, width = grey.shape
     factor = min(THUMBNAIL_SIDE / max(height, width), 1.0)
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
 class Progress:
