@@ -311,7 +311,8 @@ def caption(tags: list[str], rng: np.random.Generator) -> str:
 
 def tag_places(tokenizer: Any, tags: list[str]) -> tuple[list[int], list[int]]:
     """Token ids of a caption of these tags, and the place of each tag's last token among them."""
-    ids, places = [tokenizer.bos_token_id], []
+    ids: list[int] = [tokenizer.bos_token_id]
+    places: list[int] = []
     comma = tokenizer(",").input_ids[1:-1]
     for tag in tags:
         ids += (comma if places else []) + tokenizer(tag.replace("_", " ")).input_ids[1:-1]
