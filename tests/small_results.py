@@ -181,3 +181,21 @@ def write_results(folder: Path) -> Path:
             write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, {}, {}), outputs, {})
     write_json(folder / "published" / "folder.json", {"target": {"name": "folder"}, "tag": "v-123"})
     return folder
+
+
+def write_curation(folder: Path, name: str = "curation") -> Path:
+    """The curation page of these results."""
+    from charaloom.curation import build_curation
+
+    page = folder / f"{name}.html"
+    build_curation(
+        character=CHARACTER,
+        params={"version": 1},
+        raw=folder / "raw.parquet",
+        measured=folder / "measured.parquet",
+        filtered=folder / "filtered.parquet",
+        filtered_manifest=folder / "filtered.manifest.json",
+        page=page,
+        manifest=folder / f"{name}.manifest.json",
+    )
+    return page

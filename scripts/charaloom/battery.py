@@ -12,11 +12,11 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charaloom.models import hub_file, open_session
+from charaloom.models import CUDA, hub_file, open_session, provider
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,10 +110,6 @@ class Battery:
         self.ccip = open_session(hub_file(hub, *CCIP))
         self.tagger = Tagger(hub)
 
-    @cached_property
-    def pictures_at_once(self) -> int:
-        return GPU_PICTURES if on_gpu(self.ccip) else 1
-
     def detect(self, pictures: Sequence[Shown]) -> list[dict[str, list[Detection]]]:
         """Persons, half bodies, heads and faces of each picture at imgutils' own thresholds."""
         found = {kind: detector.detect(pictures) for kind, detector in self.detectors.items()}
@@ -202,12 +198,11 @@ class Detector:
         import numpy as np
 
         if self.kind == "rtdetr":  # [n, 4 + kinds], centre and size as shares
-            boxes, scores, scale = corners(output[:, :4]), output[:, 4:].max(1), (1.0, 1.0)
+            boxes, scores, scale, overlap = corners(output[:, :4]), output[:, 4:].max(1), (1.0, 1.0), self.overlap
         elif output.shape[-1] == 6:  # [n, 6], corners and score, already told apart
-            boxes, scores, scale = output[:, :4], output[:, 4], self.size
+            boxes, scores, scale, overlap = output[:, :4], output[:, 4], self.size, END_TO_END_OVERLAP
         else:  # [4 + kinds, n], centre and size
-            boxes, scores, scale = corners(output[:4].T), output[4:].max(0), self.size
-        overlap = END_TO_END_OVERLAP if output.shape[-1] == 6 and self.kind != "rtdetr" else self.overlap
+            boxes, scores, scale, overlap = corners(output[:4].T), output[4:].max(0), self.size, self.overlap
         boxes, scores = boxes[scores > self.confidence], scores[scores > self.confidence]
         best = apart(boxes, scores, overlap)
         shown, own = np.float32([*scale, *scale]), np.float32([*size, *size])
@@ -279,8 +274,13 @@ def run(session: Any, names: list[str], inputs: list["np.ndarray"]) -> list["np.
     return [np.concatenate(parts) for parts in zip(*each, strict=True)]
 
 
+def pictures_at_once() -> int:
+    """How many pictures are worth showing together on this machine."""
+    return GPU_PICTURES if provider() == CUDA else 1
+
+
 def on_gpu(session: Any) -> bool:
-    return session.get_providers()[0] == "CUDAExecutionProvider"
+    return session.get_providers()[0] == CUDA
 
 
 @cache

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from charaloom.boxes import shared
 from charaloom.filter_rules import RULES, note
 from charaloom.views import Params, PathLike, Vectors, View, decided, read_vectors
 
@@ -93,14 +94,6 @@ def twins(ones: list[View], others: list[View], fit: Fit) -> Iterator[tuple[View
                 yield one, other
 
 
-def shared(one: Iterable[float], other: Iterable[float]) -> float:
-    """Intersection over union of two boxes."""
-    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = one, other
-    both = max(min(ax1, bx1) - max(ax0, bx0), 0) * max(min(ay1, by1) - max(ay0, by0), 0)
-    union = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - both
-    return both / union if union > 0 else 0.0
-
-
 def components(candidates: list[View], edges: Iterable[tuple[str, str]]) -> list[list[View]]:
     """Groups of at least two candidates that are joined by edges of their names."""
     import numpy as np
@@ -141,7 +134,7 @@ def proposed(names: list[str], wholes: dict[str, dict], vectors: Vectors, params
     )
     signs = bits.astype(np.float32) * 2 - 1
     least = 1 - 2 * params["duplicate_distance"] / HASH_BITS
-    pairs |= named_pairs(names, nearest(signs / np.sqrt(HASH_BITS), least - 1e-6))
+    pairs |= named_pairs(names, nearest(signs / np.sqrt(HASH_BITS), least))
     known = [name for name in names if wholes[name]["view"] in vectors]
     if known:
         matrix = np.stack([vectors[wholes[name]["view"]] for name in known])
@@ -162,8 +155,11 @@ def nearest(matrix: "np.ndarray", least: float) -> Iterator[tuple[int, int]]:
         cosine = matrix[top : top + TILE] @ matrix.T
         own = np.arange(len(cosine))
         cosine[own, top + own] = -2
-        rows, columns = np.nonzero(cosine >= least)
-        order = np.lexsort((columns, -cosine[rows, columns], rows))
+        # Four decimals decide, as everywhere: further ones differ between processors.
+        rows, columns = np.nonzero(cosine >= least - 1e-3)
+        found = cosine[rows, columns].astype(float).round(4)
+        rows, columns, found = (each[found >= decided(least)] for each in (rows, columns, found))
+        order = np.lexsort((columns, -found, rows))
         rows, columns = rows[order], columns[order]
         place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # among the neighbours of its row
         near = place < NEIGHBOURS

@@ -18,20 +18,29 @@ orders
 import os
 import random
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from charaloom.filtered import filter_views
 from charaloom.scoring import Counts, count_filter, is_duplicate, kept_views, pictures_seen, share
+from charaloom.status import table
 from charaloom.tables import read_table
 
 PathLike = str | os.PathLike[str]
 Row = dict[str, Any]
 ABOVE = ("higher_rating", "sensitive_rating")
 COLUMNS = (
-    *("", "precision", "recall", "reencoded", "crops", "false merges", "others", "cosplay", "above rating", "orders"),
+    "",
+    "precision",
+    "recall",
+    "reencoded",
+    "crops",
+    "false merges",
+    "others",
+    "cosplay",
+    "above rating",
+    "orders",
 )
 
 
@@ -126,7 +135,7 @@ def same_in_any_order(folder: Path, character: str, params: Row, hub: PathLike, 
         first = (place / "filtered.parquet").read_bytes()
         same = 0
         for seed in range(orders):
-            shuffled = [in_another_order(table, place / f"shuffled-{table.name}", seed) for table in tables]
+            shuffled = [in_another_order(file, place / f"shuffled-{file.name}", seed) for file in tables]
             decide(folder, place, character, params, hub, *shuffled)
             same += (place / "filtered.parquet").read_bytes() == first
         return same
@@ -145,10 +154,10 @@ def decide(folder: Path, place: Path, character: str, params: Row, hub: PathLike
     )
 
 
-def in_another_order(table: Path, target: Path, seed: int) -> Path:
+def in_another_order(file: Path, target: Path, seed: int) -> Path:
     import pyarrow.parquet as pq
 
-    content = pq.read_table(table)
+    content = pq.read_table(file)
     order = list(range(content.num_rows))
     random.Random(seed).shuffle(order)
     pq.write_table(content.take(order), target)
@@ -159,5 +168,5 @@ def as_text(value: Any) -> str:
     return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def table_of(lines: list[Row], render: Callable[..., str]) -> str:
-    return render([{column: as_text(line[column]) for column in COLUMNS} for line in lines], COLUMNS)
+def table_of(lines: list[Row]) -> str:
+    return table([{column: as_text(line[column]) for column in COLUMNS} for line in lines], COLUMNS)

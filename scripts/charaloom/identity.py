@@ -46,7 +46,8 @@ def drop_others(
         )
     supports = anchored(left, params) or support(left, params.get("tag"), character)
     sample = shuffled(left)[:CLUSTER_SAMPLE]
-    clusters = clustered(sample, metric.differences(*[matrix(sample, vectors)] * 2), supports, threshold)
+    sampled = matrix(sample, vectors)
+    clusters = clustered(sample, metric.differences(sampled, sampled), supports, threshold)
     for number, members in enumerate(clusters):
         for view in members:
             view.cluster = number

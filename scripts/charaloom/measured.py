@@ -9,14 +9,16 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from charaloom.battery import Battery, Box, Detection, Shown, Tagged
+from charaloom.battery import Battery, Box, Detection, Shown, Tagged, pictures_at_once
+from charaloom.boxes import area, box_of, overlap
 from charaloom.errors import CharaloomError
 from charaloom.files import digest
 from charaloom.manifest import lineage, read_manifest, write_manifest
@@ -97,14 +99,9 @@ def in_order(look: "Measuring", pictures: Iterable[Row], threads: int) -> Iterat
             yield from waiting.popleft().result()
 
 
-def handfuls(pictures: Iterable[Row], size: Callable[[], int]) -> Iterator[list[Row]]:
-    some: list[Row] = []
-    for picture in pictures:
-        some.append(picture)
-        if len(some) >= size():
-            yield some
-            some = []
-    if some:
+def handfuls(pictures: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    left = iter(pictures)
+    while some := list(islice(left, size)):
         yield some
 
 
@@ -116,7 +113,13 @@ class Measuring:
 
         cv2.setNumThreads(1)  # as the models: whoever wants more looks at several pictures
         self.kept, self.hub = kept, hub
+        self.at_once = pictures_at_once()
         self.lock = Lock()
+
+    @property
+    def battery(self) -> Battery:
+        with self.lock:  # several threads may be the first to ask
+            return self.opened
 
     @cached_property
     def opened(self) -> Battery:
@@ -132,15 +135,6 @@ class Measuring:
                 f"the current models lock (config/models.yaml); its files are in `hub` below the work folder."
             ) from error
         return battery
-
-    @property
-    def battery(self) -> Battery:
-        with self.lock:
-            return self.opened
-
-    def at_once(self) -> int:
-        """Pictures in a handful; nothing is opened to answer where nothing was yet."""
-        return self.opened.pictures_at_once if "opened" in self.__dict__ else 1
 
     def __call__(self, pictures: list[Row]) -> list[Found]:
         found = {picture["picture"]: self.known(picture) for picture in pictures}
@@ -290,10 +284,6 @@ def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> 
     }
 
 
-def box_of(row: Row) -> Box:
-    return row["x0"], row["y0"], row["x1"], row["y1"]
-
-
 def what(tagged: Tagged) -> Row:
     return {
         "tags": scored(tagged.tags),
@@ -307,16 +297,6 @@ def owner(box: Box, persons: list[Box]) -> int | None:
     covered = [(overlap(box, person), -area(person), -index) for index, person in enumerate(persons)]
     best = max(covered, default=None)
     return -best[2] if best and best[0] >= area(box) / 2 else None
-
-
-def area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def overlap(one: Box, other: Box) -> int:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0) * max(height, 0)
 
 
 def rounded(score: float) -> float:

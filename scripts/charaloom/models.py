@@ -23,6 +23,7 @@ SCHEMA = 1
 MODELS_VERSION = 1
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TRUSTED = "trusted.json"
+CUDA = "CUDAExecutionProvider"
 TRUST_ADVICE = (
     "If the new file is the one you want, write its SHA-256 and its revision into the models lock (config/models.yaml) "
     "or remove its entry from {trusted}; otherwise ask where this file comes from."
@@ -240,7 +241,7 @@ def open_session(path: str | os.PathLike[str], threads: int = 1, where: str | No
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # The search for the fastest convolution and TF32 would let the load of the GPU decide bits.
-    steady = {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": 0} if where == "CUDAExecutionProvider" else {}
+    steady = {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": 0} if where == CUDA else {}
     providers: list[Any] = [(where, steady)]
     if where != "CPUExecutionProvider":
         providers.append("CPUExecutionProvider")

@@ -8,11 +8,14 @@ import io
 import json
 import struct
 import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageCms
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"eXIf"})
+PNG_EXIF = frozenset({"exif", "Raw profile type exif"})
 WHITE = (255, 255, 255)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,14 +96,17 @@ def ending_problem(data: bytes, kind: str) -> str | None:
 
 
 def png_ends(data: bytes) -> bool:
-    """Walk the chunks to a complete IEND."""
-    position = 8
-    while position + 12 <= len(data):
+    """Whether a complete IEND is there."""
+    return any(name == b"IEND" and end <= len(data) for name, end in png_chunks(data))
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and end of each chunk up to the first IEND; the last end may lie behind the data, where it was cut."""
+    position, name = 8, b""
+    while position + 12 <= len(data) and name != b"IEND":
         length, name = struct.unpack(">I4s", data[position : position + 8])
         position += 12 + length
-        if name == b"IEND":
-            return position <= len(data)
-    return False
+        yield name, position
 
 
 def decoding_problem(data: bytes, kind: str) -> str | None:
@@ -219,10 +225,19 @@ def generation_parameters(data: bytes) -> bool:
     """
     try:
         with open_lazily(data) as image:
-            image.load()  # PNG text may follow the pixels
-            return says_generated({str(key): as_text(value) for key, value in image.info.items()}, exif_texts(image))
+            if text_follows_pixels(data):
+                image.load()  # else the header has said all, and nothing is decoded a second time
+            # Asked for EXIF that is not there, Pillow decodes a PNG to look behind its pixels.
+            exif = exif_texts(image) if image.format != "PNG" or not PNG_EXIF.isdisjoint(image.info) else {}
+            return says_generated({str(key): as_text(value) for key, value in image.info.items()}, exif)
     except Exception:  # an unreadable file says nothing; `inspect` tells what is wrong with it
         return False
+
+
+def text_follows_pixels(data: bytes) -> bool:
+    """Whether a PNG keeps text, or EXIF, behind its picture data, where Pillow reads it only after decoding."""
+    names = [name for name, _ in png_chunks(data)] if sniff(data) == "PNG" else []
+    return b"IDAT" in names and not PNG_TEXTS.isdisjoint(names[names.index(b"IDAT") :])
 
 
 def says_generated(texts: dict[str, str], exif: dict[int, str]) -> bool:

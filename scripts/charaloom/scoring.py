@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from charaloom.boxes import box_of, shared
 from charaloom.files import read_json
 from charaloom.status import table
 from charaloom.tables import read_table
@@ -189,16 +190,7 @@ def shown(view: Row, people: list[Row]) -> str | None:
     """Who fills most of a view."""
     if not people:
         return None
-    return max(people, key=lambda person: overlap(view, person["box"]))["character"]
-
-
-def overlap(view: Row, box: list[float]) -> float:
-    """Intersection over union of a view and a person."""
-    width = min(view["x1"], box[2]) - max(view["x0"], box[0])
-    height = min(view["y1"], box[3]) - max(view["y0"], box[1])
-    both = max(width, 0) * max(height, 0)
-    sizes = (view["x1"] - view["x0"]) * (view["y1"] - view["y0"]) + (box[2] - box[0]) * (box[3] - box[1])
-    return both / (sizes - both) if sizes > both else 0.0
+    return max(people, key=lambda person: shared(box_of(view), person["box"]))["character"]
 
 
 def count_outfits(

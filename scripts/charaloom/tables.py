@@ -154,11 +154,7 @@ def write_table(
     row_group_size: int = 64,
 ) -> None:
     """Write rows, sorted by `key` (unique), as zstd Parquet."""
-    ordered = sorted(rows, key=lambda row: row[key])
-    meta = {"charaloom.schema": str(TABLE_SCHEMA), "charaloom.lineage": canonical_json(lineage)}
-    table = pa.Table.from_pylist(ordered, schema=schema).replace_schema_metadata(meta)
-    with whole_file(path) as part:
-        pq.write_table(table, part, compression="zstd", row_group_size=row_group_size)
+    write_stream(path, sorted(rows, key=lambda row: row[key]), schema, lineage, row_group_size)
 
 
 def write_stream(

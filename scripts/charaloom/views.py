@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from charaloom.boxes import area, box_of, overlap
 from charaloom.tables import VIEW_COLUMNS, read_table
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class View:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Where the person of this candidate stands in the picture; all of it where none was detected."""
-        row = self.persons[0] if self.row["kind"] == "picture" and self.persons else self.row
-        return row["x0"], row["y0"], row["x1"], row["y1"]
+        return box_of(self.persons[0] if self.row["kind"] == "picture" and self.persons else self.row)
 
     def tags(self, *categories: str) -> set[str]:
         """What the boards say of its picture, by category: general, character, copyright, meta."""
@@ -96,7 +96,7 @@ def read_views(raw: PathLike, measured: PathLike, params: Params) -> list[View]:
         heads = [row for row in rows if row["kind"] == "head"]
         posts, size = pictures[name]["posts"] or [], pictures[name]["size"] or 0
         for row in rows:
-            inner = sum(inside(head, row) for head in heads)
+            inner = sum(overlap(box_of(head), box_of(row)) >= HEAD_INSIDE * area(box_of(head)) for head in heads)
             views.append(View(row, whole, posts, size, persons, inner, texts.get(whole["view"], 0.0)))
     return sorted(views, key=lambda view: view.name)
 
@@ -104,12 +104,6 @@ def read_views(raw: PathLike, measured: PathLike, params: Params) -> list[View]:
 def sure(person: Row, params: Params) -> bool:
     least = params["person_confidence"]
     return least is None or decided(person["confidence"]) >= least
-
-
-def inside(head: Row, view: Row) -> bool:
-    width = min(head["x1"], view["x1"]) - max(head["x0"], view["x0"])
-    height = min(head["y1"], view["y1"]) - max(head["y0"], view["y0"])
-    return max(width, 0) * max(height, 0) >= HEAD_INSIDE * head["width"] * head["height"]
 
 
 def surest(measured: PathLike, tags: list[str]) -> dict[str, float]:

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from charaloom.curation import build_curation
 from charaloom.report import write_report
 from tests.html_page import Page
-from tests.small_results import CHARACTER, NAMES, write_results
+from tests.small_results import CHARACTER, NAMES, write_curation, write_results
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
@@ -58,16 +57,7 @@ def browser() -> str:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A character whose pages are both written."""
     folder = write_results(tmp_path_factory.mktemp("browser") / CHARACTER)
-    build_curation(
-        character=CHARACTER,
-        params={"version": 1},
-        raw=folder / "raw.parquet",
-        measured=folder / "measured.parquet",
-        filtered=folder / "filtered.parquet",
-        filtered_manifest=folder / "filtered.manifest.json",
-        page=folder / "curation.html",
-        manifest=folder / "curation.manifest.json",
-    )
+    write_curation(folder)
     write_report(CHARACTER, {"version": 1}, folder, folder / "report.html", folder / "report.manifest.json")
     return folder
 
@@ -81,9 +71,8 @@ def opened(browser: str, tmp_path: Path) -> Callable[..., subprocess.CompletedPr
             browser,
             *QUIET,
             *ALONE,
+            *LOGGING,
             f"--user-data-dir={tmp_path / 'profile'}",
-            "--enable-logging=stderr",
-            "--v=0",
         ]
         return subprocess.run([*command, *options, file.as_uri()], text=True, capture_output=True, timeout=120)
 

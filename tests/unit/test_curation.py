@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 
 from charaloom import curation
-from charaloom.curation import axis_of, build_curation, chart, page_content, scores_by_rule
+from charaloom.curation import axis_of, chart, page_content, scores_by_rule
 from charaloom.filter_rules import RULES
 from charaloom.pages import Thumbnails, active_rules, source_of
 from charaloom.tables import read_table
 from tests.html_page import Page
-from tests.small_results import ASKED, CHARACTER, HOSTILE, NAMES, filtered_rows, post, reason, view, write_curated
+from tests.small_results import (
+    ASKED,
+    CHARACTER,
+    HOSTILE,
+    NAMES,
+    filtered_rows,
+    post,
+    reason,
+    view,
+    write_curated,
+    write_curation,
+)
 
 Row = dict[str, Any]
 
@@ -33,17 +44,7 @@ def sections(results: Path) -> dict[str, Row]:
 
 
 def write(results: Path, name: str = "curation") -> str:
-    build_curation(
-        character=CHARACTER,
-        params={"version": 1},
-        raw=results / "raw.parquet",
-        measured=results / "measured.parquet",
-        filtered=results / "filtered.parquet",
-        filtered_manifest=results / "filtered.manifest.json",
-        page=results / f"{name}.html",
-        manifest=results / f"{name}.manifest.json",
-    )
-    return (results / f"{name}.html").read_text()
+    return write_curation(results, name).read_text()
 
 
 # --- the page

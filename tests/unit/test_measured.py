@@ -150,7 +150,7 @@ def test_one_bad_picture_of_a_handful_spoils_only_itself(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU several pictures are shown at once: who upsets the models is found out."""
-    monkeypatch.setattr(Measuring, "at_once", lambda self: 3)
+    monkeypatch.setattr(measured, "pictures_at_once", lambda: 3)
     calm = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
     looked_at = measured.looked_at
 

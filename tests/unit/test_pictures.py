@@ -223,6 +223,33 @@ def test_generation_parameters_in_exif():
     assert generation_parameters(encoded(drawn(16, 16), "WEBP", exif=graph))
 
 
+def behind_the_pixels(png: bytes, chunk: bytes) -> bytes:
+    """The same PNG with its first chunk of that name moved behind the picture data."""
+    start = png.index(chunk) - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    close = png.index(b"IEND") - 4
+    return png[:start] + png[end:close] + png[start:end] + png[close:]
+
+
+def test_generation_parameters_behind_the_pixels():
+    told = behind_the_pixels(png_with_text(parameters="1girl\nSteps: 28, Sampler: Euler a"), b"tEXt")
+    assert told.index(b"IDAT") < told.index(b"tEXt")
+    assert generation_parameters(told)
+    exif = Image.Exif()
+    exif[0x010F] = "workflow:" + json.dumps({"nodes": [1]})
+    assert generation_parameters(behind_the_pixels(encoded(drawn(16, 16), "PNG", exif=exif), b"eXIf"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_file_that_says_nothing_is_not_decoded_again(kind, monkeypatch):
+    data = encoded(drawn(16, 16), kind)
+    decoded = []
+    for reader in ("PIL.ImageFile.ImageFile.load", "PIL.WebPImagePlugin.WebPImageFile.load"):
+        monkeypatch.setattr(reader, lambda *_: decoded.append(kind))
+    assert not generation_parameters(data)
+    assert decoded == []
+
+
 def test_people_draw_without_generation_parameters():
     assert not generation_parameters(SAMPLES["JPEG"]())
     texts = {"Software": "Clip Studio Paint", "Comment": "drawn by hand", "prompt": "day 3"}

@@ -10,7 +10,6 @@ from charaloom.errors import CharaloomError
 from charaloom.files import read_json, write_json
 from charaloom.filter_scores import FilterCounts, counted, decided_anew, figures, same_in_any_order, table_of
 from charaloom.scoring import score_tables, scored
-from charaloom.status import table
 
 CYBERHAREM = Path("config/cyberharem.yaml")
 ORDERS = 20
@@ -43,7 +42,7 @@ def score_curation(seeds: list[int]) -> int:
         lines += [figures(f"seed {seed}", own), figures(f"seed {seed}, CyberHarem's chain", other)]
     lines += [figures("all", ours), figures("all, CyberHarem's chain", theirs)]
     print()
-    print(table_of(lines, table))
+    print(table_of(lines))
     print(json.dumps(lines[-2:], ensure_ascii=False))
     return 0
 

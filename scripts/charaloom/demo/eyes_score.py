@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from charaloom.boxes import shared
 from charaloom.demo import cast
 from charaloom.demo.world import build_world
 from charaloom.files import read_json
@@ -222,15 +223,6 @@ def matched(boxes: list[Any], truth: list[Any]) -> int:
             free.remove(best)
             hits += 1
     return hits
-
-
-def shared(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(width, 0) * max(height, 0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return common / max(sum(areas) - common, 1e-9)
 
 
 # -------------------------------------------------------------------------------------------------------- the sorters

@@ -320,6 +320,27 @@ def tag_places(tokenizer: Any, tags: list[str]) -> tuple[list[int], list[int]]:
     return ids, places
 
 
+def asked_captions(
+    tokenizer: Any, facts: list[list[str]], number: int, rng: np.random.Generator
+) -> tuple[Any, list[tuple[int, int, str]]]:
+    """Token ids [number, 77] of captions whose tags are shuffled and partly left out, and (caption, token, tag) of
+    every tag in them."""
+    import torch
+
+    batch = torch.full((number, 77), tokenizer.pad_token_id)
+    asked: list[tuple[int, int, str]] = []
+    for row, index in enumerate(rng.integers(len(facts), size=number)):
+        keep = rng.choice((1.0, 0.75, 0.5))
+        tags = [tag for tag in facts[index] if rng.random() < keep]
+        tags = [tags[k] for k in rng.permutation(len(tags))]
+        ids, places = tag_places(tokenizer, tags)
+        end = min(len(ids), 76)
+        batch[row, :end] = torch.tensor(ids[:end])
+        batch[row, end] = tokenizer.eos_token_id
+        asked += [(row, at, tag) for at, tag in zip(places, tags, strict=True) if at < end]
+    return batch, asked
+
+
 def train_text(work: Path, recipe: Recipe) -> None:
     """Teach the text encoder to tell from the state of a tag's last token which tag it is; state in work/text.pt.
 
@@ -342,17 +363,8 @@ def train_text(work: Path, recipe: Recipe) -> None:
     report, right = progress("text", recipe.text_steps), 0.0
     for step in range(recipe.text_steps):
         rng = np.random.default_rng([SEED, 9, step])
-        batch = torch.full((recipe.text_batch, 77), tokenizer.pad_token_id)
-        asked: list[tuple[int, int, int]] = []  # caption, token, tag
-        for row, index in enumerate(rng.integers(len(facts), size=recipe.text_batch)):
-            keep = rng.choice((1.0, 0.75, 0.5))
-            tags = [tag for tag in facts[index] if rng.random() < keep]
-            tags = [tags[k] for k in rng.permutation(len(tags))]
-            ids, places = tag_places(tokenizer, tags)
-            batch[row, : min(len(ids), 76)] = torch.tensor(ids[:76])
-            batch[row, min(len(ids), 76)] = tokenizer.eos_token_id
-            asked += [(row, at, place[tag]) for at, tag in zip(places, tags, strict=True) if at < 76]
-        rows, tokens, tags_there = torch.tensor(asked).T
+        batch, asked = asked_captions(tokenizer, facts, recipe.text_batch, rng)
+        rows, tokens, tags_there = torch.tensor([(row, at, place[tag]) for row, at, tag in asked]).T
         logits = answers(text(batch)[0][rows, tokens])
         loss = functional.cross_entropy(logits, tags_there)
         optimizer.param_groups[0]["lr"] = cosine(step, recipe.text_steps, 2e-3)
