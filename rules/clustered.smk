@@ -1,6 +1,6 @@
 """What she wears: outfits that are stable and have enough pictures, with their signature tags and triggers.
 
-READS   measured.parquet, tagged.parquet, core.json
+READS   measured.parquet, tagged.parquet, core.json, vocabulary and tokenizer among the models
 MAKES   clustered.parquet   one row per kept view: its outfit and its caption
         outfits.json        one entry per outfit, and the prompts of the previews
 """
@@ -12,6 +12,7 @@ rule clustered:
         tagged=ancient("<results>/{character}/tagged.parquet"),
         core=ancient("<results>/{character}/core.json"),
         measured=ancient("<results>/{character}/measured.parquet"),
+        models=ancient("<work>/models.manifest.json"),
     output:
         table=ensure("<results>/{character}/clustered.parquet", non_empty=True),
         outfits=ensure("<results>/{character}/outfits.json", non_empty=True),

@@ -1,6 +1,6 @@
 """The final tags of each kept view, and the core tags that stay true of her whatever she wears.
 
-READS   raw.parquet (without the bytes), measured.parquet, filtered.parquet
+READS   raw.parquet (without the bytes), measured.parquet, filtered.parquet, the boards' vocabulary among the models
 MAKES   tagged.parquet   one row per kept view
         core.json        core tags with the numbers that decided
 """
@@ -12,6 +12,7 @@ rule tagged:
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),
+        models=ancient("<work>/models.manifest.json"),
     output:
         table=ensure("<results>/{character}/tagged.parquet", non_empty=True),
         core=ensure("<results>/{character}/core.json", non_empty=True),

@@ -1,5 +1,6 @@
 """Snakemake's side of clustered: `clustered.cluster_outfits` does the work."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.job import job
@@ -17,6 +18,7 @@ with job(snakemake.log[0]):
         tagged=snakemake.input.tagged,
         tagged_manifest=snakemake.input.manifest,
         core=snakemake.input.core,
+        hub=Path(snakemake.config["paths"]["work"]) / "hub",
         table=snakemake.output.table,
         outfits=snakemake.output.outfits,
         manifest=snakemake.output.manifest,

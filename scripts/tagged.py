@@ -1,5 +1,6 @@
 """Snakemake's side of tagged: `tagged.tag_views` does the work."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.job import job
@@ -17,6 +18,7 @@ with job(snakemake.log[0]):
         measured=snakemake.input.measured,
         filtered=snakemake.input.filtered,
         filtered_manifest=snakemake.input.manifest,
+        hub=Path(snakemake.config["paths"]["work"]) / "hub",
         table=snakemake.output.table,
         core=snakemake.output.core,
         manifest=snakemake.output.manifest,

@@ -134,8 +134,8 @@ def write_tagged(folder: Path) -> None:
     tags = [{"name": "1girl", "score": 0.99, "origin": "both"}, {"name": "smile", "score": 0.6, "origin": "tagger"}]
     first = {"view": f"{NAMES[0]}/picture/0", "picture": NAMES[0], "kind": "picture", "split": "train", **BOX}
     second = {**first, "view": f"{NAMES[1]}/picture/0", "picture": NAMES[1], "split": "held_out"}
-    said = {"tags": tags, "dropped": [{"name": "blue_hair", "reason": "core"}]}
-    worn = {"outfit": "red", "stability": 0.93, "caption": "hana_charaloom, hana_red, 1girl, smile"}
+    said = {"tags": tags, "dropped": [{"name": "blue_hair", "reason": "core"}], "variants": []}
+    worn = {"outfit": "red", "stability": 0.93, "repeats": 1, "caption": "hana_charaloom, hana_red, 1girl, smile"}
     write_table(folder / "tagged.parquet", [{**row, **said} for row in (first, second)], TAGGED, "view", {})
     write_table(folder / "clustered.parquet", [{**row, **worn} for row in (first, second)], CLUSTERED, "view", {})
 
@@ -151,6 +151,11 @@ def write_results(folder: Path) -> Path:
         "support": 2,
         "stability": 0.93,
         "trained": True,
+        "why_not": None,
+        "official": None,
+        "pictures": 1,
+        "repeats": 1,
+        "share": 1.0,
     }
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}], "representatives": [f"{NAMES[0]}/picture/0"]}
     prompts = [{"id": "red-portrait", "outfit": "red", "text": "hana_charaloom, hana_red, portrait"}]
@@ -160,9 +165,13 @@ def write_results(folder: Path) -> Path:
         "outfits": [outfit],
         "unassigned": 1,
         "prompts": prompts,
+        "lint": [{"kind": "long caption", "where": NAMES[0], "what": f"80 tokens {HOSTILE}", "advice": "shorten it"}],
     }
     write_json(folder / "outfits.json", told)
-    write_json(folder / "core.json", {})
+    share = {"share": 0.9, "low": 0.8, "high": 0.95, "views": 2}
+    weakest = {"given": "red_kimono", **share}
+    trait = {"tag": "blue_hair", **share, "weakest": weakest, "boards": share, "core": True, "why": HOSTILE}
+    write_json(folder / "core.json", {"core": ["blue_hair"], "tags": [trait]})
     rows = score_rows()
     for row in rows:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
@@ -181,6 +190,25 @@ def write_results(folder: Path) -> Path:
             write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, {}, {}), outputs, {})
     write_json(folder / "published" / "folder.json", {"target": {"name": "folder"}, "tag": "v-123"})
     return folder
+
+
+def write_outfits(folder: Path, name: str = "outfits") -> Path:
+    """The outfits page of these results, under a name of its own: the results' manifest stays."""
+    from charaloom.outfits import build_outfits
+
+    page = folder / f"{name}.html"
+    tables = {table: folder / f"{table}.parquet" for table in ("raw", "measured", "tagged", "clustered")}
+    build_outfits(
+        character=CHARACTER,
+        params={"version": 1, "seed": 7},
+        **tables,
+        core=folder / "core.json",
+        clustered_manifest=folder / "clustered.manifest.json",
+        outfits=folder / "outfits.json",
+        page=page,
+        manifest=folder / f"{name}.manifest.json",
+    )
+    return page
 
 
 def write_curation(folder: Path, name: str = "curation") -> Path:

@@ -15,6 +15,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 LOCK = Path(__file__).parents[1] / "config" / "models.yaml"
+WORDS = Path(__file__).parents[1] / "resources" / "demo" / "models" / "openai" / "clip-vit-large-patch14"
 LABELS = {
     "anime_classification": ["3d", "bangumi", "comic", "illustration", "not_painting"],
     "anime_rating": ["safe", "r15", "r18"],
@@ -54,6 +55,30 @@ def write_models(folder: Path) -> Path:
     return folder
 
 
+def write_hub(folder: Path, *repos: str) -> Path:
+    """A hub cache that holds the stand-ins of some repositories, as `fetch_models` leaves it."""
+    from charaloom.models import repository_folder
+
+    for lock in read_lock():
+        if lock["repo"] in repos:
+            home = repository_folder(folder, lock["repo"], lock["repo_type"])
+            (home / "refs").mkdir(parents=True, exist_ok=True)
+            (home / "refs" / "main").write_text("1" * 40)
+            for path in lock["files"]:
+                file = home / "snapshots" / ("1" * 40) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content(lock["repo"].split("/")[1], Path(path).name))
+    return folder
+
+
+def write_vocabulary(folder: Path) -> Path:
+    """A hub cache with the boards' vocabulary and the text encoder's words."""
+    from charaloom.caption_lint import CLIP
+    from charaloom.vocabulary import IMPLICATIONS, TAGS
+
+    return write_hub(folder, TAGS[0], IMPLICATIONS[0], CLIP)
+
+
 def content(repo: str, name: str) -> bytes:
     if name == "meta.json":
         return json.dumps({"labels": LABELS[repo]}).encode()
@@ -68,6 +93,10 @@ def content(repo: str, name: str) -> bytes:
         rows = [*rating, *((10 + index, name, 0) for index, name in enumerate(TAGS)), (99, "hana_(charaloom)", 4)]
         lines = [f"{number},{name},{kind},1000\n" for number, name, kind in rows]
         return ("tag_id,name,category,count\n" + "".join(lines)).encode()
+    if name == "overlap_tags_simplified.json":
+        return json.dumps({"red_kimono": ["kimono"], "school_swimsuit": ["swimsuit"]}).encode()
+    if name in ("vocab.json", "merges.txt"):
+        return (WORDS / name).read_bytes()
     if repo in DETECTORS:
         return detector(*DETECTORS[repo])
     if repo in LABELS:

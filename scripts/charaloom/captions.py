@@ -2,12 +2,15 @@
 
     <trigger>, <outfit trigger>, <count tags>, <other tags as given>
 
+A training step draws from it (`training_caption`): triggers first, tags in any order.
+
 Tags come with underscores, as boards write them, and leave with spaces; triggers stay as they are. Core tags are not in
 captions: they are what the trigger means.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from random import Random
 
 from charaloom.vocabulary import is_count
 
@@ -42,9 +45,24 @@ def with_embedding(text: str, word: str) -> str:
     return f"{word}{SEPARATOR}{text}"
 
 
-def training_captions(text: str, word: str | None) -> tuple[str, str]:
-    """Both forms a view trains with: the text trigger alone, and with the embedding's word (None: there is none).
+def training_caption(
+    text: str,
+    triggers: Collection[str],
+    word: str | None,
+    rng: Random,
+    text_only: float,
+    dropout: float,
+    tag_dropout: float,
+) -> str:
+    """What a training step reads of a caption: nothing (share `dropout`), or its triggers, then its tags in any order.
 
-    `training.text_only` is the share of steps that see the first.
+    Each tag is left out in the share `tag_dropout`. In front stands the embedding's `word` (None: there is none),
+    except in the share `text_only`, so that the text trigger works without it.
     """
-    return text, with_embedding(text, word) if word else text
+    if rng.random() < dropout:
+        return ""
+    parts = text.split(SEPARATOR)
+    tags = [part for part in parts if part not in triggers and rng.random() >= tag_dropout]
+    rng.shuffle(tags)
+    drawn = SEPARATOR.join([*(part for part in parts if part in triggers), *tags])
+    return with_embedding(drawn, word) if word and rng.random() >= text_only else drawn

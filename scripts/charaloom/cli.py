@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="build the demo and compare it with its ground truth")
     seeded(score)
     score.add_argument("--curation", nargs="+", type=int, metavar="SEED", help="the filters alone, in these worlds")
+    score.add_argument("--outfits", nargs="+", type=int, metavar="SEED", help="tags and outfits alone, in these worlds")
     score.set_defaults(command=score_command)
 
     verify = commands.add_parser("verify", help="build a demo character twice and compare every byte")
@@ -104,9 +105,11 @@ def demo_command(options: argparse.Namespace) -> int:
 
 
 def score_command(options: argparse.Namespace) -> int:
-    from charaloom.commands.score import score, score_curation
+    from charaloom.commands.score import score, score_curation, score_outfits
 
-    return score_curation(options.curation) if options.curation else score(options.seed)
+    if options.curation:
+        return score_curation(options.curation)
+    return score_outfits(options.outfits) if options.outfits else score(options.seed)
 
 
 def verify_command(options: argparse.Namespace) -> int:

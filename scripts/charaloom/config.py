@@ -269,8 +269,12 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {"source": source_of(config, character), "query": character.query, "age": character.age} | removals
         case "filtered":
             return {**seed, "tag": board_tag(character), "ratings": allowed_ratings(config, character)}
+        case "tagged":
+            return {"tag": board_tag(character)}
         case "clustered":
             return {**seed, **trigger}
+        case "outfits":
+            return seed
         case "checkpoints":
             return {**seed, **trigger, "base": base_of(config, config["training"]["base"])}
         case "previews":

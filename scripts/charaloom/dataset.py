@@ -98,6 +98,7 @@ def features() -> "datasets.Features":
             "caption": text,
             "tags": List(text),  # what the caption spells out, as boards write it
             "outfit": text,
+            "repeats": number,  # how often a training epoch sees it, so that rare outfits are learned
             "view": text,
             "picture": text,  # SHA-256 of the bytes the board served
             "pixels_sha256": text,  # of the decoded pixels that were encoded here, row by row, RGB
@@ -185,6 +186,7 @@ def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", param
         "image": {"bytes": data, "path": name},
         "text": view["caption"],
         "caption": view["caption"],
+        "repeats": view["repeats"],
         "view": view["view"],
         "picture": view["picture"],
         "pixels_sha256": sha256_bytes(shown.tobytes()),
@@ -334,7 +336,8 @@ def funnel_section(passed: Row) -> str:
 
 COLUMNS = """## Columns
 
-`image` with its `caption` (also as `text`) and the `tags` it spells out; `outfit`; `picture`, the SHA-256 of the file
+`image` with its `caption` (also as `text`) and the `tags` it spells out; `outfit`; `repeats`, how often
+a training epoch sees it; `picture`, the SHA-256 of the file
 the source served, and the `box` cut from it; `pixels_sha256` of what is stored here; `rating`, `identity_distance`
 (CCIP), `sharpness`; `posts`, where the picture came from.
 

@@ -41,7 +41,7 @@ from rainbowneko.parser import load_config_with_cli
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from charaloom.captions import SEPARATOR, with_embedding
+from charaloom.captions import SEPARATOR, training_caption
 from charaloom.files import read_json
 from charaloom.lora import EMBEDDING_KEY
 from charaloom.seeds import derive_seed
@@ -94,13 +94,23 @@ class NoiseSchedule(DDPMSigmaScheduler):
 class CaptionSource(ImageLabelSource):
     """Pictures of a folder with captions from a JSON file, in the order of that file.
 
-    A caption is "<trigger>, <tag>, ..."; a sample draws nothing (share `dropout`), or the trigger with its tags in a
-    new order, in front of it `word` (the embedding) except in the share `text_only`.
+    A sample is drawn from its caption by `captions.training_caption`, with the global random numbers that the trainer
+    seeds by the step. `triggers`: a JSON list of the character's and the outfits' triggers.
     """
 
-    def __init__(self, img_root: str, label_file: str, word: str | None, text_only: float, dropout: float):
+    def __init__(
+        self,
+        img_root: str,
+        label_file: str,
+        triggers: str,
+        word: str | None,
+        text_only: float,
+        dropout: float,
+        tag_dropout: float,
+    ):
         super().__init__(img_root, label_file)
-        self.word, self.text_only, self.dropout = word, text_only, dropout
+        self.triggers, self.word = frozenset(read_json(triggers)), word
+        self.shares = {"text_only": text_only, "dropout": dropout, "tag_dropout": tag_dropout}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name = self.img_ids[index]
@@ -108,12 +118,8 @@ class CaptionSource(ImageLabelSource):
         return {"id": name, "image": self.img_root / name, "prompt": prompt}
 
     def draw(self, caption: str) -> str:
-        if random.random() < self.dropout:
-            return ""
-        trigger, *tags = caption.split(SEPARATOR)
-        random.shuffle(tags)
-        text = SEPARATOR.join([trigger, *tags])
-        return with_embedding(text, self.word) if self.word and random.random() >= self.text_only else text
+        drawn = random.Random(random.getrandbits(64))
+        return training_caption(caption, self.triggers, self.word, drawn, **self.shares)
 
 
 class Buckets(RatioBucket):

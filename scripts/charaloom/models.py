@@ -54,9 +54,9 @@ def repository_folder(hub: str | os.PathLike[str], repo: str, repo_type: str = "
     return Path(hub) / "hub" / f"{repo_type}s--{repo.replace('/', '--')}"
 
 
-def hub_file(hub: Path, repo: str, path: str) -> Path:
+def hub_file(hub: Path, repo: str, path: str, repo_type: str = "model") -> Path:
     """A file of the cache at the revision that `refs/main` pins."""
-    folder = repository_folder(hub, repo)
+    folder = repository_folder(hub, repo, repo_type)
     return folder / "snapshots" / (folder / "refs" / "main").read_text() / path
 
 

@@ -8,15 +8,16 @@ STAGE_VERSION: dict[str, int] = {
     "measured": 3,
     "filtered": 2,
     "curation": 1,
-    "tagged": 1,
-    "clustered": 1,
-    "dataset": 1,
-    "checkpoints": 1,
+    "tagged": 2,
+    "clustered": 2,
+    "outfits": 1,
+    "dataset": 2,
+    "checkpoints": 2,
     "previews": 1,
     "selection": 1,
     "model": 1,
     "published": 1,
-    "report": 2,
+    "report": 3,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

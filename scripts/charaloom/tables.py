@@ -114,6 +114,7 @@ TAGGED = pa.schema(
         ("split", pa.string()),
         ("tags", pa.list_(pa.struct([("name", pa.string()), ("score", pa.float32()), ("origin", pa.string())]))),
         ("dropped", pa.list_(pa.struct([("name", pa.string()), ("reason", pa.string())]))),
+        ("variants", pa.list_(pa.string())),  # what boards call the official outfit that the picture shows
     ]
 )
 
@@ -123,6 +124,7 @@ CLUSTERED = pa.schema(
         ("split", pa.string()),
         ("outfit", pa.string()),  # outfit id; null: unassigned
         ("stability", pa.float32()),
+        ("repeats", pa.int32()),  # how often a training epoch sees it
         ("caption", pa.string()),  # the caption this view trains with (text trigger form)
     ]
 )

@@ -138,9 +138,11 @@ def cfg_data():
                 pictures=CaptionSource(
                     img_root="inputs/pictures",
                     label_file="inputs/captions.json",
+                    triggers="inputs/triggers.json",
                     word=$word,
                     text_only=$text_only,
                     dropout=$dropout,
+                    tag_dropout=$tag_dropout,
                 ),
             ),
             handler=StableDiffusionHandler(bucket=Buckets),
@@ -188,7 +190,7 @@ def train(
     facts = lineage(STAGE, character, known_params(params, base), {"dataset": dataset_manifest, "outfits": outfits})
     room = Path(work) / character / f"{STAGE}-{facts['digest'][:16]}"
     with locked(room):
-        prepare(room, Path(dataset), read_json(outfits)["core"])
+        prepare(room, Path(dataset), read_json(outfits))
         run(room, hcp_config(character, params, base), base, params["threads"], Path(log))
         kept = collect(character, params, base, room, Path(folder), facts["digest"])
         outputs = {"checkpoints": folder}
@@ -222,8 +224,9 @@ def empty(room: Path) -> None:
         shutil.rmtree(room / name, ignore_errors=True)
 
 
-def prepare(room: Path, dataset: Path, core: list[str]) -> None:
-    """Pictures, captions and core tags as the trainer reads them, written once and whole.
+def prepare(room: Path, dataset: Path, outfits: dict[str, Any]) -> None:
+    """Pictures, captions, triggers and core tags as the trainer reads them, written once and whole; a picture that an
+    epoch repeats stands there under as many names.
 
     Tags come from strangers, so they go into JSON files and never into the config, which is code.
     """
@@ -235,15 +238,17 @@ def prepare(room: Path, dataset: Path, core: list[str]) -> None:
         captions: dict[str, str] = {}
         tags = []
         for row in training_rows(dataset):
-            name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
-            (part / "pictures" / name).write_bytes(row["image"]["bytes"])
-            captions[name] = row["caption"]
+            for _ in range(row["repeats"]):
+                name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
+                (part / "pictures" / name).write_bytes(row["image"]["bytes"])
+                captions[name] = row["caption"]
             tags.append(row["tags"])
         if not captions:
             raise CharaloomError(f"{dataset}: no training picture; loosen the filters or fetch more pictures")
         write_json(part / "captions.json", captions)
         write_json(part / "tags.json", tags)
-        write_json(part / "core.json", [as_words(tag) for tag in core])
+        write_json(part / "triggers.json", [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"])])
+        write_json(part / "core.json", [as_words(tag) for tag in outfits["core"]])
 
 
 def clear_halves(folder: Path) -> None:
@@ -255,7 +260,7 @@ def clear_halves(folder: Path) -> None:
 def training_rows(dataset: Path) -> Iterator[dict[str, Any]]:
     """Rows of the training split, a few at a time."""
     for shard in sorted((dataset / "data").glob("train-*.parquet")):
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=["image", "caption", "tags"]):
+        for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=["image", "caption", "tags", "repeats"]):
             yield from batch.to_pylist()
 
 
@@ -306,6 +311,7 @@ def hcp_config(character: str, params: dict[str, Any], base: LocalBase) -> str:
         "batch": int(params["batch"]),
         "text_only": float(params["text_only"]),
         "dropout": float(params["caption_dropout"]),
+        "tag_dropout": float(params["tag_dropout"]),
         "area": int(params["resolution"]) ** 2,
         "step_size": bucket_step(int(params["resolution"])),
         "buckets": int(params["buckets"]),

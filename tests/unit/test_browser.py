@@ -14,7 +14,7 @@ from PIL import Image
 
 from charaloom.report import write_report
 from tests.html_page import Page
-from tests.small_results import CHARACTER, NAMES, write_curation, write_results
+from tests.small_results import CHARACTER, NAMES, write_curation, write_outfits, write_results
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
@@ -58,6 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A character whose pages are both written."""
     folder = write_results(tmp_path_factory.mktemp("browser") / CHARACTER)
     write_curation(folder)
+    write_outfits(folder)
     write_report(CHARACTER, {"version": 1}, folder, folder / "report.html", folder / "report.manifest.json")
     return folder
 
@@ -95,8 +96,8 @@ def probed(opened: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return probe
 
 
-@pytest.mark.parametrize("name", ["curation", "report"])
-def test_a_page_loads_all_of_itself_and_nothing_else(results: Path, probed: Any, name: str) -> None:
+@pytest.mark.parametrize(("name", "least"), [("curation", 6), ("report", 6), ("outfits", 3)])
+def test_a_page_loads_all_of_itself_and_nothing_else(results: Path, probed: Any, name: str, least: int) -> None:
     text = (results / f"{name}.html").read_text()
     told = probed(text)
     page = Page(text)
@@ -104,7 +105,7 @@ def test_a_page_loads_all_of_itself_and_nothing_else(results: Path, probed: Any,
     assert told["loaded"] == []
     assert told["broken"] == 0
     assert (told["images"], told["figures"]) == (len(page.all("img")), len(page.all("figure")))
-    assert told["images"] >= 6
+    assert told["images"] >= least
     assert told["nav"] == "sticky"
     assert told["overflow"] <= 0
 
@@ -129,6 +130,30 @@ def test_views_are_found_by_what_is_known_of_them(results: Path, probed: Any) ->
     assert told["sections"] == ["rule-7"]
     assert told["found"] == 1
     assert probed(text, find=NAMES[7][:8])["found"] == 1
+
+
+POINTING = """<script>
+addEventListener("load", function () {
+  var dot = document.querySelector("#map circle"), box = document.querySelector("#map input");
+  dot.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+  var picture = document.querySelector("#pointed img"), said = document.getElementById("under").textContent;
+  box.click();
+  var told = {src: picture.src.slice(0, 22), said: said, gone: getComputedStyle(dot.parentNode).display};
+  document.documentElement.dataset.probe = JSON.stringify(told);
+});
+</script>
+</body>"""
+
+
+def test_the_map_shows_what_is_pointed_at_and_hides_an_outfit(results: Path, opened: Any, tmp_path: Path) -> None:
+    page = (results / "outfits.html").read_text().replace("</body>", POINTING)
+    (tmp_path / "page.html").write_text(page)
+    counted = re.search(r'data-probe="([^"]*)"', opened(tmp_path / "page.html", "--dump-dom").stdout)
+    assert counted
+    told = json.loads(html.unescape(counted[1]))
+    assert told["src"] == "data:image/webp;base64"
+    assert told["said"].startswith("red · ")
+    assert told["gone"] == "none"
 
 
 def test_the_page_is_drawn_in_the_colours_that_are_preferred(results: Path, opened: Any, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """One template for captions and prompts."""
 
+from random import Random
+
 import pytest
 
-from charaloom.captions import as_words, caption, tags_in, training_captions, with_embedding
+from charaloom.captions import as_words, caption, tags_in, training_caption, with_embedding
 
 
 def test_order_is_trigger_outfit_count_then_tags_as_given() -> None:
@@ -22,8 +24,13 @@ def test_words(tag: str, words: str) -> None:
 def test_embedding_word_stands_in_front() -> None:
     text = caption("hana_charaloom", None, ["1girl"])
     assert with_embedding(text, "hana_emb") == "hana_emb, hana_charaloom, 1girl"
-    assert training_captions(text, "hana_emb") == (text, "hana_emb, hana_charaloom, 1girl")
-    assert training_captions(text, None) == (text, text)
+    whole = {"triggers": ["hana_charaloom"], "dropout": 0.0, "tag_dropout": 0.0}
+    assert training_caption(text, word=None, rng=Random(1), text_only=0.0, **whole) == text
+    assert training_caption(text, word="hana_emb", rng=Random(1), text_only=1.0, **whole) == text
+    assert training_caption(text, word="hana_emb", rng=Random(1), text_only=0.0, **whole) == f"hana_emb, {text}"
+    assert training_caption(text, word="hana_emb", rng=Random(1), text_only=0.0, **{**whole, "dropout": 1.0}) == ""
+    bare = training_caption(text, word=None, rng=Random(1), text_only=0.0, **{**whole, "tag_dropout": 1.0})
+    assert bare == "hana_charaloom"
 
 
 def test_tags_are_read_back() -> None:

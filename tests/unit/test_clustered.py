@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from charaloom.clustered import clothes, cluster_outfits, distances_between, group
-from charaloom.tables import CLUSTERED, TAGGED, read_table, write_table
+from charaloom.clustered import cluster_outfits
+from charaloom.outfit_names import signature
+from charaloom.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
+from charaloom.wardrobe import clothes, features, group, plane, similarities
+from tests.standins import write_vocabulary
 
 PARAMS = {"minimum_support": 8, "minimum_stability": 0.6, "resamples": 10, "trigger": "hana_charaloom", "seed": 7}
+PARAMS |= {"method": "clothing", "balance": 0.5, "repeats_most": 8}
 OUTFITS = {
     "red_kimono": ["red_kimono", "sash", "wide_sleeves"],
     "blue_serafuku": ["blue_skirt", "serafuku", "sailor_collar", "neckerchief"],
@@ -27,11 +31,19 @@ def drawn(rng: random.Random, index: int, outfit: str | None) -> dict[str, Any]:
     tags = [{"name": name, "score": round(rng.uniform(0.4, 1), 4), "origin": "tagger"} for name in dict.fromkeys(names)]
     view = {"view": f"{index:064x}/picture/0", "picture": f"{index:064x}", "kind": "picture", "person": None}
     box = {"x0": 0, "y0": 0, "x1": 512, "y1": 512}
-    return {**view, **box, "split": "held_out" if index % 6 == 0 else "train", "tags": tags, "dropped": []}
+    return {
+        **view,
+        **box,
+        "split": "held_out" if index % 6 == 0 else "train",
+        "tags": tags,
+        "dropped": [],
+        "variants": [],
+    }
 
 
 def run(folder: Path, views: list[dict[str, Any]], **changes: Any) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     write_table(folder / "tagged.parquet", views, TAGGED, "view", {})
+    write_table(folder / "measured.parquet", [], MEASURED, "view", {})
     (folder / "tagged.manifest.json").write_text("{}")
     (folder / "core.json").write_text(json.dumps({"core": ["blue_hair"], "tags": []}))
     cluster_outfits(
@@ -41,6 +53,7 @@ def run(folder: Path, views: list[dict[str, Any]], **changes: Any) -> tuple[dict
         tagged=folder / "tagged.parquet",
         tagged_manifest=folder / "tagged.manifest.json",
         core=folder / "core.json",
+        hub=write_vocabulary(folder / "hub"),
         table=folder / "clustered.parquet",
         outfits=folder / "outfits.json",
         manifest=folder / "clustered.manifest.json",
@@ -137,8 +150,15 @@ def test_same_input_same_bytes_in_any_order(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_bytes() for name in names] == first
 
 
-def test_average_linkage_finds_what_density_does_not() -> None:
-    """The reason for not using HDBSCAN, on the same distances; docs/curation.md tells these figures."""
+def alike_of(worn: list[dict[str, float]], embeddings: Any = None) -> Any:
+    import numpy as np
+
+    empty = np.zeros((len(worn), 0)) if embeddings is None else embeddings
+    return similarities(features(worn, [set()] * len(worn), [{}] * len(worn), empty))
+
+
+def test_neighbourhoods_find_what_density_of_single_views_does_not() -> None:
+    """The reason for drawing views to their neighbours first; docs/outfits.md tells these figures."""
     import numpy as np
     from sklearn.cluster import HDBSCAN
     from sklearn.metrics import adjusted_rand_score
@@ -146,8 +166,9 @@ def test_average_linkage_finds_what_density_does_not() -> None:
     ours, theirs = [], []
     for seed in range(20):
         views, truth = world(seed, 90)
-        distances, dressed = distances_between([clothes(view) for view in views])
-        ours.append(adjusted_rand_score(truth, group(distances, dressed, 4)))
+        alike = alike_of([clothes(view) for view in views])
+        ours.append(adjusted_rand_score(truth, group(alike, 4)))
+        distances = (1 - alike).clip(0).astype(float)
         labels = HDBSCAN(min_cluster_size=4, metric="precomputed", copy=True).fit_predict(distances)
         numbers = sorted(set(labels.tolist()) - {-1})
         if numbers:  # noise to the nearest cluster, as ours
@@ -156,3 +177,100 @@ def test_average_linkage_finds_what_density_does_not() -> None:
         theirs.append(adjusted_rand_score(truth, labels))
     assert np.mean(ours) > 0.95
     assert np.mean(ours) > np.mean(theirs) + 0.2
+
+
+def test_outfits_that_share_a_garment_stay_apart() -> None:
+    """Sleeves that two thirds of the views show join nothing."""
+    import numpy as np
+
+    rng = random.Random(3)
+    shapes = [["blue_shirt", "gym_uniform", "short_sleeves", "shorts"], ["yellow_dress", "long_dress", "short_sleeves"]]
+    shapes.append(["red_overalls", "striped_shirt"])
+    truth = [rng.choices((0, 1, 2), (3, 4, 2))[0] for _ in range(100)]
+    worn = [{tag: 0.9 for tag in shapes[kind] if rng.random() < 0.8} for kind in truth]
+    labels = group(alike_of(worn), 4)
+    assert {
+        len({labels[k] for k in np.flatnonzero(np.array(truth) == kind) if labels[k] >= 0}) for kind in range(3)
+    } == {1}
+    assert len(set(labels.tolist()) - {-1}) == 3
+
+
+def test_what_few_wear_is_left_unassigned() -> None:
+    shapes = [["red_kimono", "sash"]] * 20 + [["blue_dress", "boots"]] * 20 + [["green_armor", "boots"]] * 2 + [[]] * 3
+    worn = [clothes({"tags": [{"name": tag, "score": 0.9} for tag in shape]}) for shape in shapes]
+    labels = group(alike_of(worn), 4).tolist()
+    assert labels[40:] == [-1] * 5
+    assert len(set(labels[:40])) == 2
+
+
+def test_the_embedding_tells_clothes_where_tags_are_silent() -> None:
+    """Two views in three show nothing but boots; what the embedding says beyond pose decides."""
+    import numpy as np
+    from sklearn.metrics import adjusted_rand_score
+
+    rng = np.random.default_rng(5)
+    truth = np.arange(80) % 2
+    pose = rng.random(80) < 0.5
+    embeddings = rng.normal(size=(80, 64)) * 0.1
+    embeddings[:, 0] += 6 * pose  # much louder than the clothes
+    embeddings[:, 1] += 2 * truth
+    shown = rng.random(80) < 0.35
+    worn = [
+        {"boots": 0.8, **({("red_dress", "blue_coat")[k]: 0.9} if s else {})} for k, s in zip(truth, shown, strict=True)
+    ]
+    others = [{"arms_up": 1.0} if up else {} for up in pose]
+    labels = group(similarities(features(worn, [set()] * 80, others, embeddings)), 4)
+    assert adjusted_rand_score(truth, labels) > 0.9
+    assert adjusted_rand_score(truth, group(alike_of(worn), 4)) < 0.5
+
+
+def test_boards_names_of_outfits_are_anchors(tmp_path: Path) -> None:
+    """Two outfits that no tag tells apart, one of which boards call by a name."""
+    views = [drawn(random.Random(index), index, "red_kimono") for index in range(40)]
+    for index, view in enumerate(views):
+        view["variants"] = ["new_year"] if index % 2 else []
+    _, told = run(tmp_path, views)
+    names = {outfit["id"]: outfit for outfit in told["outfits"]}
+    assert names["new_year"]["official"] == "new_year"
+    assert names["new_year"]["support"] == 20
+    assert names["new_year"]["trigger"] == "hana_new_year"
+
+
+def test_a_rare_outfit_is_seen_more_often(tmp_path: Path) -> None:
+    views = [drawn(random.Random(k), k, "red_kimono" if k < 110 else "black_robe") for k in range(121)]
+    rows, told = run(tmp_path, views, balance=0.5)
+    robe, kimono = (next(o for o in told["outfits"] if o["id"] == name) for name in ("black_robe", "red_kimono"))
+    assert (kimono["repeats"], robe["repeats"]) == (1, round((kimono["pictures"] / robe["pictures"]) ** 0.5))
+    assert robe["repeats"] > 1
+    assert {row["repeats"] for row in rows.values() if row["outfit"] == "black_robe"} == {robe["repeats"]}
+    plain = sum(row["split"] == "train" and row["outfit"] is None for row in rows.values())
+    epoch = plain + kimono["pictures"] + robe["repeats"] * robe["pictures"]
+    assert robe["share"] == pytest.approx(robe["repeats"] * robe["pictures"] / epoch, abs=1e-4)
+    _, told = run(tmp_path, views, balance=1.0, repeats_most=5)
+    assert next(o for o in told["outfits"] if o["id"] == "black_robe")["repeats"] == 5
+    _, told = run(tmp_path, views, balance=0.0)
+    assert {outfit["repeats"] for outfit in told["outfits"]} == {1}
+
+
+def test_colours_that_the_tagger_mistakes_are_no_signature() -> None:
+    tags = [["black_coat", "scarf"]] * 14 + [["black_coat", "grey_coat"]] * 10 + [["red_dress"]] * 20
+    views = [{"tags": [{"name": tag, "score": 0.9} for tag in names]} for names in tags]
+    assert [row["tag"] for row in signature(views, list(range(24)))] == ["black_coat", "scarf"]
+
+
+def test_cyberharems_clusters_can_be_asked_for(tmp_path: Path) -> None:
+    views, _ = world(1, 80)
+    _, told = run(tmp_path, views, method="optics")
+    assert isinstance(told["outfits"], list)
+
+
+def test_the_map_puts_alike_views_together() -> None:
+    import numpy as np
+
+    worn = [{"red_kimono": 0.9, "sash": 0.9}] * 20 + [{"blue_dress": 0.9, "boots": 0.9}] * 20
+    places = plane(alike_of(worn), 7)
+    assert places.shape == (40, 2)
+    assert np.abs(places).max() == 1.0
+    centres = places[:20].mean(axis=0), places[20:].mean(axis=0)
+    assert np.linalg.norm(centres[0] - centres[1]) > 2 * places[:20].std()
+    assert np.array_equal(places, plane(alike_of(worn), 7))

@@ -265,7 +265,7 @@ def test_params_are_sorted_json_with_a_version(place: Path) -> None:
         ({"raw": {"limit": 7}}, {"raw"}),
         ({"training": {"steps": 7}}, {"checkpoints"}),
         ({"measured": {"threads": 2}}, set()),
-        ({"seed": 7}, {"filtered", "clustered", "checkpoints", "previews"}),
+        ({"seed": 7}, {"filtered", "clustered", "outfits", "checkpoints", "previews"}),
         ({"bases": {"tiny": {"licence": "x"}}}, {"checkpoints", "previews", "model"}),
         ({"paths": {"results": "elsewhere"}}, set()),
     ],

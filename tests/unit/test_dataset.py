@@ -77,7 +77,7 @@ def write_world(folder: Path, sizes: list[tuple[int, int]]) -> None:
         filtered.append({**dict.fromkeys(FILTERED.names), **view, "verdict": "keep", "identity_distance": 0.05})
         text = "hana_charaloom, hana_red_kimono, 1girl, red kimono, smile"
         outfit = "hat" if index == 3 else "red_kimono"
-        clustered.append({**view, "split": split, "outfit": outfit, "stability": 0.9, "caption": text})
+        clustered.append({**view, "split": split, "outfit": outfit, "stability": 0.9, "repeats": 2, "caption": text})
     gone = dict.fromkeys(FILTERED.names) | {"view": "x/picture/0", "picture": "x", "kind": "picture"}
     filtered.append({**gone, "verdict": "drop", "rule": "monochrome"})
     write_table(folder / "raw.parquet", raw, RAW, "picture", {})

@@ -2,17 +2,20 @@
 
 import json
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charaloom.tables import FILTERED, MEASURED, RAW, read_table, write_table
-from charaloom.tagged import interval, judge_core, tag_views
-from charaloom.vocabulary import hidden, implied, is_clothing, is_headwear, is_identity
+from charaloom.tagged import contradicted, interval, judge_core, tag_views, variants
+from charaloom.vocabulary import Vocabulary, contradictions, hidden, implied, is_clothing, is_headwear, is_identity
+from tests.standins import write_vocabulary
 
 PARAMS = {
-    "threshold": 0.35,
+    "thresholds": {"people": 0.35, "person": 0.35, "clothing": 0.35, "other": 0.35},
+    "tag": "hana_(charaloom)",
     "board_tags": True,
     "core_share": 0.6,
     "core_add": [],
@@ -69,9 +72,15 @@ def drawn_views(rng: random.Random, number: int = 90) -> list[set[str]]:
     return views
 
 
+def judged(views: list[set[str]], params: dict[str, Any] = PARAMS, origin: str = "both") -> list[dict[str, Any]]:
+    merged = [dict.fromkeys(view, (0.9, origin)) for view in views]
+    with tempfile.TemporaryDirectory() as folder:
+        return judge_core(merged, params, Vocabulary(write_vocabulary(Path(folder))))
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_core_is_what_holds_in_every_outfit(seed: int) -> None:
-    rows = judge_core(drawn_views(random.Random(seed)), PARAMS)
+    rows = judged(drawn_views(random.Random(seed)))
     core = {row["tag"] for row in rows if row["core"]}
     assert core == {"blue_hair", "twintails", "red_eyes", "hairband"}
     why = {row["tag"]: row["why"] for row in rows}
@@ -82,7 +91,7 @@ def test_core_is_what_holds_in_every_outfit(seed: int) -> None:
 def test_an_accessory_of_the_common_outfit_is_not_core() -> None:
     """A ribbon worn in 75 % of the views, always with the same dress."""
     views = [{"blue_hair", "white_dress", "hair_ribbon"}] * 75 + [{"blue_hair", "red_kimono"}] * 25
-    rows = {row["tag"]: row for row in judge_core(views, PARAMS)}
+    rows = {row["tag"]: row for row in judged(views)}
     assert rows["hair_ribbon"]["low"] > 0.6
     assert not rows["hair_ribbon"]["core"]
     assert rows["hair_ribbon"]["why"] == "belongs to an outfit"
@@ -93,12 +102,12 @@ def test_an_accessory_of_the_common_outfit_is_not_core() -> None:
 def test_core_can_be_added_and_forbidden() -> None:
     views = [{"blue_hair", "red_eyes"}] * 40
     params = {**PARAMS, "core_add": ["scar"], "core_forbid": ["red_eyes"]}
-    rows = {row["tag"]: row for row in judge_core(views, params)}
+    rows = {row["tag"]: row for row in judged(views, params)}
     assert {tag for tag, row in rows.items() if row["core"]} == {"blue_hair", "scar"}
 
 
 def test_general_core_tags_give_way_to_special_ones() -> None:
-    rows = {row["tag"]: row for row in judge_core([{"hair_bow", "red_hair_bow"}] * 40, PARAMS)}
+    rows = {row["tag"]: row for row in judged([{"hair_bow", "red_hair_bow"}] * 40)}
     assert rows["red_hair_bow"]["core"]
     assert rows["hair_bow"]["why"] == "implied by another core tag"
 
@@ -141,6 +150,7 @@ def run(folder: Path, **changes: Any) -> dict[str, dict[str, Any]]:
         measured=folder / "measured.parquet",
         filtered=folder / "filtered.parquet",
         filtered_manifest=folder / "filtered.manifest.json",
+        hub=write_vocabulary(folder / "hub"),
         table=folder / "tagged.parquet",
         core=folder / "core.json",
         manifest=folder / "tagged.manifest.json",
@@ -184,3 +194,80 @@ def test_board_tags_can_be_switched_off_and_results_repeat(tmp_path: Path) -> No
     core = json.loads(first[1])
     assert core["core"] == ["blue_hair"]
     assert core["tags"][0]["why"] == "holds in every outfit"
+
+
+def test_implications_are_the_boards_own(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(write_vocabulary(tmp_path))
+    assert vocabulary.implied(["school_swimsuit", "swimsuit", "smile"]) == {"swimsuit"}
+    assert vocabulary.implied(["school_swimsuit"]) == set()
+    assert vocabulary.counts["kimono"] == 1000
+    assert "hana_(charaloom)" not in vocabulary.counts
+
+
+def test_of_two_eye_colours_the_one_that_is_seen_more_is_core() -> None:
+    views = [{"blue_eyes", "aqua_eyes"}] * 70 + [{"blue_eyes"}] * 20
+    rows = {row["tag"]: row for row in judged(views)}
+    assert rows["blue_eyes"]["core"]
+    assert rows["aqua_eyes"]["why"] == "blue_eyes has more evidence"
+    both = {row["tag"] for row in judged([view | {"heterochromia"} for view in views]) if row["core"]}
+    assert both == {"blue_eyes", "aqua_eyes", "heterochromia"}
+
+
+def test_boards_that_say_much_refute_what_only_the_tagger_sees() -> None:
+    said = dict.fromkeys(["1girl", "solo", "smile", "sky", "day", "grass", "hat", "belt"], (0.9, "board"))
+    views = [{**said, "blue_eyes": (0.9, "both"), "hairband": (0.8, "tagger")}] * 40
+    with tempfile.TemporaryDirectory() as folder:
+        rows = {row["tag"]: row for row in judge_core(views, PARAMS, Vocabulary(write_vocabulary(Path(folder))))}
+    assert rows["blue_eyes"]["core"]
+    assert rows["hairband"]["why"] == "boards do not say it"
+    quiet = [{"1girl": (0.9, "board"), "hairband": (0.8, "tagger")}] * 40
+    with tempfile.TemporaryDirectory() as folder:
+        rows = {row["tag"]: row for row in judge_core(quiet, PARAMS, Vocabulary(write_vocabulary(Path(folder))))}
+    assert rows["hairband"]["core"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "core", "lost"),
+    [
+        ({"indoors": (0.5, "tagger"), "outdoors": (0.9, "tagger")}, set(), {"indoors"}),
+        ({"indoors": (0.5, "both"), "outdoors": (0.9, "tagger")}, set(), {"outdoors"}),
+        ({"aqua_eyes": (0.9, "tagger")}, {"blue_eyes"}, {"aqua_eyes"}),
+        ({"aqua_eyes": (0.9, "board")}, {"blue_eyes"}, set()),
+        ({"aqua_eyes": (0.9, "tagger"), "heterochromia": (0.9, "both")}, {"blue_eyes"}, set()),
+        ({"solo": (0.9, "both"), "2girls": (0.5, "tagger")}, set(), {"solo"}),
+        ({"red_kimono": (0.9, "both"), "pink_kimono": (0.5, "tagger")}, set(), {"pink_kimono"}),
+        ({"red_kimono": (0.9, "tagger"), "pink_sash": (0.5, "tagger")}, set(), set()),
+        ({"red_skirt": (0.9, "both"), "plaid_skirt": (0.5, "tagger")}, set(), set()),
+    ],
+)
+def test_of_tags_that_exclude_each_other_evidence_decides(tags: Any, core: set[str], lost: set[str]) -> None:
+    assert contradicted(tags, core) == lost
+
+
+def test_contradictions_are_told_by_group() -> None:
+    assert contradictions(["red_hair", "blue_hair", "day", "night", "smile"]) == [
+        ["blue_hair", "red_hair"],
+        ["day", "night"],
+    ]
+    assert contradictions(["red_hair", "blue_hair", "streaked_hair"]) == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "names", "found"),
+    [
+        ("hana_(charaloom)", ["hana_(charaloom)", "hana_(swimsuit)_(charaloom)"], ["swimsuit"]),
+        ("hana_(charaloom)", ["hana_(other)", "hana_(charaloom)_(cosplay)", "hanako_(swimsuit)_(charaloom)"], []),
+        ("hatsune_miku", ["hatsune_miku", "hatsune_miku_(append)", "hatsune_miku_(cosplay)"], ["append"]),
+        (None, ["hana_(swimsuit)_(charaloom)"], []),
+    ],
+)
+def test_official_outfits_are_named_by_boards(tag: str | None, names: list[str], found: list[str]) -> None:
+    assert variants(tag, [{**POST, "tags_character": names}]) == found
+
+
+def test_thresholds_go_by_what_a_tag_speaks_of(tmp_path: Path) -> None:
+    write_world(tmp_path)
+    rows = run(tmp_path, thresholds={**PARAMS["thresholds"], "clothing": 0.9, "other": 0.25}, board_tags=False)
+    names = {tag["name"] for row in rows.values() for tag in row["tags"]}
+    assert "kimono" not in names
+    assert "smile" in names

@@ -48,6 +48,7 @@ def params(base: Path, **other: Any) -> dict[str, Any]:
         "vectors": 3,
         "text_only": 0.5,
         "caption_dropout": 0.1,
+        "tag_dropout": 0.0,
         "threads": 1,
         "precision": "fp32",
         **other,
@@ -61,6 +62,7 @@ def write_dataset(folder: Path, pictures: list[tuple[str, bytes]]) -> dict[str, 
             "image": {"bytes": content, "path": name},
             "caption": f"hana_charaloom, 1girl, pose {name[:3]}",
             "tags": ["1girl"],
+            "repeats": 1,
         }
         for name, content in pictures
     ]
@@ -371,7 +373,9 @@ def test_mend_order_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def caption_source(folder: Path, **other: Any) -> Any:
     from charaloom.hcp import CaptionSource
 
-    facts = {"word": "hana_emb", "text_only": 0.25, "dropout": 0.1}
+    (folder / "triggers.json").write_text('["hana_charaloom", "hana_red_kimono"]')
+    facts = {"triggers": str(folder / "triggers.json"), "word": "hana_emb"}
+    facts |= {"text_only": 0.25, "dropout": 0.1, "tag_dropout": 0.0}
     return CaptionSource(str(folder), str(folder / "captions.json"), **{**facts, **other})
 
 
@@ -379,7 +383,7 @@ def caption_source(folder: Path, **other: Any) -> Any:
 def test_mend_captions(tmp_path: Path) -> None:
     from hcpdiff.data.handler import TagEraseHandler, TagShuffleHandler, TemplateFillHandler
 
-    text = "hana_charaloom, 1girl, red kimono, {smile}"
+    text = "hana_charaloom, hana_red_kimono, 1girl, red kimono, {smile}"
     stock = {"prompt": {"template": "{word}, {caption}", "caption": text}}
     emptied = TemplateFillHandler({"word": "hana_emb"})(TagEraseHandler(p=1.0)(stock))
     assert emptied["prompt"] == "hana_emb, ", "a dropped caption is not empty"
@@ -399,8 +403,10 @@ def test_mend_captions(tmp_path: Path) -> None:
     }
     assert shares == pytest.approx({"empty": 0.1, "alone": 0.9 * 0.25, "word": 0.9 * 0.75}, abs=0.02)
     assert {tuple(sorted(text.split(", ")[-3:])) for text in texts if text} == {("1girl", "red kimono", "{smile}")}
-    plain = caption_source(tmp_path, word=None, dropout=0.0)
-    assert all(plain.draw(text).startswith("hana_charaloom, ") for _ in range(50))
+    plain = caption_source(tmp_path, word=None, dropout=0.0, tag_dropout=0.5)
+    drawn = [plain.draw(text).split(", ") for _ in range(400)]
+    assert all(parts[:2] == ["hana_charaloom", "hana_red_kimono"] for parts in drawn)
+    assert sum(len(parts) - 2 for parts in drawn) / 400 == pytest.approx(1.5, abs=0.15)
 
 
 class Sizes:
@@ -603,7 +609,7 @@ def alive(process: int) -> bool:
 def test_unusable_dataset_is_told(drawn_pictures: list[tuple[str, bytes]], tmp_path: Path) -> None:
     inputs = write_dataset(tmp_path, drawn_pictures)
     shard = inputs["dataset"] / "data" / "train-00000.parquet"
-    row = {"image": {"bytes": b"<svg>", "path": "a.png"}, "caption": "hana", "tags": ["1girl"]}
+    row = {"image": {"bytes": b"<svg>", "path": "a.png"}, "caption": "hana", "tags": ["1girl"], "repeats": 1}
     pq.write_table(pa.Table.from_pylist([row]), shard)
     with pytest.raises(CharaloomError, match=r"dataset picture a\.png: not readable"):
         training.prepare(tmp_path / "room", inputs["dataset"], [])

@@ -1,18 +1,24 @@
 """`charaloom score`: the demo against its ground truth."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+from charaloom import filter_scores, outfit_scores
 from charaloom.commands.demo import World, prepare
 from charaloom.commands.run import build, print_failures
-from charaloom.config import DEFAULTS, Project, load_project, read_config, stage_params
+from charaloom.config import DEFAULTS, load_project, read_config, stage_params
 from charaloom.errors import CharaloomError
 from charaloom.files import read_json, write_json
-from charaloom.filter_scores import FilterCounts, counted, decided_anew, figures, same_in_any_order, table_of
+from charaloom.filter_scores import FilterCounts
+from charaloom.outfit_scores import OutfitCounts
 from charaloom.scoring import score_tables, scored
 
 CYBERHAREM = Path("config/cyberharem.yaml")
 ORDERS = 20
+Judge = Callable[[World], tuple[Any, Any]]  # what our config and CyberHarem's get right in a world
 
 
 def score(seed: int | None) -> int:
@@ -34,37 +40,62 @@ def score(seed: int | None) -> int:
 def score_curation(seeds: list[int]) -> int:
     """The filters alone, over the worlds of some seeds: build each up to them, print what they got right, beside what
     CyberHarem's chain makes of the same pictures."""
-    ours, theirs, lines = FilterCounts(), FilterCounts(), []
+    return compare(seeds, "filtered", filter_scores, filters_of_world)
+
+
+def score_outfits(seeds: list[int]) -> int:
+    """Tags and outfits alone, over the worlds of some seeds, beside what CyberHarem's clusters make of them."""
+    return compare(seeds, "clustered", outfit_scores, outfits_of_world)
+
+
+def compare(seeds: list[int], stage: str, scores: ModuleType, judge: Judge) -> int:
+    """Build some worlds up to a stage and print its figures beside those of CyberHarem's config."""
+    ours, theirs, lines = None, None, []
     for seed in seeds:
         world = prepare(seed)
-        own, other = score_world(world)
-        ours, theirs = ours + own, theirs + other
-        lines += [figures(f"seed {seed}", own), figures(f"seed {seed}, CyberHarem's chain", other)]
-    lines += [figures("all", ours), figures("all, CyberHarem's chain", theirs)]
+        build_up_to(stage, world)
+        own, other = judge(world)
+        ours, theirs = own if ours is None else ours + own, other if theirs is None else theirs + other
+        lines += [scores.figures(f"seed {seed}", own), scores.figures(f"seed {seed}, CyberHarem's", other)]
+    lines += [scores.figures("all", ours), scores.figures("all, CyberHarem's", theirs)]
     print()
-    print(table_of(lines))
+    print(scores.table_of(lines))
     print(json.dumps(lines[-2:], ensure_ascii=False))
     return 0
 
 
-def score_world(world: World) -> tuple[FilterCounts, FilterCounts]:
-    build_filters(world)
+def filters_of_world(world: World) -> tuple[FilterCounts, FilterCounts]:
     truth = read_json(world.folder / "truth.json")
     projects = load_project(world.overlays), load_project([*world.overlays, scaled(world)])
     ours, theirs = FilterCounts(), FilterCounts()
     hub = world.work / "hub"
     for name in projects[0].characters:
         folder = world.results / name
-        own = counted(folder, name, truth)
-        own.orders, own.same = ORDERS, same_in_any_order(folder, name, params_of(projects[0], name), hub, ORDERS)
-        ours += own
-        theirs += decided_anew(folder, name, params_of(projects[1], name), hub, truth)
+        own, other = (stage_params(project, name, "filtered") for project in projects)
+        found = filter_scores.counted(folder, name, truth)
+        found.orders, found.same = ORDERS, filter_scores.same_in_any_order(folder, name, own, hub, ORDERS)
+        ours += found
+        theirs += filter_scores.decided_anew(folder, name, other, hub, truth)
     return ours, theirs
 
 
-def build_filters(world: World) -> None:
-    """Crawl, measure and decide where that is not done: nothing below is built."""
-    targets = [world.results / name / "filtered.manifest.json" for name in load_project(world.overlays).characters]
+def outfits_of_world(world: World) -> tuple[OutfitCounts, OutfitCounts]:
+    truth = read_json(world.folder / "truth.json")
+    projects = load_project(world.overlays), load_project([*world.overlays, CYBERHAREM])
+    ours, theirs = OutfitCounts(), OutfitCounts()
+    for name in projects[0].characters:
+        folder = world.results / name
+        own, other = (stage_params(project, name, "clustered") for project in projects)
+        found = outfit_scores.counted(folder, name, truth)
+        outfit_scores.count_names(found, folder, name, own, world.work / "hub")
+        ours += found
+        theirs += outfit_scores.clustered_by(folder, name, other, world.work / "hub", truth)
+    return ours, theirs
+
+
+def build_up_to(stage: str, world: World) -> None:
+    """Build what a stage needs and the stage, where that is not done: nothing below it is built."""
+    targets = [world.results / name / f"{stage}.manifest.json" for name in load_project(world.overlays).characters]
     snakemake = world.snakemake()
     log = world.work / "logs" / "score.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +105,7 @@ def build_filters(world: World) -> None:
             print(f"\r{world.results}: {done} of {steps} jobs", end="", flush=True)
     print()
     if running.code:
-        raise CharaloomError("\n".join(["the filters of the demo world could not be built:", *running.tail]))
-
-
-def params_of(project: Project, character: str) -> dict:
-    return stage_params(project, character, "filtered")
+        raise CharaloomError("\n".join([f"`{stage}` of the demo world could not be built:", *running.tail]))
 
 
 def scaled(world: World) -> Path:

@@ -588,6 +588,7 @@ def export(work: Path, out: Path, who: Any, tagger: Any, where: Any, sort: Any) 
         lists = part / "alea31415/tag_filtering"
         write_json(lists / "overlap_tags_simplified.json", overlaps())
         write_text(lists / "blacklist_tags.txt", "\n".join(BLACKLIST) + "\n")
+        write_words(part / "openai/clip-vit-large-patch14")
         for entry in [part, *part.rglob("*")]:
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     write_lock(out)
@@ -642,6 +643,15 @@ def write_tagger(model: Any, part: Path, work: Path) -> None:
     for number, name in enumerate(tag_names()):
         rows.writerow([number, name, 9 if name in RATINGS else 0, counts[name]])
     write_text(part / TAGGER / "selected_tags.csv", table.getvalue())
+
+
+def write_words(folder: Path) -> None:
+    """The words of the demo's text encoders, where those of CLIP lie."""
+    from charaloom.demo.words import write_tokenizer
+
+    write_tokenizer(folder)
+    for other in sorted(set(folder.iterdir()) - {folder / "vocab.json", folder / "merges.txt"}):
+        other.unlink()
 
 
 def write_lock(out: Path) -> None:
