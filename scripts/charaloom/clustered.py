@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.caption_lint import Lint
 from charaloom.captions import as_words, caption
+from charaloom.cyberharem import by_optics
 from charaloom.files import read_json, write_json
 from charaloom.manifest import lineage, write_manifest
 from charaloom.outfit_names import Outfit, name_all, official_name, signature
@@ -19,7 +20,7 @@ from charaloom.seeds import derive_seed
 from charaloom.tables import CLUSTERED, VIEW_COLUMNS, read_table, write_table
 from charaloom.views import read_vectors
 from charaloom.vocabulary import Vocabulary, is_clothing, is_count
-from charaloom.wardrobe import by_optics, clothes, features, group, members_of, similarities, stabilities
+from charaloom.wardrobe import clothes, features, group, members_of, similarities, stabilities
 
 if TYPE_CHECKING:
     import numpy as np

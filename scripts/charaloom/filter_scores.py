@@ -22,10 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from charaloom.ccip import CcipMetric
+from charaloom.cyberharem import streamed
 from charaloom.filtered import filter_views
 from charaloom.scoring import Counts, count_filter, is_duplicate, kept_views, pictures_seen, share
 from charaloom.status import table
-from charaloom.tables import read_table
+from charaloom.tables import FILTERED, read_table, write_table
+from charaloom.views import read_vectors
 
 PathLike = str | os.PathLike[str]
 Row = dict[str, Any]
@@ -117,13 +120,47 @@ def figures(name: str, found: FilterCounts) -> Row:
     }
 
 
-def decided_anew(folder: Path, character: str, params: Row, hub: PathLike, truth: Row) -> FilterCounts:
-    """What another config's rules make of the same measured pictures."""
+def by_cyberharem(folder: Path, character: str, params: Row, hub: PathLike, truth: Row, orders: int) -> FilterCounts:
+    """What CyberHarem's chain makes of the same measured pictures: its rules, then its identity filter, which sees the
+    pictures as they come, the newest post first; and how many of so many random orders give the same."""
+    rules = [rule for rule in params["rules"] if rule != "identity"]
     with tempfile.TemporaryDirectory(prefix="charaloom-score-") as scratch:
         place = Path(scratch)
         (place / "raw.parquet").symlink_to((folder / "raw.parquet").absolute())
-        decide(folder, place, character, params, hub, folder / "raw.parquet", folder / "measured.parquet")
-        return counted(place, character, truth)
+        tables = folder / "raw.parquet", folder / "measured.parquet"
+        decide(folder, place, character, {**params, "rules": rules}, hub, *tables)
+        rows = read_table(place / "filtered.parquet")
+        left = as_they_come([row["view"] for row in rows if row["verdict"] == "keep"], folder / "raw.parquet")
+        distances = CcipMetric(hub).differences(*[vectors_of(left, folder / "measured.parquet")] * 2)
+        hers = {left[index] for index in streamed(distances, params["identity"])}
+        strangers = set(left) - hers
+        rows = [{**row, "verdict": "drop", "rule": "identity"} if row["view"] in strangers else row for row in rows]
+        write_table(place / "filtered.parquet", rows, FILTERED, "view", {})
+        found = counted(place, character, truth)
+    found.orders = orders
+    for seed in range(orders):
+        order = random.Random(seed).sample(range(len(left)), len(left))
+        again = streamed(distances[order][:, order], params["identity"])
+        found.same += {left[order[index]] for index in again} == hers
+    return found
+
+
+def as_they_come(views: list[str], raw: Path) -> list[str]:
+    """Views in the order in which a board lists their posts: the highest id first."""
+    newest = {
+        row["picture"]: max(
+            (int(post["post_id"]) for post in row["posts"] or [] if post["post_id"].isdigit()), default=0
+        )
+        for row in read_table(raw, ["picture", "posts"])
+    }
+    return sorted(views, key=lambda view: (-newest[view.split("/")[0]], view))
+
+
+def vectors_of(views: list[str], measured: Path) -> Any:
+    import numpy as np
+
+    vectors = read_vectors(measured, "ccip")
+    return np.stack([vectors[view] for view in views])
 
 
 def same_in_any_order(folder: Path, character: str, params: Row, hub: PathLike, orders: int) -> int:

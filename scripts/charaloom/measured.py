@@ -206,7 +206,10 @@ def as_arrays(rows: list[Row]) -> list[Row]:
 
 
 def looked_at(battery: Battery, pictures: list[tuple[str, bytes, "Image.Image"]]) -> dict[str, list[Row]]:
-    """All rows of pictures (name, file, decoded): themselves, their persons, and the heads and half bodies in them."""
+    """All rows of pictures (name, file, decoded): themselves, their persons, and the heads and half bodies in them.
+
+    Whoever is alone in a picture is named and tagged once, by the whole picture: no decision looks at that crop.
+    """
     import numpy as np
 
     shown = [Shown(image) for _, _, image in pictures]
@@ -220,7 +223,8 @@ def looked_at(battery: Battery, pictures: list[tuple[str, bytes, "Image.Image"]]
         first["aesthetic"] = rounded(battery.aesthetic(scores["aesthetic"]))
         rows[name] = [first, *part_rows(name, grey, found)]
         cut.append((first, whole))
-        cut += [(row, Shown(image.crop(box_of(row)))) for row in rows[name] if row["kind"] == "person"]
+        persons = [row for row in rows[name] if row["kind"] == "person"]
+        cut += [(row, Shown(image.crop(box_of(row)))) for row in persons if len(persons) > 1]
     views = [view for _, view in cut]
     for (row, _), ccip, tagged in zip(cut, battery.identify(views), battery.tag(views, TAG_FLOOR), strict=True):
         row.update({"ccip": ccip, **what(tagged)})

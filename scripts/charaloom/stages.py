@@ -5,7 +5,7 @@ Bump a version when the same inputs would now give another result: no trigger of
 
 STAGE_VERSION: dict[str, int] = {
     "raw": 1,
-    "measured": 3,
+    "measured": 4,
     "filtered": 2,
     "curation": 1,
     "tagged": 2,

@@ -230,29 +230,6 @@ def members_of(labels: "np.ndarray") -> list[list[int]]:
     return sorted(groups.values(), key=lambda members: (-len(members), members))
 
 
-def by_optics(views: list[Row]) -> "np.ndarray":
-    """CyberHarem's clusters, to compare with: OPTICS on the one-hot vectors of all tags that are not core tags, cosine
-    distance, min_samples 5, xi 0.01."""
-    import warnings
-
-    import numpy as np
-    from sklearn.cluster import OPTICS
-
-    names = sorted({tag["name"] for view in views for tag in view["tags"]})
-    column = {name: index for index, name in enumerate(names)}
-    table = np.zeros((len(views), len(names)))
-    for index, view in enumerate(views):
-        table[index, [column[tag["name"]] for tag in view["tags"]]] = 1
-    if len(views) < OPTICS_SAMPLES:
-        return np.full(len(views), -1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal views: it divides by a reachability of 0
-        return OPTICS(metric="cosine", min_samples=OPTICS_SAMPLES, xi=0.01).fit_predict(table)
-
-
-OPTICS_SAMPLES = 5
-
-
 # --- how steady a group is
 
 

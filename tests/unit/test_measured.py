@@ -91,7 +91,11 @@ def test_rows_say_what_imgutils_says(models: Path, tmp_path: Path) -> None:
         assert tuple(person[key] for key in ("x0", "y0", "x1", "y1")) == box
         assert person["confidence"] == pytest.approx(confidence, abs=1e-4)
         assert np.array_equal(np.float32(one["ccip"]), ccip_extract_feature(image))
-        assert np.array_equal(np.float32(person["ccip"]), ccip_extract_feature(image.crop(box)))
+        assert person["ccip"] is person["tags"] is None, "alone in the picture: named once"
+        several = Image.open(io.BytesIO(TWO))
+        second = by_view[f"{sha256_bytes(TWO)}/person/1"]
+        cut = several.crop(tuple(second[key] for key in ("x0", "y0", "x1", "y1")))
+        assert np.array_equal(np.float32(second["ccip"]), ccip_extract_feature(cut))
         tags = get_wd14_tags(image, general_threshold=0.05, fmt="general")
         assert {pair["name"]: pair["score"] for pair in one["tags"]} == pytest.approx(tags, abs=1e-4)
         assert one["monochrome"] == pytest.approx(get_monochrome_score(image), abs=1e-4)

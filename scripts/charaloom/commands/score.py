@@ -75,7 +75,7 @@ def filters_of_world(world: World) -> tuple[FilterCounts, FilterCounts]:
         found = filter_scores.counted(folder, name, truth)
         found.orders, found.same = ORDERS, filter_scores.same_in_any_order(folder, name, own, hub, ORDERS)
         ours += found
-        theirs += filter_scores.decided_anew(folder, name, other, hub, truth)
+        theirs += filter_scores.by_cyberharem(folder, name, other, hub, truth, ORDERS)
     return ours, theirs
 
 
