@@ -153,6 +153,7 @@ def write_results(folder: Path) -> Path:
         "trained": True,
         "why_not": None,
         "official": None,
+        "alternate": 0.25,
         "pictures": 1,
         "repeats": 1,
         "share": 1.0,

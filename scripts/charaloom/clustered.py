@@ -14,6 +14,7 @@ from charaloom.caption_lint import Lint
 from charaloom.captions import as_words, caption
 from charaloom.cyberharem import by_optics
 from charaloom.files import read_json, write_json
+from charaloom.filter_rules import ALTERNATE_TAGS
 from charaloom.manifest import lineage, write_manifest
 from charaloom.outfit_names import Outfit, name_all, official_name, signature
 from charaloom.seeds import derive_seed
@@ -222,6 +223,7 @@ def described(
             "trigger": outfit_trigger(character, outfit),
             "name": as_words(outfit.identifier),
             "official": outfit.official,
+            "alternate": alternate(views, outfit),
             "signature": outfit.signature,
             "support": len(outfit.members),
             "stability": outfit.stability,
@@ -271,6 +273,12 @@ def epoch(views: list[Row], outfits: list[Outfit]) -> int:
     """How many training pictures one pass over the dataset shows, repeats counted."""
     extra = sum(len(outfit.training) * (outfit.repeats - 1) for outfit in outfits)
     return sum(view["split"] == "train" for view in views) + extra
+
+
+def alternate(views: list[Row], outfit: Outfit) -> float:
+    """Share of an outfit's views that boards or the tagger call a costume that is not her usual one."""
+    told = sum(any(tag["name"] in ALTERNATE_TAGS for tag in views[index]["tags"]) for index in outfit.members)
+    return round(told / len(outfit.members), 4)
 
 
 def representatives(views: list[Row], outfit: Outfit, alike: "np.ndarray") -> list[str]:

@@ -236,6 +236,16 @@ def test_boards_names_of_outfits_are_anchors(tmp_path: Path) -> None:
     assert names["new_year"]["trigger"] == "hana_new_year"
 
 
+def test_an_alternate_costume_is_told(tmp_path: Path) -> None:
+    views, truth = world(2)
+    for view, outfit in zip(views, truth, strict=True):
+        if outfit == "black_robe":
+            view["tags"].append({"name": "alternate_costume", "score": 0.9, "origin": "board"})
+    _, told = run(tmp_path, views)
+    shares = {outfit["id"]: outfit["alternate"] for outfit in told["outfits"]}
+    assert shares["black_robe"] > 0.8 > 0.2 > shares["red_kimono"]
+
+
 def test_a_rare_outfit_is_seen_more_often(tmp_path: Path) -> None:
     views = [drawn(random.Random(k), k, "red_kimono" if k < 110 else "black_robe") for k in range(121)]
     rows, told = run(tmp_path, views, balance=0.5)

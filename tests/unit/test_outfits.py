@@ -28,7 +28,17 @@ def test_the_page_is_well_formed_escaped_and_loads_nothing(results: Path) -> Non
 
 def test_it_tells_plan_signature_and_remarks(results: Path) -> None:
     text = write_outfits(results).read_text()
-    for said in ("hana_charaloom", "hana_red", "red kimono", "× 1", "100 %", "long caption", "shorten it", "blue hair"):
+    for said in (
+        "hana_charaloom",
+        "hana_red",
+        "red kimono",
+        "× 1",
+        "100 %",
+        "long caption",
+        "shorten it",
+        "blue hair",
+        "25 % tagged as",
+    ):
         assert said in text
     assert text.count("<circle") == 2
     assert read_manifest(results / "outfits.manifest.json")["counts"] == {"outfits": 1, "thumbnails": 2}
