@@ -15,6 +15,7 @@ its config file. This module alone imports torch and hcpdiff at its top: only th
 | Trainer | cudnn.benchmark is switched on, no deterministic algorithms, draws depend on everything drawn before |
 | Trainer | convolutions run in the slower memory format |
 | Trainer | milestones only at multiples of one number, the last one is written twice, NaN trains on |
+| Trainer | a resumed training has lost its optimizer's moments and its place in the data, and ends in other bytes |
 """
 
 import argparse
@@ -25,6 +26,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,7 @@ from charaloom.lora import EMBEDDING_KEY
 from charaloom.seeds import derive_seed
 
 MENDED = {"hcpdiff": "2.6", "rainbowneko": "1.10.0"}
+STATE = "state.pt"
 NOISE_AROUND_CORE = 0.5  # of the deviation of the token table: apart enough that vectors learn different things
 
 
@@ -179,7 +182,13 @@ class EmbeddingFormat(EmbFormat):
 
 
 class Trainer(HCPTrainerSingleCard):
-    """HCP's trainer with draws that depend on the step alone, milestones, a loss table and a progress line."""
+    """HCP's trainer with draws that depend on the step alone, milestones, a loss table, a progress line, and a state to
+    go on from.
+
+    After a kill the next run sets weights, moments and learning rates back to the state and takes the batches that were
+    seen before out of the loader again, without looking at them: whatever the loader draws, it draws again, and the end
+    is the same to the byte.
+    """
 
     def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
         super().init_context(cfgs_raw, gradient_accumulation_steps)
@@ -209,12 +218,52 @@ class Trainer(HCPTrainerSingleCard):
         return super().get_param_group_train()
 
     def train(self, loss_ema: float = 0.93) -> None:
-        self.started = time.monotonic()
+        self.resumed = self.saved = self.restore()
+        self.started = self.kept = time.monotonic()
         seed_all(self.cfgs.seed, "captions", 1)
         super().train(loss_ema)
 
+    def restore(self) -> int:
+        """Take up what a killed run has kept; returns its step, 0 where there is nothing to go on from."""
+        path = Path(self.exp_dir, STATE)
+        if not path.exists():
+            return 0
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (EOFError, RuntimeError, UnpicklingError) as error:
+            print(f"{path} cannot be read ({error}): starting again at step 1", flush=True)
+            return 0
+        for group, values in zip(self.optimizer.param_groups, state["weights"], strict=True):
+            for parameter, value in zip(group["params"], values, strict=True):
+                parameter.data.copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["rates"])
+        self.losses = state["losses"]
+        print(f"going on after step {state['step']} of {self.cfgs.train.train_steps}", flush=True)
+        return state["step"]
+
+    def keep(self, step: int) -> None:
+        """Write the state whole or not at all; training goes on where the disk is full."""
+        weights = [[parameter.detach() for parameter in group["params"]] for group in self.optimizer.param_groups]
+        state = {"step": step, "weights": weights, "losses": self.losses}
+        state |= {"optimizer": self.optimizer.state_dict(), "rates": self.lr_scheduler.state_dict()}
+        path = Path(self.exp_dir, STATE)
+        try:
+            with path.with_suffix(".part").open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            path.with_suffix(".part").replace(path)
+        except OSError as error:
+            path.with_suffix(".part").unlink(missing_ok=True)
+            print(f"step {step}: the state could not be kept ({error}); the one before stays", flush=True)
+        self.kept = time.monotonic()
+
     def train_one_step(self, data_dict: dict[str, Any]) -> Any:
         step = self.global_step + 1
+        if step <= self.resumed:
+            seed_all(self.cfgs.seed, "captions", step + 1)
+            return {"loss": 0.0}, {}, {}
         seed_all(self.cfgs.seed, "noise", step)
         rates = self.rates()
         result = super().train_one_step(data_dict)
@@ -233,19 +282,24 @@ class Trainer(HCPTrainerSingleCard):
         steps = self.cfgs.train.train_steps
         if step % max(1, steps // 50) and step != steps:
             return
-        speed = step / (time.monotonic() - self.started)
+        speed = (step - self.resumed) / (time.monotonic() - self.started)
         print(
             f"step {step}/{steps}, {speed:.2f} steps/s, {(steps - step) / speed:.0f} s left, loss {loss:.4f}",
             flush=True,
         )
 
     def save_model(self, from_raw: bool = False) -> None:
-        if self.real_step not in self.cfgs.train.milestones or self.real_step == getattr(self, "saved", None):
+        """After every step: a milestone where one is due, then, from time to time, the state to go on from."""
+        if self.real_step <= self.saved:
             return
         self.saved = self.real_step
-        super().save_model(from_raw)
-        names = "\t".join(["step", "loss", *self.cfgs.train.rates])
-        Path(self.exp_dir, "loss.tsv").write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
+        milestone = self.real_step in self.cfgs.train.milestones
+        if milestone:
+            super().save_model(from_raw)
+            names = "\t".join(["step", "loss", *self.cfgs.train.rates])
+            Path(self.exp_dir, "loss.tsv").write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
+        if milestone or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
+            self.keep(self.real_step)
 
 
 def check_versions() -> None:

@@ -1,6 +1,7 @@
 """Stage `checkpoints`: train a LoRA, and an embedding with it, by HCP-Diffusion 2 in a process of its own.
 
-What must survive a kill (the prepared inputs) lies in `work`; the output folder appears whole at the end.
+What must survive a kill (the prepared inputs, the trainer's state) lies in `work`; the output folder appears whole at
+the end.
 """
 
 import ctypes
@@ -90,6 +91,7 @@ def make_cfg():
             train_epochs=None,
             save_step=1,
             milestones=$milestones,
+            state_seconds=60,
             rates=$rates,
             gradient_accumulation_steps=1,
             workers=0,
@@ -337,8 +339,9 @@ def bucket_step(resolution: int) -> int:
 
 
 def run(room: Path, config: str, base: LocalBase, threads: int, log: Path) -> None:
-    """Run the trainer in `room`; what an earlier, killed run left there is cleared first."""
-    shutil.rmtree(room / "run", ignore_errors=True)
+    """Run the trainer in `room`; it goes on from the state of an earlier, killed run with the same config."""
+    if not (room / "config.py").exists() or (room / "config.py").read_text(encoding="utf-8") != config:
+        shutil.rmtree(room / "run", ignore_errors=True)
     write_text(room / "config.py", config)
     link_base(room / "base", base.folder)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +55,9 @@ def params(base: Path, **other: Any) -> dict[str, Any]:
     }
 
 
+OUTFITS = {"trigger": "hana_charaloom", "outfits": [], "core": ["blue_hair", "${neko.eval:print(1)}"]}
+
+
 def write_dataset(folder: Path, pictures: list[tuple[str, bytes]]) -> dict[str, Path]:
     """A dataset as the stage before writes it, its manifest, and outfits.json."""
     rows = [
@@ -70,7 +73,7 @@ def write_dataset(folder: Path, pictures: list[tuple[str, bytes]]) -> dict[str, 
     pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
     (folder / "dataset.manifest.json").write_text('{"digest": "of the dataset"}\n')
-    (folder / "outfits.json").write_text(json.dumps({"core": ["blue_hair", "${neko.eval:print(1)}"]}))
+    (folder / "outfits.json").write_text(json.dumps(OUTFITS))
     return {
         "dataset": folder / "dataset",
         "dataset_manifest": folder / "dataset.manifest.json",
@@ -98,7 +101,7 @@ def trained(
     base = local_base(chosen["base"], root / "work")
     room = root / "work" / "hana" / "room"
     room.mkdir(parents=True)
-    training.prepare(room, inputs["dataset"], json.loads(inputs["outfits"].read_text())["core"])
+    training.prepare(room, inputs["dataset"], OUTFITS)
     with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"):
         training.run(room, training.hcp_config("hana", chosen, base), base, 1, root / "log.txt")
     facts = training.lineage(
@@ -183,6 +186,51 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
     assert str(tiny_base) not in target["manifest"].read_text()
     assert not list(tmp_path.glob(".*.part"))
     assert not (room / "run").exists()
+
+
+EVERY_STEP = """
+import json, sys
+from string import Template
+from charaloom import training
+training.CONFIG = Template(training.CONFIG.template.replace("state_seconds=60", "state_seconds=0"))
+training.train("hana", **json.loads(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_after", [[2, 4], [5]])
+def test_a_training_that_is_killed_goes_on_and_ends_in_the_same_bytes(
+    trained: SimpleNamespace,
+    tiny_base: Path,
+    drawn_pictures: list[tuple[str, bytes]],
+    tmp_path: Path,
+    killed_after: list[int],
+) -> None:
+    """Kill -9 of the job, whose trainer dies with it, after some steps; then a run to the end."""
+    inputs = {name: str(path) for name, path in write_dataset(tmp_path, drawn_pictures).items()}
+    target = {"folder": str(tmp_path / "checkpoints"), "manifest": str(tmp_path / "checkpoints.manifest.json")}
+    log = tmp_path / "log.txt"
+    facts = {"params": params(tiny_base), **inputs, **target, "work": str(tmp_path / "work"), "log": str(log)}
+    command = [sys.executable, "-W", "ignore", "-c", EVERY_STEP, json.dumps(facts)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1])}
+    for step in killed_after:
+        with subprocess.Popen(command, env=environment) as job:
+            wait_for(lambda step=step: log.exists() and f"step {step}/{STEPS}" in log.read_text(), job)
+            job.kill()
+        assert not (tmp_path / "checkpoints").exists()
+    subprocess.run(command, env=environment, check=True)
+    assert log.read_text().count("going on after step") == len(killed_after)
+    for path in trained.folder.glob("*.safetensors"):
+        assert sha256_file(path) == sha256_file(tmp_path / "checkpoints" / path.name), path.name
+    assert (trained.folder / "loss.tsv").read_text() == (tmp_path / "checkpoints/loss.tsv").read_text()
+
+
+def wait_for(happened: Callable[[], bool], job: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while not happened():
+        assert job.poll() is None, "it ended before"
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 # --- what HCP trained is what others load
@@ -612,10 +660,10 @@ def test_unusable_dataset_is_told(drawn_pictures: list[tuple[str, bytes]], tmp_p
     row = {"image": {"bytes": b"<svg>", "path": "a.png"}, "caption": "hana", "tags": ["1girl"], "repeats": 1}
     pq.write_table(pa.Table.from_pylist([row]), shard)
     with pytest.raises(CharaloomError, match=r"dataset picture a\.png: not readable"):
-        training.prepare(tmp_path / "room", inputs["dataset"], [])
+        training.prepare(tmp_path / "room", inputs["dataset"], OUTFITS)
     shard.unlink()
     with pytest.raises(CharaloomError, match="no training picture"):
-        training.prepare(tmp_path / "room", inputs["dataset"], [])
+        training.prepare(tmp_path / "room", inputs["dataset"], OUTFITS)
     assert not list((tmp_path / "room").iterdir())
 
 
