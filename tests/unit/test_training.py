@@ -520,7 +520,7 @@ def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         saved.clear()
         trainer = kind.__new__(kind)
         trainer.__dict__ |= {**facts, "loggers": log, "exp_dir": str(tmp_path), "losses": []}
-            trainer.__dict__ |= {"saved": 0, "keep": lambda step: None}
+        trainer.__dict__ |= {"saved": 0, "keep": lambda step: None}
         trainer.cfgs = SimpleNamespace(train=SimpleNamespace(milestones=[3, 7], rates=["rate_unet"]))
         for trainer.real_step in (1, 2, 3, 4, 7, 7):  # the loop saves at the last step, and once more after it
             trainer.save_model()
