@@ -190,6 +190,10 @@ class Trainer(HCPTrainerSingleCard):
     is the same to the byte.
     """
 
+    resumed = 0  # step of the state that it goes on from
+    saved = 0  # step after which was saved what is due
+    kept = 0.0  # when the state was written, by the monotonic clock
+
     def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
         super().init_context(cfgs_raw, gradient_accumulation_steps)
         torch.use_deterministic_algorithms(True)

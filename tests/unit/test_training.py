@@ -520,8 +520,8 @@ def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         saved.clear()
         trainer = kind.__new__(kind)
         trainer.__dict__ |= {**facts, "loggers": log, "exp_dir": str(tmp_path), "losses": []}
-        trainer.__dict__ |= {"saved": 0, "keep": lambda step: None}
-        trainer.cfgs = SimpleNamespace(train=SimpleNamespace(milestones=[3, 7], rates=["rate_unet"]))
+        trainer.__dict__ |= {"kept": time.monotonic(), "keep": lambda step: None}
+        trainer.cfgs = SimpleNamespace(train=SimpleNamespace(milestones=[3, 7], rates=["rate_unet"], state_seconds=60))
         for trainer.real_step in (1, 2, 3, 4, 7, 7):  # the loop saves at the last step, and once more after it
             trainer.save_model()
         return list(saved)
@@ -537,6 +537,38 @@ def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     with pytest.raises(SystemExit, match="step 5: the loss is nan"):
         trainer.train_one_step({})
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_the_new_state_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from charaloom import hcp
+
+    kind = type("OnTheCpu", (hcp.Trainer,), {"device": torch.device("cpu")})
+    trainer = kind.__new__(kind)
+    trainer.__dict__ |= {"exp_dir": str(tmp_path), "losses": ["1\t0.5"]}
+    trainer.cfgs = SimpleNamespace(train=SimpleNamespace(train_steps=9))
+    weights = torch.nn.Parameter(torch.ones(3))
+    trainer.optimizer = torch.optim.AdamW([weights])
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: 1.0)
+    trainer.keep(4)
+    weights.data.zero_()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hcp.os, "fsync", full)
+        trainer.keep(5)
+    assert "No space left" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert trainer.restore() == 4
+    assert weights.tolist() == [1.0, 1.0, 1.0]
+    (tmp_path / "state.pt").write_bytes(b"half")
+    assert trainer.restore() == 0
 
 
 @pytest.mark.slow
