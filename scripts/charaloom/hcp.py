@@ -234,7 +234,7 @@ class Trainer(HCPTrainerSingleCard):
             return 0
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except (EOFError, RuntimeError, UnpicklingError) as error:
+        except (EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
             print(f"{path} cannot be read ({error}): starting again at step 1", flush=True)
             return 0
         for group, values in zip(self.optimizer.param_groups, state["weights"], strict=True):
