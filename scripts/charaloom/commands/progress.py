@@ -21,6 +21,7 @@ TYPICAL = {
     "curation": 8.0,
     "tagged": 3.0,
     "clustered": 4.0,
+    "outfits": 5.0,
     "dataset": 8.0,
     "checkpoints": 180.0,
     "previews": 90.0,
