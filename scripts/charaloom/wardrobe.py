@@ -22,9 +22,7 @@ Row = dict[str, Any]
 Scores = dict[str, float]  # of tags by name
 
 LEAST_WEIGHT = 0.3  # of a tag that every view shows: with one outfit alone, all views are alike
-ANCHOR_WEIGHT = (
-    4.0  # of a board's tag for an official outfit; one of clothes weighs its score times sqrt(log(n / count))
-)
+ANCHOR_WEIGHT = 4.0  # of a board's name for an official outfit; a tag of clothes weighs 2 or less
 EMBEDDING_WEIGHT = 0.8  # length of the embedding's part, where the tags' part has length 1
 RIDGE = 1.0  # of the regression that takes the other tags out of the embedding
 NEIGHBOURS = 8
