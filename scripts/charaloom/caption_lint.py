@@ -22,10 +22,10 @@ WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 class Lint:
-    """Looks at captions with the boards' vocabulary and the text encoder's tokenizer, both of the hub cache."""
+    """Looks at captions with the boards' vocabulary and the text encoder's tokenizer, both of the hub cache `hub`."""
 
-    def __init__(self, vocabulary: Vocabulary, hub: str | os.PathLike[str]):
-        self.vocabulary, self.hub = vocabulary, Path(hub)
+    def __init__(self, hub: str | os.PathLike[str]):
+        self.hub, self.vocabulary = Path(hub), Vocabulary(hub)
 
     def findings(self, outfits: Row, rows: list[Row]) -> list[Row]:
         """What is wrong, triggers first, then captions by view. `outfits` is the content of outfits.json, `rows` are

@@ -20,7 +20,7 @@ from charaloom.outfit_names import Outfit, name_all, official_name, signature
 from charaloom.seeds import derive_seed
 from charaloom.tables import CLUSTERED, VIEW_COLUMNS, read_table, write_table
 from charaloom.views import read_vectors
-from charaloom.vocabulary import Vocabulary, is_clothing, is_count
+from charaloom.vocabulary import is_clothing, is_count
 from charaloom.wardrobe import clothes, features, group, members_of, similarities, stabilities
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def cluster_outfits(
     trigger = params.get("trigger") or f"{character}_charaloom"
     rows = captioned(character, trigger, views, found, params)
     told = described(character, trigger, views, found, alike, read_json(core)["core"])
-    told["lint"] = Lint(Vocabulary(hub), hub).findings(told, rows)
+    told["lint"] = Lint(hub).findings(told, rows)
     report(character, told["lint"])
     write_table(table, rows, CLUSTERED, "view", origin)
     write_json(outfits, told)
@@ -97,8 +97,9 @@ def find_outfits(
     groups = members_of(labels)
     seed = derive_seed(params["seed"], character, "resampling")
     steady = stabilities(alike, groups, smallest(params), params["resamples"], RESAMPLE_SHARE, RESAMPLE_MOST, seed)
+    anchors = anchors_of(views)
     found = [
-        Outfit(members, share, signature(views, members), official_name(anchors_of(views), members))
+        Outfit(members, share, signature(views, members), official_name(anchors, members))
         for members, share in zip(groups, steady, strict=True)
     ]
     name_all(found)

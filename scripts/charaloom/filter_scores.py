@@ -25,8 +25,7 @@ from typing import Any
 from charaloom.ccip import CcipMetric
 from charaloom.cyberharem import streamed
 from charaloom.filtered import filter_views
-from charaloom.scoring import Counts, count_filter, is_duplicate, kept_views, pictures_seen, share
-from charaloom.status import table
+from charaloom.scoring import Counts, Summed, count_filter, is_duplicate, kept_views, pictures_seen, share
 from charaloom.tables import FILTERED, read_table, write_table
 from charaloom.views import read_vectors
 
@@ -48,7 +47,7 @@ COLUMNS = (
 
 
 @dataclass
-class FilterCounts:
+class FilterCounts(Summed):
     """What the figures are made of; characters and worlds add up."""
 
     counts: Counts = field(default_factory=Counts)
@@ -57,16 +56,6 @@ class FilterCounts:
     above: int = 0
     orders: int = 0
     same: int = 0
-
-    def __add__(self, other: "FilterCounts") -> "FilterCounts":
-        return FilterCounts(
-            self.counts + other.counts,
-            self.alone + other.alone,
-            self.merged + other.merged,
-            self.above + other.above,
-            self.orders + other.orders,
-            self.same + other.same,
-        )
 
 
 def counted(folder: Path, character: str, truth: Row) -> FilterCounts:
@@ -199,11 +188,3 @@ def in_another_order(file: Path, target: Path, seed: int) -> Path:
     random.Random(seed).shuffle(order)
     pq.write_table(content.take(order), target)
     return target
-
-
-def as_text(value: Any) -> str:
-    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def table_of(lines: list[Row]) -> str:
-    return table([{column: as_text(line[column]) for column in COLUMNS} for line in lines], COLUMNS)

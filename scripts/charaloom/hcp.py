@@ -44,7 +44,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from charaloom.captions import SEPARATOR, training_caption
-from charaloom.files import read_json
+from charaloom.files import read_json, whole_file
 from charaloom.lora import EMBEDDING_KEY
 from charaloom.seeds import derive_seed
 
@@ -230,6 +230,8 @@ class Trainer(HCPTrainerSingleCard):
     def restore(self) -> int:
         """Take up what a killed run has kept; returns its step, 0 where there is nothing to go on from."""
         path = Path(self.exp_dir, STATE)
+        for half in path.parent.glob(f".{STATE}.*.part"):  # of a kill while it was written
+            half.unlink()
         if not path.exists():
             return 0
         try:
@@ -251,15 +253,10 @@ class Trainer(HCPTrainerSingleCard):
         weights = [[parameter.detach() for parameter in group["params"]] for group in self.optimizer.param_groups]
         state = {"step": step, "weights": weights, "losses": self.losses}
         state |= {"optimizer": self.optimizer.state_dict(), "rates": self.lr_scheduler.state_dict()}
-        path = Path(self.exp_dir, STATE)
         try:
-            with path.with_suffix(".part").open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            path.with_suffix(".part").replace(path)
-        except OSError as error:
-            path.with_suffix(".part").unlink(missing_ok=True)
+            with whole_file(Path(self.exp_dir, STATE)) as part:
+                torch.save(state, part)
+        except (OSError, RuntimeError) as error:  # torch tells a full disk as the one or the other
             print(f"step {step}: the state could not be kept ({error}); the one before stays", flush=True)
         self.kept = time.monotonic()
 

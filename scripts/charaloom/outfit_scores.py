@@ -24,8 +24,7 @@ from typing import Any
 
 from charaloom.clustered import cluster_outfits
 from charaloom.files import read_json
-from charaloom.scoring import Counts, adjusted_rand, count_outfits, kept_views, pictures_seen, share
-from charaloom.status import table
+from charaloom.scoring import Counts, Summed, adjusted_rand, count_outfits, kept_views, pictures_seen, share
 from charaloom.tables import TAGGED, read_table, write_table
 
 PathLike = str | os.PathLike[str]
@@ -37,7 +36,7 @@ DRAWS = 5
 
 
 @dataclass
-class OutfitCounts:
+class OutfitCounts(Summed):
     """What the figures are made of; characters and worlds add up."""
 
     counts: Counts = field(default_factory=Counts)
@@ -49,19 +48,6 @@ class OutfitCounts:
     core_wrong: int = 0
     core_missed: int = 0
     worn: int = 0
-
-    def __add__(self, other: "OutfitCounts") -> "OutfitCounts":
-        return OutfitCounts(
-            self.counts + other.counts,
-            self.asked + other.asked,
-            self.found + other.found,
-            self.names + other.names,
-            self.kept + other.kept,
-            self.core_right + other.core_right,
-            self.core_wrong + other.core_wrong,
-            self.core_missed + other.core_missed,
-            self.worn + other.worn,
-        )
 
 
 def counted(folder: Path, character: str, truth: Row, clustered: Path | None = None) -> OutfitCounts:
@@ -157,11 +143,3 @@ def figures(name: str, found: OutfitCounts) -> Row:
         "core recall": share(found.core_right, found.core_right + found.core_missed),
         "worn in core": found.worn,
     }
-
-
-def as_text(value: Any) -> str:
-    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def table_of(lines: list[Row]) -> str:
-    return table([{column: as_text(line[column]) for column in COLUMNS} for line in lines], COLUMNS)

@@ -26,9 +26,9 @@ Numbers are over all characters together; `characters` holds the same for each.
 
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from charaloom.boxes import box_of, shared
 from charaloom.files import read_json
@@ -42,8 +42,15 @@ DUPLICATES = ("exact_duplicate", "reencoded_duplicate", "cropped_duplicate")
 Row = dict[str, Any]
 
 
+class Summed:
+    """Dataclasses whose fields add up."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))  # type: ignore[arg-type]
+
+
 @dataclass
-class Counts:
+class Counts(Summed):
     """What the numbers are made of; characters add up."""
 
     right: int = 0
@@ -54,18 +61,6 @@ class Counts:
     worn: list[str] = field(default_factory=list)  # outfit in truth, of each kept picture of hers
     clustered: list[str] = field(default_factory=list)  # outfit found, of the same
     previews: Counter[str] = field(default_factory=Counter)  # drawn and recognised, with and without
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.right + other.right,
-            self.wrong + other.wrong,
-            self.missed + other.missed,
-            self.faults + other.faults,
-            self.found + other.found,
-            self.worn + other.worn,
-            self.clustered + other.clustered,
-            self.previews + other.previews,
-        )
 
 
 def scored(results: PathLike, truth_file: PathLike, characters: list[str]) -> Row:
@@ -238,3 +233,12 @@ def headline(entry: Row) -> list[float | None]:
 
 def decimals(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def as_text(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def figures_table(lines: list[Row], columns: tuple[str, ...]) -> str:
+    """Lines of figures as a person reads them."""
+    return table([{column: as_text(line[column]) for column in columns} for line in lines], columns)

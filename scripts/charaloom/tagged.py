@@ -14,7 +14,9 @@ from functools import cache
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+from charaloom.captions import ALONE
 from charaloom.files import write_json
+from charaloom.filter_rules import COSPLAY_ENDING
 from charaloom.manifest import lineage, write_manifest
 from charaloom.tables import TAGGED, VIEW_COLUMNS, read_table, write_table
 from charaloom.vocabulary import (
@@ -45,7 +47,7 @@ HAT_SHARE = 0.5  # of the views with a piece of clothing that show headwear, fro
 TOLD_SHARE = 0.1  # share from which a tag's numbers are told in core.json
 AGREEMENT = 0.2  # share of the tagger's hits that boards would say too, were they true
 TALKATIVE = 8  # general tags of a board from which its silence about a trait says something
-COSPLAY = "_(cosplay)"
+SEVERAL = {"2girls", "2boys", "multiple_girls", "multiple_boys"}
 
 
 def tag_views(
@@ -116,7 +118,7 @@ def reasons(tags: Tags, posts: list[Row], core: set[str], params: Params, vocabu
     unwanted = blacklisted(tuple(params["blacklist"]))
     found = {}
     for name in tags:
-        if name in other or name.endswith(COSPLAY):
+        if name in other or name.endswith(COSPLAY_ENDING):
             found[name] = "not a general tag"
         elif unwanted(name):
             found[name] = "blacklist"
@@ -154,9 +156,6 @@ def wrong_colours(tags: Tags) -> set[str]:
     return {name for name, (_, origin) in tags.items() if origin == TAGGER and piece_of_colour(name) in agreed}
 
 
-ALONE, SEVERAL = "solo", {"2girls", "2boys", "multiple_girls", "multiple_boys"}
-
-
 def variants(tag: str | None, posts: list[Row]) -> list[str]:
     """What boards call her official outfit: `swimsuit` of `name_(swimsuit)_(series)` beside `name_(series)`."""
     if not tag:
@@ -185,6 +184,7 @@ def judge_core(merged: list[Tags], params: Params, vocabulary: Vocabulary) -> li
     excludes it (another eye colour) is seen in more views.
     """
     views = [set(tags) for tags in merged]
+    talkative = [tags for tags in merged if sum(origin != TAGGER for _, origin in tags.values()) >= TALKATIVE]
     told = Counter(tag for tags in views for tag in tags)
     forced, forbidden = set(params["core_add"]), set(params["core_forbid"])
     groups = clothing_groups(views, told)
@@ -192,7 +192,7 @@ def judge_core(merged: list[Tags], params: Params, vocabulary: Vocabulary) -> li
     rows = []
     for tag in sorted(told.keys() | forced):
         if told[tag] >= TOLD_SHARE * len(views) or tag in forced:
-            row = {**evidence(tag, views, groups, hats), "boards": agreement(tag, merged)}
+            row = {**evidence(tag, views, groups, hats), "boards": agreement(tag, talkative)}
             why = verdict(row, params["core_share"], forced, forbidden)
             rows.append({**row, "core": why in CORE_VERDICTS, "why": why})
     general = vocabulary.implied([row["tag"] for row in rows if row["core"]]) - forced
@@ -266,10 +266,9 @@ def evidence(tag: str, views: list[set[str]], groups: tuple[list[str], "np.ndarr
     return {"tag": tag, **interval(int(hits.sum()), int(seen.sum())), "weakest": weakest}
 
 
-def agreement(tag: str, merged: list[Tags]) -> Row | None:
-    """Of the views in which the tagger sees a tag and a board says much, how many of which the board says it, too; None
-    where there is no such view."""
-    talkative = [tags for tags in merged if sum(origin != TAGGER for _, origin in tags.values()) >= TALKATIVE]
+def agreement(tag: str, talkative: list[Tags]) -> Row | None:
+    """Of the views of which a board says much and in which the tagger sees a tag, of how many the board says it, too;
+    None where there is no such view."""
     seen = [tags[tag][1] for tags in talkative if tag in tags and tags[tag][1] != BOARD]
     return interval(sum(origin == BOTH for origin in seen), len(seen)) if seen else None
 

@@ -33,6 +33,7 @@ LEAST_SHARE = 0.35  # … and the share that this is of what the outfit's own vi
 ROUNDS = 3  # of sending every view to its nearest outfit
 DECIMALS = 4  # that decide: threads change the last bits of a product
 BLOCK = 1024  # rows of a similarity table made at once
+MAP_LEAST = 4  # views that a map needs
 
 
 # --- what is worn
@@ -60,8 +61,9 @@ def features(
     """
     import numpy as np
 
-    table = np.column_stack([weighted(worn), ANCHOR_WEIGHT * indicators(anchors)])
-    beyond = EMBEDDING_WEIGHT * unit(residuals(embeddings, indicators(others)))
+    named = score_table([dict.fromkeys(names, 1.0) for names in anchors])
+    table = np.column_stack([weighted(worn), ANCHOR_WEIGHT * named])
+    beyond = EMBEDDING_WEIGHT * unit(residuals(embeddings, score_table(others)))
     shown = np.linalg.norm(table, axis=1) > 0
     return unit(np.column_stack([unit(table), beyond])) * shown[:, None]
 
@@ -80,18 +82,13 @@ def weighted(worn: list[Scores]) -> "np.ndarray":
     """
     import numpy as np
 
-    table, _ = score_table(worn)
+    table = score_table(worn)
     told = (table > 0).sum(axis=0)
     return table * (np.sqrt(np.log(len(worn) / np.maximum(told, 1))) + LEAST_WEIGHT)
 
 
-def indicators(views: list[Any]) -> "np.ndarray":
-    """[n, tags]: scores where there are some, else 1 for a name that a view has."""
-    return score_table([dict.fromkeys(view, 1.0) if isinstance(view, set) else view for view in views])[0]
-
-
-def score_table(views: list[Scores]) -> tuple["np.ndarray", list[str]]:
-    """([n, tags], names) of the tags that more than one view has, by name."""
+def score_table(views: list[Scores]) -> "np.ndarray":
+    """[n, tags]: scores of the tags that more than one view has, by name."""
     import numpy as np
 
     told = Counter(tag for tags in views for tag in tags)
@@ -102,7 +99,7 @@ def score_table(views: list[Scores]) -> tuple["np.ndarray", list[str]]:
         for name, score in tags.items():
             if name in column:
                 table[index, column[name]] = score
-    return table, names
+    return table
 
 
 def residuals(embeddings: "np.ndarray", others: "np.ndarray") -> "np.ndarray":
@@ -276,6 +273,3 @@ def plane(alike: "np.ndarray", seed: int) -> "np.ndarray":
         )
     centred = places - places.mean(axis=0)
     return (centred / max(float(np.abs(centred).max()), 1e-9)).round(3)
-
-
-MAP_LEAST = 4

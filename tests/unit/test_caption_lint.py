@@ -6,14 +6,12 @@ import pytest
 
 from charaloom.caption_lint import CLIP, LIMIT, Lint
 from charaloom.models import hub_file
-from charaloom.vocabulary import Vocabulary
 from tests.standins import write_vocabulary
 
 
 @pytest.fixture(scope="module")
 def lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
-    hub = write_vocabulary(tmp_path_factory.mktemp("hub"))
-    return Lint(Vocabulary(hub), hub)
+    return Lint(write_vocabulary(tmp_path_factory.mktemp("hub")))
 
 
 def found(lint: Lint, caption: str, trigger: str = "hana_charaloom") -> list[tuple[str, str]]:

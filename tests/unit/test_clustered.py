@@ -2,12 +2,14 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charaloom.clustered import cluster_outfits
+from charaloom.cyberharem import by_optics
 from charaloom.outfit_names import signature
 from charaloom.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
 from charaloom.wardrobe import clothes, features, group, plane, similarities
@@ -271,7 +273,10 @@ def test_colours_that_the_tagger_mistakes_are_no_signature() -> None:
 def test_cyberharems_clusters_can_be_asked_for(tmp_path: Path) -> None:
     views, _ = world(1, 80)
     _, told = run(tmp_path, views, method="optics")
-    assert isinstance(told["outfits"], list)
+    sizes = Counter(by_optics(views).tolist())
+    assert sorted(outfit["support"] for outfit in told["outfits"]) == sorted(n for k, n in sizes.items() if k >= 0)
+    assert told["unassigned"] == sizes[-1]
+    assert told["outfits"] != run(tmp_path, views)[1]["outfits"]
 
 
 def test_the_map_puts_alike_views_together() -> None:

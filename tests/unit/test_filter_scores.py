@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from charaloom.filter_scores import counted, figures, table_of
+from charaloom.filter_scores import COLUMNS, counted, figures
+from charaloom.scoring import figures_table
 from charaloom.tables import FILTERED, RAW, write_table
 
 POSTS = {  # post: (faults, keep_for, duplicate_of)
@@ -66,6 +67,6 @@ def test_worlds_add_up_and_print(tmp_path: Path) -> None:
     one = counted(write(tmp_path, RIGHT), "hana", truth())
     both = one + one
     assert (both.alone, both.counts.right) == (2 * one.alone, 2 * one.counts.right)
-    printed = table_of([figures("seed 1", both)])
+    printed = figures_table([figures("seed 1", both)], COLUMNS)
     assert "false merges" in printed
     assert "seed 1" in printed

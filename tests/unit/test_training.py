@@ -561,7 +561,7 @@ def test_a_full_disk_costs_the_new_state_only(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(hcp.os, "fsync", full)
+        patched.setattr(hcp.torch, "save", full)
         trainer.keep(5)
     assert "No space left" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]

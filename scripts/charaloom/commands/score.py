@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +16,7 @@ from charaloom.errors import CharaloomError
 from charaloom.files import read_json, write_json
 from charaloom.filter_scores import FilterCounts
 from charaloom.outfit_scores import OutfitCounts
-from charaloom.scoring import score_tables, scored
+from charaloom.scoring import figures_table, score_tables, scored
 
 CYBERHAREM = Path("config/cyberharem.yaml")
 ORDERS = 20
@@ -50,16 +52,17 @@ def score_outfits(seeds: list[int]) -> int:
 
 def compare(seeds: list[int], stage: str, scores: ModuleType, judge: Judge) -> int:
     """Build some worlds up to a stage and print its figures beside those of CyberHarem's config."""
-    ours, theirs, lines = None, None, []
+    found, lines = [], []
     for seed in seeds:
         world = prepare(seed)
         build_up_to(stage, world)
         own, other = judge(world)
-        ours, theirs = own if ours is None else ours + own, other if theirs is None else theirs + other
+        found.append((own, other))
         lines += [scores.figures(f"seed {seed}", own), scores.figures(f"seed {seed}, CyberHarem's", other)]
+    ours, theirs = (reduce(add, counts) for counts in zip(*found, strict=True))
     lines += [scores.figures("all", ours), scores.figures("all, CyberHarem's", theirs)]
     print()
-    print(scores.table_of(lines))
+    print(figures_table(lines, scores.COLUMNS))
     print(json.dumps(lines[-2:], ensure_ascii=False))
     return 0
 

@@ -502,7 +502,8 @@ def train_denoiser(model: Denoiser, path: Path, draw: Callable[[int], Any], step
         latents, captions = draw(model.step)
         loss = model.learn(latents, captions, cosine(model.step, steps, peak))
         smooth = loss if not smooth else 0.98 * smooth + 0.02 * loss
-        report(model.step, f"loss {smooth:.4f}") if not processes()[0] else None
+        if processes()[0] == 0:
+            report(model.step, f"loss {smooth:.4f}")
         if model.step % 250 == 0 or model.step == steps:
             model.save(path)
 
