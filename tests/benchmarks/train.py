@@ -1,7 +1,7 @@
 """make bench-train: images per second of LoRA training, ours beside other trainers, the same settings, in one run.
 
     make bench-train                        the demo base, then SD 1.5 of real size with random weights
-    make bench-train ARGS="--models demo"   the demo base alone
+    make bench-train ARGS="--models demo"   the demo base alone; on a GPU also `--models real sdxl`
     make bench-train ARGS="--sd-scripts DIR --sd-scripts-python DIR/venv/bin/python"   and kohya's sd-scripts
 
 Each trainer is a process with a turnstile behind its optimizer (turnstile.py). On the demo base all stand ready at once
@@ -43,6 +43,7 @@ class Task:
     """One model to train on, and how often is looked."""
 
     name: str
+    family: str
     base: Path
     resolution: int
     batch: int
@@ -83,14 +84,14 @@ class Seen:
 def main() -> None:
     options = arguments()
     tasks = chosen_tasks(options)
-    trainers = chosen_trainers(options)
-    found = {task.name: measure(task, trainers, options) for task in tasks}
+    found = {task.name: measure(task, chosen_trainers(task, options), options) for task in tasks}
     for task in tasks:
         print_table(task, found[task.name], options)
     rates = {name: {who: round(seen.rate, 3) for who, seen in rows.items()} for name, rows in found.items()}
     result = {
         "ratio": ratio(rates.get("demo")),
         "ratio_real_size": ratio(rates.get("real")),
+        "ratio_sdxl": ratio(rates.get("sdxl")),
         "reproducible_cost": reproducible_cost(rates.get("demo")),
         "images_per_second": rates,
         "device": device(),
@@ -101,14 +102,14 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=("demo", "real"), default=["demo", "real"])
+    parser.add_argument("--models", nargs="+", choices=("demo", "real", "sdxl"), default=["demo", "real"])
     parser.add_argument("--trainers", nargs="+", choices=sorted(TRAINERS), default=list(TRAINERS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=8, help="of each trainer on the demo base")
     parser.add_argument("--steps", type=int, default=12, help="of each turn on the demo base")
-    parser.add_argument("--rounds", type=int, default=2, help="on the model of real size")
-    parser.add_argument("--resolution", type=int, help="of the model of real size (256, on a GPU 512)")
-    parser.add_argument("--batch", type=int, help="of the model of real size (1, on a GPU 16)")
+    parser.add_argument("--rounds", type=int, default=2, help="on a model of real size")
+    parser.add_argument("--resolution", type=int, help="of a model of real size (256; on a GPU 512, SDXL 1024)")
+    parser.add_argument("--batch", type=int, help="of a model of real size (1; on a GPU 16, SDXL 4)")
     parser.add_argument("--sd-scripts", type=Path, help="a checkout of kohya's sd-scripts")
     parser.add_argument("--sd-scripts-python", default=sys.executable, help="the Python that has what it requires")
     parser.add_argument("--work", type=Path, default=ROOT / "work" / "bench-train", help="for models and pictures")
@@ -126,26 +127,33 @@ def precision() -> str:
 
 
 def chosen_tasks(options: argparse.Namespace) -> list[Task]:
+    """On a CPU a model of real size makes a step in seconds, so few are made."""
+    from tests.benchmarks.random_models import sd15, sdxl
+
     small = device() == "cpu"
-    demo = {"base": ROOT / "resources/demo/bases/main", "resolution": 128, "batch": 8, "pictures": 64}
-    real = {"resolution": options.resolution or (256 if small else 512), "batch": options.batch or (1 if small else 16)}
     pace = {"turns": 1, "steps": 3, "warm": 1} if small else {"turns": 4, "steps": 20, "warm": 10}
     tasks = []
     if "demo" in options.models:
         often = {"rounds": 1, "turns": options.turns, "steps": options.steps, "warm": 8}
-        tasks.append(Task("demo", **demo, **often, together=True))
-    if "real" in options.models:
-        pictures = 4 if small else real["batch"] * 4
-        base = sd15(options.work / "sd15")
-        tasks.append(Task("real", base, **real, pictures=pictures, rounds=options.rounds, **pace, together=False))
+        base = ROOT / "resources/demo/bases/main"
+        tasks.append(Task("demo", "sd15", base, resolution=128, batch=8, pictures=64, **often, together=True))
+    for name, family, write, resolution, most in (("real", "sd15", sd15, 512, 16), ("sdxl", "sdxl", sdxl, 1024, 4)):
+        if name in options.models:
+            batch = options.batch or (1 if small else most)
+            pixels = {"resolution": options.resolution or (256 if small else resolution)}
+            how = {**pixels, "batch": batch, "pictures": 4 * batch, "rounds": options.rounds, **pace}
+            tasks.append(Task(name, family, write(options.work / name), **how, together=False))
     return tasks
 
 
-def chosen_trainers(options: argparse.Namespace) -> list[str]:
-    trainers = [name for name in options.trainers if name != "sd-scripts" or options.sd_scripts]
-    if "sd-scripts" in options.trainers and not options.sd_scripts:
-        print("sd-scripts is not on a package index: give --sd-scripts CHECKOUT to have it measured too", flush=True)
-    return trainers
+def chosen_trainers(task: Task, options: argparse.Namespace) -> list[str]:
+    """Those asked for that can be run."""
+    able = {OURS, FAST, "diffusers + peft"} if task.family == "sdxl" else set(TRAINERS)
+    if not options.sd_scripts:
+        able -= {"sd-scripts"}
+    for name in sorted(set(options.trainers) - able):
+        print(f"{task.name}: {name} is left out, {LEFT_OUT[name]}", flush=True)
+    return [name for name in options.trainers if name in able]
 
 
 # --- measuring
@@ -257,7 +265,7 @@ def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **
 
     entry = {"name": "bench", "path": str(task.base), "repo": None, "revision": None}
     params = {
-        "base": {**entry, "family": "sd15", "clip_skip": 0, "licence": "none"},
+        "base": {**entry, "family": task.family, "clip_skip": 0, "licence": "none"},
         "seed": 1,
         "trigger": OUTFITS["trigger"],
         "steps": task.all_steps + 1,
@@ -348,6 +356,10 @@ TRAINERS: dict[str, Callable[..., Command]] = {
     "diffusers + peft": peft_loop,
     "sd-scripts": sd_scripts,
 }
+LEFT_OUT = {
+    "stock hcpdiff": "its SDXL is not set up here",
+    "sd-scripts": "it is on no package index: give its checkout by --sd-scripts; its SDXL is not set up here",
+}
 
 
 def flags(values: dict[str, Any]) -> list[str]:
@@ -393,42 +405,6 @@ def write_dataset(pictures: Path, folder: Path) -> Path:
     ]
     (folder / "data").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "data" / "train-00000.parquet")
-    return folder
-
-
-def sd15(folder: Path) -> Path:
-    """A diffusers folder of the architecture of Stable Diffusion 1.5 with random weights, written once."""
-    if folder.is_dir():
-        return folder
-    import torch
-    from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    from charaloom.files import whole_folder
-    from tests.conftest import tokenizer_files
-
-    print(f"writing a model of real size to {folder} (4 GB, once)", flush=True)
-    torch.manual_seed(0)
-    with whole_folder(folder) as part:
-        tokenizer = CLIPTokenizer(*tokenizer_files(part / "source"), model_max_length=77)
-        marks = {f"{mark}_token_id": getattr(tokenizer, f"{mark}_token_id") for mark in ("bos", "eos", "pad")}
-        text = {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
-        clip = CLIPTextModel(CLIPTextConfig(**text, **marks, num_hidden_layers=12, hidden_act="quick_gelu"))
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=512,
-        )
-        schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
-        parts = {"unet": unet, "vae": vae, "text_encoder": clip, "tokenizer": tokenizer}
-        none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        scheduler = DDPMScheduler(**schedule, clip_sample=False)
-        StableDiffusionPipeline(**parts, **none, scheduler=scheduler).save_pretrained(part)
-        shutil.rmtree(part / "source")
     return folder
 
 
