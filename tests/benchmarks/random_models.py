@@ -1,4 +1,4 @@
-"""Models of the size of Stable Diffusion 1.5 and XL with random weights: they draw nothing and cost what real ones do."""
+"""Models of the size of Stable Diffusion 1.5 and XL with random weights: they draw nothing and cost the same."""
 
 import shutil
 from pathlib import Path
