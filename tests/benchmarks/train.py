@@ -7,7 +7,8 @@
 Each trainer is a process with a turnstile behind its optimizer (turnstile.py). On the demo base all stand ready at once
 and take turns of some steps, so that a busy machine disturbs all alike; a model of real size is loaded by one after the
 other, in rounds. Counted are whole steps in the steady state, data, logging and epoch ends included; starting up until
-the first step is printed apart. A turn's rate is images by seconds, a trainer's its median over the turns.
+the first step is printed apart. A turn's rate is images by seconds, a trainer's its median over the turns; beside it the
+same by seconds of CPU time, which hardly change where something else takes the CPU.
 
 The same for all: a LoRA of one rank on q, k, v, out and feed-forward of the UNet and on attention and MLP of the text
 encoder, no embedding, cached latents, AdamW, min-SNR weights, gradients clipped at 1, no gradient checkpointing, fp32
@@ -73,12 +74,23 @@ class Seen:
     """What was measured of one trainer."""
 
     rates: list[float] = field(default_factory=list)  # images per second, one a turn
+    cpu_rates: list[float] = field(default_factory=list)  # images per second of CPU time: what others run costs nothing
     start: list[float] = field(default_factory=list)  # seconds
     peak_mb: int = 0
 
     @property
     def rate(self) -> float:
         return statistics.median(self.rates)
+
+    @property
+    def cpu_rate(self) -> float:
+        return statistics.median(self.cpu_rates)
+
+    def turn(self, trainer: "Running", task: Task) -> None:
+        images = task.steps * task.batch
+        self.rates.append(images / trainer.walk(task.steps))
+        self.cpu_rates.append(images / trainer.cpu_seconds)
+        self.peak_mb = trainer.peak_mb
 
 
 def main() -> None:
@@ -94,6 +106,9 @@ def main() -> None:
         "ratio_sdxl": ratio(rates.get("sdxl")),
         "reproducible_cost": reproducible_cost(rates.get("demo")),
         "images_per_second": rates,
+        "images_per_cpu_second": {
+            name: {who: round(seen.cpu_rate, 3) for who, seen in rows.items()} for name, rows in found.items()
+        },
         "device": device(),
         "threads": options.threads,
     }
@@ -170,9 +185,8 @@ def measure(task: Task, trainers: list[str], options: argparse.Namespace) -> dic
                     trainer.walk(task.warm)
                 for _ in range(task.turns):
                     for name, trainer in running.items():
-                        found[name].rates.append(task.steps * task.batch / sum(trainer.walk(task.steps)))
-                for name, trainer in running.items():
-                    found[name].peak_mb = max(found[name].peak_mb, trainer.peak_mb)
+                        found[name].turn(trainer, task)
+                for name in running:
                     print(f"{task.name}, round {number + 1}: {name} {found[name].rate:.3f} images/s", flush=True)
     return found
 
@@ -203,7 +217,7 @@ class Running:
 
         orders, self.orders = os.pipe()
         self.reports, reports = os.pipe()
-        self.name, self.log, self.peak_mb = name, room / "log.txt", 0
+        self.name, self.log = name, room / "log.txt"
         turnstile = [str(HERE / "turnstile.py"), str(orders), str(reports)]
         started = time.perf_counter()
         with self.log.open("wb") as log:
@@ -223,19 +237,19 @@ class Running:
         self.report()
         self.start = time.perf_counter() - started
 
-    def walk(self, steps: int) -> list[float]:
-        """Seconds of each of the next steps."""
+    def walk(self, steps: int) -> float:
+        """Seconds of the next steps."""
         os.write(self.orders, f"{steps}\n".encode())
         return self.report()
 
-    def report(self) -> list[float]:
+    def report(self) -> float:
         line = self.lines.readline()
         if not line:
             end = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             sys.exit(f"{self.name} ended before its time; the end of {self.log}:\n{end}")
         report = json.loads(line)
-        self.peak_mb = report["peak_mb"]
-        return report["seconds"]
+        self.cpu_seconds, self.peak_mb = report["cpu_seconds"], report["peak_mb"]
+        return sum(report["seconds"])
 
     def end(self) -> None:
         self.process.kill()
@@ -425,11 +439,11 @@ def reproducible_cost(rates: dict[str, float] | None) -> float | None:
 def print_table(task: Task, found: dict[str, Seen], options: argparse.Namespace) -> None:
     where = f"{device()}, {precision()}, {options.threads} thread(s)"
     print(f"\n{task.name}: {task.resolution} px, batch {task.batch}, LoRA rank {RANK}, {where}")
-    columns = ("images/s", "lowest", "highest", "ms/step")
+    columns = ("images/s", "lowest", "highest", "per CPU s", "ms/step")
     print(f"{'trainer':<18} {' '.join(f'{name:>9}' for name in columns)} {'first step':>11} {'peak MB':>8}")
     for name, seen in found.items():
         step = 1000 * task.batch / seen.rate
-        spread = f"{min(seen.rates):>9.3f} {max(seen.rates):>9.3f}"
+        spread = f"{min(seen.rates):>9.3f} {max(seen.rates):>9.3f} {seen.cpu_rate:>9.3f}"
         print(f"{name:<18} {seen.rate:>9.3f} {spread} {step:>9.0f} {min(seen.start):>9.1f} s {seen.peak_mb:>8}")
 
 
