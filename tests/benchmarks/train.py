@@ -6,9 +6,9 @@
 
 Each trainer is a process with a turnstile behind its optimizer (turnstile.py). On the demo base all stand ready at once
 and take turns of some steps, so that a busy machine disturbs all alike; a model of real size is loaded by one after the
-other, in rounds. Counted are whole steps in the steady state, data, logging and epoch ends included; starting up until
-the first step is printed apart. A turn's rate is images by seconds, a trainer's its median over the turns; beside it the
-same by seconds of CPU time, which hardly change where something else takes the CPU.
+other, in rounds. Counted are whole steps in the steady state: data, logging and epoch ends included, starting up until
+the first step printed apart. A turn's rate is images by seconds, a trainer's its median over the turns; beside it is
+the same by seconds of CPU time, which hardly change where something else takes the CPU.
 
 The same for all: a LoRA of one rank on q, k, v, out and feed-forward of the UNet and on attention and MLP of the text
 encoder, no embedding, cached latents, AdamW, min-SNR weights, gradients clipped at 1, no gradient checkpointing, fp32
