@@ -92,12 +92,12 @@ def repo_files(character: str, embedding: bool) -> list[dict[str, Any]]:
     word = {
         "file": f"{embedding_word(character)}.safetensors",
         "is": "the embedding: optional",
-        "reads": ["yes"] * len(PROGRAMS),
+        "reads": ["yes"] * (len(PROGRAMS) - 1) + ["no: it asks for another key"],
     }
     both = {
         "file": f"{character}_bundle.safetensors",
         "is": "both in one file",
-        "reads": ["yes", "no", "no", "its LoRA only, with warnings", "no: refused with an error", "yes"],
+        "reads": ["yes", "no", "no", "its LoRA only, with a warning", "no: refused with an error", "its LoRA only"],
     }
     return [lora, word, both]
 
