@@ -12,7 +12,7 @@ the same by seconds of CPU time, which hardly change where something else takes 
 
 The same for all: a LoRA of one rank on q, k, v, out and feed-forward of the UNet and on attention and MLP of the text
 encoder, no embedding, cached latents, AdamW, min-SNR weights, gradients clipped at 1, no gradient checkpointing, fp32
-(bf16 on a GPU), the same pictures of one size, captions of the same length.
+(bf16 on a GPU), the same pictures of one size, captions of the same length, the same number of threads: all cores.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=("demo", "real", "sdxl"), default=["demo", "real"])
     parser.add_argument("--trainers", nargs="+", choices=sorted(TRAINERS), default=list(TRAINERS))
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each trainer (all cores)")
     parser.add_argument("--turns", type=int, default=8, help="of each trainer on the demo base")
     parser.add_argument("--steps", type=int, default=12, help="of each turn on the demo base")
     parser.add_argument("--rounds", type=int, default=2, help="on a model of real size")
@@ -213,7 +214,7 @@ class Running:
     """A trainer's process, stopped at its turnstile."""
 
     def __init__(self, name: str, command: Command, room: Path, threads: int):
-        from charaloom.training import die_with_parent
+        from charaloom.trainer_process import die_with_parent
 
         orders, self.orders = os.pipe()
         self.reports, reports = os.pipe()
@@ -224,7 +225,7 @@ class Running:
             self.process = subprocess.Popen(
                 [command.python, "-W", "ignore", *turnstile, command.what, *command.arguments],
                 cwd=room,
-                env=environment(name, room, threads),
+                env=environment(name, threads),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -258,13 +259,14 @@ class Running:
         self.lines.close()
 
 
-def environment(name: str, room: Path, threads: int) -> dict[str, str]:
+def environment(name: str, threads: int) -> dict[str, str]:
     """Ours, for all: no token, no hub, fixed threads; the deterministic workspace of cuBLAS only for us."""
-    from charaloom.training import child_environment
+    from charaloom.trainer_process import child_environment
 
-    own = child_environment(room, threads)
-    if name != OURS:
-        own.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    own = child_environment(threads)
+    if name not in (OURS, FAST):
+        for key in ("CUBLAS_WORKSPACE_CONFIG", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+            own.pop(key)
     return own
 
 
@@ -276,6 +278,8 @@ def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **
     from charaloom import training
     from charaloom.bases import local_base
     from charaloom.files import write_text
+    from charaloom.trainer_process import link
+    from charaloom.training_config import hcp_config
 
     entry = {"name": "bench", "path": str(task.base), "repo": None, "revision": None}
     params = {
@@ -283,7 +287,11 @@ def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **
         "seed": 1,
         "trigger": OUTFITS["trigger"],
         "steps": task.all_steps + 1,
-        "milestones": 1,
+        "save_every": task.all_steps + 1,
+        "warmup": 0,
+        "min_snr": 5.0,
+        "gradient_checkpointing": False,
+        "mode": "reproducible",
         "batch": task.batch,
         "resolution": task.resolution,
         "buckets": 1,
@@ -302,8 +310,9 @@ def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **
     }
     base = local_base(params["base"], room / "work")
     training.prepare(room, write_dataset(pictures, room / "dataset"), OUTFITS)
-    write_text(room / "config.py", training.hcp_config("bench", params, base))
-    training.link_base(room / "base", base.folder)
+    write_text(room / "config.py", hcp_config("bench", params, base))
+    link(room / "base", base.folder)
+    (room / "board").mkdir()
     return Command("charaloom.hcp", ["--cfg", "config.py"])
 
 
@@ -366,6 +375,7 @@ def sd_scripts(task: Task, room: Path, pictures: Path, options: argparse.Namespa
 
 TRAINERS: dict[str, Callable[..., Command]] = {
     OURS: ours,
+    FAST: partial(ours, mode="fast"),
     "stock hcpdiff": stock_hcp,
     "diffusers + peft": peft_loop,
     "sd-scripts": sd_scripts,

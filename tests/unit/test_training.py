@@ -331,7 +331,7 @@ training.train("hana", **json.loads(sys.argv[1]))
 EVERY_STEP = """
 import json, sys
 from string import Template
-from charaloom import trainer_process, training
+from charaloom import training, training_config
 training_config.CONFIG = training_config.CONFIG.replace("state_seconds=60", "state_seconds=0")
 training.train("hana", **json.loads(sys.argv[1]))
 """
