@@ -49,6 +49,9 @@ format: setup ## rewrite the code in its style
 bench-%: setup ## run tests/benchmarks/%.py
 	@$(PYTHON_BIN)/python tests/benchmarks/$*.py $(ARGS)
 
+drill-%: setup ## run tests/drills/%.py: break things on purpose and see that they mend
+	@$(PYTHON_BIN)/python tests/drills/$*.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove the environment and caches; results/ and work/ stay
 	rm -rf .venv .venv.old .venv.lock .venv.log .pytest_cache .hypothesis .mypy_cache .ruff_cache scripts/*.egg-info

@@ -568,6 +568,74 @@ def caption_source(folder: Path, **other: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("rows", "into", "out"), [(512, 64, 64), (512, 64, 256), (8, 64, 48), (77, 320, 1280)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_mend_lora_computes_what_hcps_computes(rows: int, into: int, out: int, bias: bool) -> None:
+    """Many rows and few, square and wide: every way through the layer, against the stock one."""
+    import torch
+    from hcpdiff.models.lora_layers_patch import LoraLayer
+
+    from charaloom.hcp.layers import Lora, LoraContainer
+
+    found = []
+    for kind in (LoraLayer, Lora):
+        torch.manual_seed(1)
+        host = torch.nn.ModuleDict({"layer": torch.nn.Linear(into, out, bias)}).requires_grad_(False)
+        block = kind.wrap_layer("lora", host["layer"], rank=4, alpha=2.0, parent_block=host, host_name="layer")
+        torch.nn.init.normal_(block.layer.W_up)
+        x = torch.randn(2, rows, into, requires_grad=True)
+        result = host["layer"](x)
+        gradients = torch.autograd.grad(result.square().mean(), [x, block.layer.W_down, block.layer.W_up])
+        found.append([result, *gradients])
+        assert isinstance(host["layer"], LoraContainer) == (kind is Lora)
+    for stock, ours in zip(*found, strict=True):
+        assert torch.allclose(stock, ours, rtol=1e-4, atol=1e-5 * float(stock.abs().max()))
+
+
+@pytest.mark.slow
+def test_mend_latents_depend_on_their_picture_alone_and_survive(
+    trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    whole = load_file(trained.room / "latents" / "pictures.safetensors")
+    assert len([name for name in whole if name.endswith(".latent")]) == len(drawn_pictures)
+    inputs = write_dataset(tmp_path, drawn_pictures[:4])
+    chosen = params(tiny_base, steps=1, save_every=1, buckets=1)
+    train_once(tmp_path, inputs, chosen)
+    (kept,) = (tmp_path / "work").glob("hana/*/latents/pictures.safetensors")
+    fewer, before = load_file(kept), kept.stat().st_mtime_ns
+    assert set(fewer) < set(whole)
+    train_once(tmp_path, inputs, {**chosen, "steps": 2})
+    assert kept.stat().st_mtime_ns == before, "encoded once"
+    kept.write_bytes(b"half")
+    train_once(tmp_path, inputs, {**chosen, "steps": 3})
+    assert "cannot be read" in (tmp_path / "log.txt").read_text()
+    assert {name: value.tolist() for name, value in load_file(kept).items()} == {
+        name: value.tolist() for name, value in fewer.items()
+    }
+
+
+@pytest.mark.slow
+def test_regularisation_pictures_train_beside_hers(
+    trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    inputs, others = write_dataset(tmp_path, drawn_pictures), tmp_path / "others"
+    others.mkdir()
+    chosen = params(tiny_base, regularisation=str(others), regularisation_digest="of the folder")
+    with pytest.raises(CharaloomError, match="no pictures to regularise with"):
+        train_once(tmp_path, inputs, chosen)
+    for name, content in drawn_pictures[:3]:
+        (others / name).write_bytes(content)
+        (others / name).with_suffix(".txt").write_text("1girl,\n solo")
+    digests = train_once(tmp_path, inputs, chosen)
+    assert digests != {path.name: sha256_file(path) for path in weights(trained.folder)}
+    (captions,) = (tmp_path / "work").glob("hana/*/inputs/regularisation.json")
+    assert set(json.loads(captions.read_text()).values()) == {"1girl, solo"}
+    assert str(others) not in (tmp_path / "checkpoints.manifest.json").read_text()
+
+
+@pytest.mark.slow
 def test_mend_captions(tmp_path: Path) -> None:
     from hcpdiff.data.handler import TagEraseHandler, TagShuffleHandler, TemplateFillHandler
 
