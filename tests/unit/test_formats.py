@@ -216,7 +216,7 @@ def test_embedding_in_place_of_its_word_is_what_diffusers_computes(base: Path, f
 def test_bundle_holds_the_same_lora_and_embedding_for_who_reads_it(
     lora: dict[str, Any], vectors: Any, checkpoint: dict[str, Any], base: Path
 ) -> None:
-    bundle = bundle_weights(lora, vectors, WORD)
+    bundle = bundle_weights(lora, {EMBEDDING_KEY: vectors}, WORD)
     assert (foreign.a1111_bundle(bundle)[WORD] == vectors).all()
     assert (foreign.comfy_bundle(bundle) == vectors).all()
     assert foreign.modules_of(bundle) == foreign.modules_of(lora)
@@ -332,3 +332,13 @@ def test_sdxl_text_encoders_in_a1111() -> None:
     }
     for ours, theirs in leaves.items():
         assert foreign.a1111_name(f"lora_te2_{start}{ours}") == second + theirs
+
+
+def test_sdxl_names_that_training_writes(sdxl_unet: Any) -> None:
+    from charaloom.lora import kohya_module
+
+    for module in trained_modules(sdxl_unet):
+        assert kohya_module("denoiser", module, "sdxl") == kohya_sdxl(module)
+    leaf = "text_model.encoder.layers.3.mlp.fc1"
+    for number, part in enumerate(("clip_L", "clip_bigG"), 1):
+        assert kohya_module("TE", f"{part}.{leaf}", "sdxl") == f"lora_te{number}_{foreign.flat(leaf)}"
