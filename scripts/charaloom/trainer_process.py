@@ -59,7 +59,8 @@ def run_trainer(trainee: Trainee) -> None:
     link(room / "board", board)
     warm = trainee.warm_seconds > 0 and hasattr(os, "pidfd_open")
     with log.open("ab") as output:
-        code = (train_warm(trainee, output.fileno()) if warm else None) or train_cold(trainee, output.fileno())
+        code = train_warm(trainee, output.fileno()) if warm else None
+        code = train_cold(trainee, output.fileno()) if code is None else code
     if code == STOPPED:
         raise CharaloomError("the training was told to stop; its state is kept, run again and it goes on from there")
     if code:

@@ -55,6 +55,7 @@ def train(
     be used, the dataset is empty, or the trainer fails (the end of `log` is quoted).
     """
     base = local_base(params["base"], work)
+    params = {**params, "precision": precision(params["precision"])}
     facts = lineage(STAGE, character, known_params(params, base), {"dataset": dataset_manifest, "outfits": outfits})
     params = settled(params, read_json(dataset_manifest)["counts"]["train"])
     room = Path(work) / character / f"{STAGE}-{room_key(character, params, base, facts)}"
@@ -69,6 +70,19 @@ def train(
         shown = {"steps": params["steps"], "rank": params["rank"], "mode": params["mode"], "recipe": params["recipe"]}
         write_manifest(manifest, facts, {STAGE: folder}, counts, checkpoints=kept, licence=base.licence, training=shown)
     forget_others(room)
+
+
+def precision(asked: str) -> str:
+    """The number format that `auto` means on this machine: bf16 where a GPU has it, else fp16 on a GPU, else fp32."""
+    if asked != "auto":
+        return asked
+    if not shutil.which("nvidia-smi"):
+        return "fp32"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def known_params(params: dict[str, Any], base: LocalBase) -> dict[str, Any]:

@@ -143,7 +143,7 @@ DATASET = """
                 ),
             ),
             handler=StableDiffusionHandler(bucket=Buckets),
-            bucket=Buckets.from_files(target_area=$area, step_size=$step_size, num_bucket=$buckets),
+            bucket=Buckets.seeded(seed=$seed, target_area=$area, step_size=$step_size, num_bucket=$buckets),
             cache=Latents(file="latents/$name.safetensors", seed=$seed),
         ),"""
 

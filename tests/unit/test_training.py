@@ -704,6 +704,13 @@ def test_mend_buckets() -> None:
     times = [sum(int(np.sum(bucket == 20)) for bucket in found.buckets) for found in (stock, ours)]
     assert times[0] == 8, "the odd picture fills a batch of its own"
     assert times[1] <= 2
+    orders = []
+    for seed in (1, 1, 2):
+        ours.seed = seed
+        ours.rest(0)
+        orders.append(ours.idx_bucket.tolist())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
     few = Sizes([(64, 64), (96, 64)])
     with pytest.raises(ValueError, match="n_samples"):
         RatioBucket.from_files(**settings).build(bs=8, world_size=1, source=few)

@@ -15,6 +15,7 @@ its config file. This package alone imports torch and hcpdiff at its top: only t
 | text | the tokens of a batch are kept in one place: two parts of a batch side by side mix them up |
 | data | caption files are taken in the order of the folder, which differs between folders |
 | data | dropping a caption leaves the words around it; shuffling moves the trigger away from the front |
+| data | pictures come in the same order whatever the seed |
 | data | a bucket of one picture is padded to a whole batch of it; few pictures fail in KMeans |
 | data | SDXL is told width and height of the scaled picture where it wants height and width of the picture |
 | data | latents cannot be kept over a restart, and each depends on all encoded before it |

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hcpdiff.data import VaeCache
 from PIL import Image
@@ -16,6 +17,7 @@ from torch import Tensor
 from charaloom.captions import training_caption
 from charaloom.files import read_json, whole_file
 from charaloom.hcp.seeding import seed_all
+from charaloom.seeds import derive_seed
 
 ENCODED_TOGETHER = 8  # pictures of one size
 
@@ -77,6 +79,13 @@ class Buckets(RatioBucket):
 
     num_bucket: int
     handler = SizeHandler()
+    seed = 0  # of the order, which hcpdiff draws from a number of its own
+
+    @classmethod
+    def seeded(cls, seed: int, **shape: Any) -> "Buckets":
+        found = cls.from_files(**shape)
+        found.seed = seed
+        return found
 
     def build_buckets_from_images(self) -> None:
         for number in range(min(self.num_bucket, len(self.source)), 0, -1):
@@ -84,6 +93,12 @@ class Buckets(RatioBucket):
             super().build_buckets_from_images()
             if min(len(bucket) for bucket in self.buckets) >= self.bs:
                 return
+
+    def rest(self, epoch: int) -> None:
+        """A new order within and of the batches, for each epoch."""
+        drawn = np.random.RandomState(derive_seed(self.seed, "order", str(epoch)))
+        batches = np.concatenate([drawn.permutation(bucket).reshape(-1, self.bs) for bucket in self.buckets])
+        self.idx_bucket = drawn.permutation(batches).reshape(-1).astype(int)
 
 
 class Latents(VaeCache):
