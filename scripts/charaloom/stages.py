@@ -12,7 +12,7 @@ STAGE_VERSION: dict[str, int] = {
     "clustered": 2,
     "outfits": 1,
     "dataset": 2,
-    "checkpoints": 2,
+    "checkpoints": 3,
     "previews": 1,
     "selection": 1,
     "model": 1,
