@@ -16,6 +16,7 @@ PAGE_SECONDS = 5.0  # between two writings of the page
 HTML = Template("""\
 <!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title>$refresh
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width">
 <style>
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
@@ -103,7 +104,7 @@ def page(title: str, rows: list[dict[str, float]], steps: int, left: float) -> s
     step, running = int(rows[-1]["step"]), rows[-1]["step"] < steps
     names = [name for name in rows[-1] if name != "step"]
     return HTML.substitute(
-        title=escape(title),
+        title=f"Training of {escape(title.replace('_', ' '))}",
         refresh='<meta http-equiv="refresh" content="10">' if running else "",
         step=step,
         steps=steps,
