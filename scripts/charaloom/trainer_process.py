@@ -32,7 +32,8 @@ KEPT_ENVIRONMENT = re.compile(
 )
 PACKAGE = Path(__file__).resolve().parent
 START_SECONDS = 180.0  # of a warm process, on a slow disk
-STOPPED = 143
+STOPPED = (143, signal.SIGTERM, signal.SIGINT)  # with its state kept; before its first step
+KILLED = " (killed: most often memory ran out; lower training.batch or resolution, or give the job more)"
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def run_trainer(trainee: Trainee) -> None:
     with log.open("ab") as output:
         code = train_warm(trainee, output.fileno()) if warm else None
         code = train_cold(trainee, output.fileno()) if code is None else code
-    if code == STOPPED:
-        raise CharaloomError("the training was told to stop; its state is kept, run again and it goes on from there")
+    if code in STOPPED:
+        raise CharaloomError("the training was told to stop; run again and it goes on from the state it kept")
     if code:
-        raise CharaloomError(f"the trainer failed with code {code}; the end of {log.name}:\n{tail(log)}")
+        killed = KILLED if code == signal.SIGKILL else ""
+        raise CharaloomError(f"the trainer failed with code {code}{killed}; the end of {log.name}:\n{tail(log)}")
 
 
 def link(name: Path, folder: Path) -> None:
