@@ -4,12 +4,13 @@
     python tests/slurm/cluster.py down FOLDER
 
 Two nodes make up the partition cpu, one with two pretended GPUs the partition gpu. The daemons listen on loopback only
-and need no accounting database, no cgroups and no systemd. Memory limits hold: usage is looked at every two seconds.
-Needs root (munge wants its folders to be its user's). It ends only processes that it started.
+and need no accounting database, no cgroups, no systemd and no root: all runs as this user. Memory limits hold: usage is
+looked at every two seconds. Only processes are ended that belong to the folder.
 """
 
 import argparse
 import contextlib
+import getpass
 import os
 import shutil
 import signal
@@ -20,17 +21,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "squeue", "sbatch")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch")
 NODES = {"cpu1": "", "cpu2": "", "gpu1": " Gres=gpu:2"}
-GPUS = 2
+GPUS = ("/dev/null", "/dev/zero")  # SLURM counts a GPU only where there is a character device
 SECONDS = 60.0  # until everything is up
 
 SLURM_CONF = """\
 ClusterName=charaloom
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={port}
-SlurmUser=root
-SlurmdUser=root
+SlurmUser={user}
+SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire=30
 StateSaveLocation={folder}/state
@@ -89,7 +90,7 @@ class Cluster:
         missing = [name for name in PROGRAMS if not shutil.which(name, path=self.environment["PATH"])]
         if missing:
             raise RuntimeError(f"{', '.join(missing)}: not installed; apt-get install slurmctld slurmd slurm-client munge")
-        for name in ("run", "log", "state", "dev", *(f"spool/{node}" for node in NODES)):
+        for name in ("run", "log", "state", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         self.start_munge()
@@ -100,17 +101,13 @@ class Cluster:
         wait_until(self.all_idle, "the nodes", self.tail)
 
     def start_munge(self) -> None:
-        """munged wants to own its folders, and to run as the user that Debian made for it."""
+        """With a key and a socket of its own, as this user."""
         home = self.folder / "munge"
         home.mkdir(exist_ok=True)
-        key = home / "key"
-        key.write_bytes(os.urandom(128))
-        key.chmod(0o400)
-        for path in (home, key):
-            shutil.chown(path, "munge", "munge")
+        (home / "key").write_bytes(os.urandom(128))
+        (home / "key").chmod(0o400)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-        user = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups"]
-        self.run(*user, "munged", *(f"--{option}={home / name}" for option, name in files.items()))
+        self.run("munged", *(f"--{option}={home / name}" for option, name in files.items()))
         wait_until((home / "socket").exists, "munged", self.tail)
 
     def write_configuration(self) -> None:
@@ -119,14 +116,10 @@ class Cluster:
             f"RealMemory={self.memory_mb}{gres} State=UNKNOWN"
             for number, (node, gres) in enumerate(NODES.items())
         ]
-        text = SLURM_CONF.format(folder=self.folder, port=self.port, bind=bind(), nodes="\n".join(lines))
+        facts = {"folder": self.folder, "port": self.port, "user": getpass.getuser(), "bind": bind()}
+        text = SLURM_CONF.format(nodes="\n".join(lines), **facts)
         (self.folder / "slurm.conf").write_text(text)
-        # SLURM counts a GPU only where there is a character device: clones of /dev/null.
-        devices = [self.folder / "dev" / f"gpu{number}" for number in range(GPUS)]
-        for device in devices:
-            if not device.exists():
-                os.mknod(device, 0o20666, os.makedev(1, 3))
-        lines = [f"NodeName=gpu1 Name=gpu File={device}" for device in devices]
+        lines = [f"NodeName=gpu1 Name=gpu File={device}" for device in GPUS]
         (self.folder / "gres.conf").write_text("\n".join(lines) + "\n")
         (self.folder / "environment").write_text(f"export SLURM_CONF={self.folder}/slurm.conf PATH=$PATH:/usr/sbin\n")
 

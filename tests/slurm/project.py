@@ -26,7 +26,7 @@ CHARACTERS = ("hana", "mei", "rin")
 PATIENCE = 420.0  # seconds for one run of Snakemake; beyond that it hangs
 TRAINING = {
     "base": "tiny",
-    "steps": 60,
+    "steps": 150,
     "milestones": 2,
     "batch": 2,
     "resolution": 64,
@@ -78,13 +78,10 @@ class Project:
         assert self.cluster
         return self.cluster.run("squeue", "--noheader", "--format=%A", *options).split()
 
-    def training(self, character: str) -> bool:
-        """Whether a character's training has taken its first steps."""
-        return any(self.folder.glob(f"work/{character}/**/*tfevents*")) or self.said(character, "step")
-
-    def said(self, character: str, words: str) -> bool:
+    def said(self, character: str) -> str:
+        """What training one of them has said so far."""
         log = self.folder / "work" / "logs" / character / "checkpoints.log"
-        return log.exists() and words in log.read_text(errors="replace")
+        return log.read_text(errors="replace") if log.exists() else ""
 
 
 class Run:
@@ -148,13 +145,13 @@ def make_project(folder: Path, base: Path, pictures: list[tuple[str, bytes]]) ->
         file.write_text(f"{output}\n")
     for name in CHARACTERS:
         write_dataset(folder / "results" / name, name, pictures)
-    project.snakemake("--touch", "--forceall", "--cores", "1", "stage_dataset")
+    project.snakemake("--touch", "--forceall", "--cores", "1", "stage_dataset", "stage_curation", "stage_outfits")
     write_profile(folder / "profile")
     return project
 
 
 def is_before_training(path: str) -> bool:
-    stages = ("raw", "measured", "filtered", "tagged", "core", "clustered", "outfits.json", "dataset", "models")
+    stages = ("raw", "measured", "filtered", "curation", "tagged", "core", "clustered", "outfits", "dataset", "models")
     return Path(path).name.startswith(stages) or "/dataset/" in path
 
 
