@@ -38,13 +38,15 @@ def main() -> None:
     assert everything["jobs"] == {}, everything["jobs"]
     assert set(changed["jobs"].values()) == {1}, changed["jobs"]
     for words, told in (("nothing done", nothing), ("everything done", everything), ("one changed", changed)):
-        print(f"{words:<16}{told['seconds']:>7.1f} s{told['peak_mb']:>7.0f} MB{sum(told['jobs'].values()):>8} jobs")
+        jobs = sum(told["jobs"].values())
+        print(f"{words:<16}{told['seconds']:>7.1f} s ({told['cpu']:.1f} of CPU){told['peak_mb']:>7} MB{jobs:>8} jobs")
     figures = {
         "seconds": max(nothing["seconds"], everything["seconds"]),
         "peak_mb": max(told["peak_mb"] for told in (nothing, everything, changed)),
         "nothing_done": nothing["seconds"],
         "everything_done": everything["seconds"],
         "one_changed": changed["seconds"],
+        "cpu_seconds": max(nothing["cpu"], everything["cpu"]),
         "characters": number,
         "jobs": sum(nothing["jobs"].values()),
     }
@@ -134,7 +136,8 @@ def plan(folder: Path) -> dict:
         said = output.read()
     if status:
         sys.exit(said)
-    return {"jobs": jobs_in(said.splitlines()), "seconds": round(seconds, 1), "peak_mb": round(usage.ru_maxrss / 1024)}
+    jobs, cpu = jobs_in(said.splitlines()), round(usage.ru_utime + usage.ru_stime, 1)
+    return {"jobs": jobs, "seconds": round(seconds, 1), "cpu": cpu, "peak_mb": round(usage.ru_maxrss / 1024)}
 
 
 if __name__ == "__main__":
