@@ -70,7 +70,7 @@ class Project:
     def artifacts(self, stage: str = "checkpoints") -> dict[str, str]:
         """SHA-256 by name of what a stage made of all characters."""
         results = self.folder / "results"
-        names = [name for name in map(str, files_below(results)) if name.split("/")[1].startswith(stage)]
+        names = [str(name) for name in files_below(results) if name.parts[1:] and name.parts[1].startswith(stage)]
         return {name: sha256_file(results / name) for name in names}
 
     def jobs(self, *options: str) -> list[str]:

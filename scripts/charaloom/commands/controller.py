@@ -51,9 +51,9 @@ def controlling(work: Path, snakemake: Snakemake, orphans: str) -> Iterator[Cont
     before = controller.before()
     if before is not None:
         refuse_beside(before, controller.path)
-    if snakemake.on_cluster():
-        settle(cluster.jobs_of(Path.cwd()), orphans)
-    if before is not None:
+    refuse_beside_snakemake(Path.cwd())
+    settled = snakemake.on_cluster() and settle(cluster.jobs_of(Path.cwd()), orphans)
+    if settled or before is not None:
         snakemake.unlock()
     controller.started(os.getpid())
     try:
@@ -75,6 +75,18 @@ def refuse_beside(before: dict[str, Any], path: Path) -> None:
         raise CharaloomError(f"another run is at work in this folder (process {living[0]}); wait for it, or end it")
 
 
+def refuse_beside_snakemake(folder: Path) -> None:
+    """Raise where somebody's plain Snakemake works in this folder; one in a cluster's job is not meant."""
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            here = Path(os.readlink(f"/proc/{pid}/cwd")) == folder
+        except OSError:
+            continue
+        if here and any("snakemake" in Path(word).name for word in words[:3]) and "remote" not in words:
+            raise CharaloomError(f"Snakemake is at work in this folder (process {pid}); wait for it, or end it")
+
+
 def life_of(pid: int) -> dict[str, int | None]:
     """A process by number and start, since numbers come again; no start where it is gone or only waits to be buried."""
     try:
@@ -84,10 +96,10 @@ def life_of(pid: int) -> dict[str, int | None]:
     return {"pid": pid, "start": None if state == "Z" else int(rest[18])}
 
 
-def settle(jobs: list[cluster.ClusterJob], orphans: str, answer: Callable[[str], str] = input) -> None:
-    """Cancel or await the jobs that a killed run left, so that they do not write beside their successors."""
+def settle(jobs: list[cluster.ClusterJob], orphans: str, answer: Callable[[str], str] = input) -> bool:
+    """Cancel or await the jobs that a killed run left, so that they do not write beside their successors; any there?"""
     if not jobs:
-        return
+        return False
     print(f"{len(jobs)} jobs of an earlier run still work in this folder:\n{cluster.described(jobs)}", flush=True)
     if orphans == "ask":
         orphans = asked(answer) if sys.stdin.isatty() else "stop"
@@ -104,6 +116,7 @@ def settle(jobs: list[cluster.ClusterJob], orphans: str, answer: Callable[[str],
     else:
         print("Waiting until they have ended.", flush=True)
         cluster.wait_for_end(Path.cwd())
+    return True
 
 
 def asked(answer: Callable[[str], str]) -> str:
