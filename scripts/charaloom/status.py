@@ -1,6 +1,6 @@
 """Where every character stands: which stage, what came out, what failed and why. A table in the terminal and a page.
 
-Read from manifests and the last words of logs alone, so that it is true whoever ran the stages, and quick for a thousand.
+Read from manifests and the last words of logs alone: true whoever ran the stages, and quick for a thousand.
 """
 
 import os

@@ -38,8 +38,22 @@ common_settings = slurm.common_settings
 SECONDS_BETWEEN_LOOKS = 10  # at exit codes; SLURM is asked every `init-seconds-before-status-checks`
 SECONDS_UNTIL_FORGOTTEN = 300  # without a trace in squeue nor an exit code
 ALIVE = frozenset(
-    "COMPLETING CONFIGURING PENDING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD RUNNING SIGNALING "
-    "SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED".split()
+    {
+        "COMPLETING",
+        "CONFIGURING",
+        "PENDING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "RESIZING",
+        "RESV_DEL_HOLD",
+        "RUNNING",
+        "SIGNALING",
+        "SPECIAL_EXIT",
+        "STAGE_OUT",
+        "STOPPED",
+        "SUSPENDED",
+    }
 )
 ADVICE = {
     "CANCELLED": "somebody cancelled it",
@@ -61,11 +75,11 @@ member() {
 
 @dataclass
 class ExecutorSettings(slurm.ExecutorSettings):
-    sizes: Optional[str] = field(
+    sizes: Optional[str] = field(  # noqa: UP045 - Snakemake's registry understands no other way
         default=None,
         metadata={"help": "How many jobs of a rule run one after another in one SLURM job: checkpoints=8,filtered=20"},
     )
-    hold: Optional[int] = field(
+    hold: Optional[int] = field(  # noqa: UP045
         default=20,
         metadata={"help": "Seconds that a job waits for others to fill its shard."},
     )
@@ -172,11 +186,9 @@ class Executor(slurm.Executor):
         return ""  # the plugin would start a second Snakemake in a job step
 
     def format_job_exec(self, job: Shard) -> str:
-        members = [
-            f"member {shlex.quote(str(self.code_of(member)))} {shlex.quote(super(Executor, self).format_job_exec(member))}"
-            for member in job.jobs
-        ]
-        return HEAD + "\n".join(members) + "\n"
+        start = super().format_job_exec
+        members = [["member", str(self.code_of(member)), start(member)] for member in job.jobs]
+        return HEAD + "\n".join(map(shlex.join, members)) + "\n"
 
     def code_of(self, job: JobExecutorInterface) -> Path:
         """Where a job's exit code will lie; each attempt has its own."""
@@ -193,9 +205,7 @@ class Executor(slurm.Executor):
 
     # --- endings
 
-    async def check_active_jobs(
-        self, active_jobs: list[SubmittedJobInfo]
-    ) -> AsyncGenerator[SubmittedJobInfo, None]:
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         interval = self.workflow.executor_settings.init_seconds_before_status_checks
         self.next_seconds_between_status_checks = min(SECONDS_BETWEEN_LOOKS, interval)
         if not active_jobs:
@@ -219,7 +229,9 @@ class Executor(slurm.Executor):
         if code == "0":
             self.report_job_success(info)
         else:
-            self.report_job_error(info, msg=f"It ended with exit code {code}. ", aux_logs=[str(info.aux["slurm_logfile"])])
+            self.report_job_error(
+                info, msg=f"It ended with exit code {code}. ", aux_logs=[str(info.aux["slurm_logfile"])]
+            )
 
     async def ask(self) -> None:
         """Ask SLURM for the state of every job of this run. An outage changes nothing but is told."""
@@ -231,7 +243,7 @@ class Executor(slurm.Executor):
             )
             output, words = await asyncio.wait_for(process.communicate(), cluster.SECONDS_TO_ANSWER)
             problem = words.decode().strip() if process.returncode else ""
-        except (OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError) as error:
             problem = str(error) or "it took too long"
         self.asked = time.monotonic()
         if problem and not self.outage:

@@ -1,4 +1,4 @@
-"""make bench-plan: seconds and memory of planning 1,000 characters; asked are 20 s, nothing or everything done, and 1 GB.
+"""make bench-plan: planning 1,000 characters; asked are 20 s, nothing or everything done, and 1 GB.
 
 The real Snakefile plans. What is finished was made by Snakemake's own --touch for one character; her files and the
 records of Snakemake are then copied for the others under their names, which a plan of nothing proves right.

@@ -2,8 +2,8 @@
 
 Snakemake is real: it plans and runs every pass of `charaloom run` on the real Snakefile, with an executor that does all
 jobs at once, so that what it takes is its own work (its CPU time is counted, so that a busy machine does not matter).
-The cluster is simulated: the stages take what they took in a real run (stage_times.json, or the benchmark files of a run
-of your own: ARGS="--benchmarks work/benchmarks"), in shards as the profile cuts them, on a number of GPUs and cores.
+The cluster is simulated: the stages take what they took in a real run (stage_times.json, or benchmark files of your
+own run: ARGS="--benchmarks work/benchmarks"), in shards as the profile cuts them, on a number of GPUs and cores.
 Each job also pays for the start of its own Snakemake, each pass for the look that finds out that it has ended.
 """
 
@@ -46,7 +46,9 @@ def main() -> None:
     rows = []
     for stage in PASSES:
         jobs = 1 if stage == "models" else options.characters
-        slots = 1 if stage == "raw" else options.gpus if stage in ON_GPU else options.cores  # one crawler asks the board
+        slots = (
+            1 if stage == "raw" else options.gpus if stage in ON_GPU else options.cores
+        )  # one crawler asks the board
         work = makespan(jobs, times[stage], sizes.get(stage, 1), slots)
         with_starts = makespan(jobs, times[stage] + start, sizes.get(stage, 1), slots)
         rows.append((stage, work, with_starts - work, passes[stage] + LOOK))
@@ -85,7 +87,7 @@ def shard_sizes() -> dict[str, int]:
 
 
 def makespan(jobs: int, seconds: float, size: int, slots: int) -> float:
-    """When the last of `jobs` ends that take `seconds` each, `size` after one another in a SLURM job, in `slots` places."""
+    """When the last of `jobs` ends: `seconds` each, `size` in turn in a SLURM job, `slots` SLURM jobs at once."""
     shards = [size] * (jobs // size) + [jobs % size] * (jobs % size > 0)
     free = [0.0] * slots
     for members in shards:
@@ -95,7 +97,9 @@ def makespan(jobs: int, seconds: float, size: int, slots: int) -> float:
 
 def cpu_seconds(folder: Path, *arguments: str) -> float:
     """CPU seconds of one real Snakemake with simulated jobs."""
-    plain = Snakemake(profile=None, folder=folder, extra=["--jobs", "1000", "--executor", "simulated", "--latency-wait", "0"])
+    plain = Snakemake(
+        profile=None, folder=folder, extra=["--jobs", "1000", "--executor", "simulated", "--latency-wait", "0"]
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGINS), str(ROOT / "scripts")])}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(

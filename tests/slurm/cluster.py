@@ -89,7 +89,9 @@ class Cluster:
     def up(self) -> None:
         missing = [name for name in PROGRAMS if not shutil.which(name, path=self.environment["PATH"])]
         if missing:
-            raise RuntimeError(f"{', '.join(missing)}: not installed; apt-get install slurmctld slurmd slurm-client munge")
+            raise RuntimeError(
+                f"{', '.join(missing)}: not installed; apt-get install slurmctld slurmd slurm-client munge"
+            )
         for name in ("run", "log", "state", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)

@@ -62,7 +62,9 @@ class Project:
 
     def submit(self, *arguments: str) -> "Run":
         """Start Snakemake with the test cluster's profile."""
-        return self.start(*self.command("--profile", str(self.folder / "profile"), *(arguments or ("stage_checkpoints",))))
+        return self.start(
+            *self.command("--profile", str(self.folder / "profile"), *(arguments or ("stage_checkpoints",)))
+        )
 
     def charaloom(self, *arguments: str) -> "Run":
         return self.start(sys.executable, "-m", "charaloom.cli", *arguments, log="charaloom.log")

@@ -80,7 +80,9 @@ def test_a_node_disappears(project: Project, undisturbed: dict[str, str]) -> Non
     run = project.submit(HANA)
     run.until(lambda: half_trained(project), "training")
     project.cluster.kill_node("gpu1")
-    run.until(lambda: "gpu1" in project.cluster.run("sinfo", "--noheader", "--states=down", "--format=%N"), "a node down")
+    run.until(
+        lambda: "gpu1" in project.cluster.run("sinfo", "--noheader", "--states=down", "--format=%N"), "a node down"
+    )
     project.cluster.start_node("gpu1")
     assert run.wait() == 0, run.said
     assert project.artifacts() == of("hana", undisturbed)
@@ -127,7 +129,8 @@ def test_snakemake_is_killed_and_its_orphans_awaited(project: Project, undisturb
     run = project.submit(HANA)
     run.until(lambda: half_trained(project), "training")
     run.kill()
-    again = project.charaloom("run", "--profile", str(project.folder / "profile"), "--until", "checkpoints", "--orphans", "wait")
+    again = project.charaloom(
+        "run", "--profile", str(project.folder / "profile"), "--until", "checkpoints", "--orphans", "wait"
+    )
     assert again.wait() == 0, again.said
     assert project.artifacts() == undisturbed
-

@@ -113,7 +113,10 @@ class Quiet(Snakemake):
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     with controller.controlling(tmp_path, Quiet(), "stop"):
         assert read_json(tmp_path / "controller.json")["processes"][0]["pid"] == os.getpid()
-        with pytest.raises(CharaloomError, match="another run is at work"), controller.controlling(tmp_path, Quiet(), "stop"):
+        with (
+            pytest.raises(CharaloomError, match="another run is at work"),
+            controller.controlling(tmp_path, Quiet(), "stop"),
+        ):
             pass
     assert not (tmp_path / "controller.json").exists()
 
@@ -134,7 +137,10 @@ def test_a_killed_runs_lock_is_taken_away_and_a_plain_snakemakes_is_not(tmp_path
 
 def test_a_run_on_another_host_is_not_judged_from_here(tmp_path: Path) -> None:
     write_json(tmp_path / "controller.json", {"host": "login2", "processes": []})
-    with pytest.raises(CharaloomError, match="on login2 and did not end"), controller.controlling(tmp_path, Quiet(), "stop"):
+    with (
+        pytest.raises(CharaloomError, match="on login2 and did not end"),
+        controller.controlling(tmp_path, Quiet(), "stop"),
+    ):
         pass
 
 
@@ -176,7 +182,9 @@ def test_the_watch_tells_a_hopeless_job_once(queue: dict[str, Any], clock: dict[
     assert one.words == "1 pending (PartitionTimeLimit)"
 
 
-def test_the_watch_tells_a_long_outage_and_the_next(queue: dict[str, Any], clock: dict[str, float], tmp_path: Path) -> None:
+def test_the_watch_tells_a_long_outage_and_the_next(
+    queue: dict[str, Any], clock: dict[str, float], tmp_path: Path
+) -> None:
     one = watch.Watch(tmp_path / "run.log")
     queue["jobs"] = CharaloomError("SLURM does not answer: Connection refused")
     assert one.look() == []
@@ -192,7 +200,9 @@ def test_the_watch_tells_a_long_outage_and_the_next(queue: dict[str, Any], clock
     assert len(one.look()) == 1
 
 
-def test_the_watch_tells_a_run_that_waits_for_nothing(queue: dict[str, Any], clock: dict[str, float], tmp_path: Path) -> None:
+def test_the_watch_tells_a_run_that_waits_for_nothing(
+    queue: dict[str, Any], clock: dict[str, float], tmp_path: Path
+) -> None:
     log = tmp_path / "run.log"
     log.write_text("waiting\n")
     os.utime(log, (clock["time"], clock["time"]))

@@ -105,8 +105,8 @@ def settle(jobs: list[cluster.ClusterJob], orphans: str, answer: Callable[[str],
         orphans = asked(answer) if sys.stdin.isatty() else "stop"
     if orphans == "stop":
         raise CharaloomError(
-            "nothing was submitted. `charaloom run` with --orphans wait goes on when they have ended and keeps what they "
-            "make, with --orphans cancel it ends them first; both with the profile as before."
+            "nothing was submitted. `charaloom run` with --orphans wait goes on when they have ended and keeps what "
+            "they make, with --orphans cancel it ends them first; both with the profile as before."
         )
     if orphans == "cancel":
         cluster.cancel(jobs)

@@ -13,7 +13,7 @@ SECONDS_OF_SILENCE = 1800.0  # of Snakemake, while SLURM knows no job of it
 
 
 class Watch:
-    """Looks at squeue now and then. `words` go into the line of progress, `look` returns what must be told, once each."""
+    """Looks at squeue now and then: `words` for the line of progress, and from `look` what must be told, once each."""
 
     def __init__(self, log: Path):
         self.log = log  # Snakemake's words: their time says whether it lives
@@ -49,8 +49,8 @@ class Watch:
         since = now - self.answered
         if since < SECONDS_OF_OUTAGE:
             return {}
-        words = f"{problem}, for {clock(since)} now. Nothing is lost: running jobs go on, and so does this run when it answers."
-        return {"outage": words}
+        told = f"{problem}, for {clock(since)} now. Nothing is lost: running jobs go on, and this run when it answers."
+        return {"outage": told}
 
     def silence(self, now: float) -> dict[str, str]:
         """Snakemake waits for something that SLURM does not know."""
