@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="where every character stands, what failed and why: a table and a page")
     configured(status)
+    status.add_argument("--needs", action="store_true", help="what each stage needed so far in time and memory")
     status.set_defaults(command=status_command)
 
     explain = commands.add_parser("explain", help="print the whole story of one picture: kept or dropped, and why")
@@ -95,9 +96,13 @@ def run_command(options: argparse.Namespace) -> int:
 
 def status_command(options: argparse.Namespace) -> int:
     from charaloom.config import load_project
+    from charaloom.needs import needs_table
     from charaloom.status import status_table, write_status_page
 
     project = load_project(options.configfile)
+    if options.needs:
+        print(needs_table(Path(project.config["paths"]["work"]) / "benchmarks"))
+        return 0
     print(status_table(project))
     print(f"The same as a page: {write_status_page(project)}")
     return 0

@@ -14,6 +14,7 @@ from charaloom.commands.snakemake import Snakemake, find_profile, jobs_in, told
 from charaloom.config import CODE, load_project
 from charaloom.errors import CharaloomError
 from charaloom.files import write_json
+from charaloom.needs import needs_table
 from charaloom.tables import CLUSTERED, FILTERED, RAW, SCORES, write_table
 
 # --- the command line
@@ -340,3 +341,14 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
     different = {name for name in first if first[name] != second[name]}
     assert different == {"results/hana/x.json"}
     assert "DIFFERENT" in verify.equality_table(sorted(first), different)
+
+
+def test_what_a_stage_needed_is_told_from_benchmark_files(tmp_path: Path) -> None:
+    (tmp_path / "hana").mkdir()
+    (tmp_path / "hana" / "raw.jsonl").write_text('{"s": 60.0, "max_rss": 512.0}\n{"s": 3723, "max_rss": 2048}\n')
+    (tmp_path / "hana" / "published-folder.jsonl").write_text('{"s": 0.1, "max_rss": "NA"}\n')
+    (tmp_path / "hana" / "tagged.jsonl").write_text('{"s": 1')
+    rows = {line.split()[0]: line.split()[1:] for line in needs_table(tmp_path).splitlines()}
+    assert rows["raw"] == ["2", "31:32", "1:02:03", "2.0", "GB"]
+    assert rows["published"] == ["1", "0:00", "0:00", "–"]
+    assert rows["tagged"] == ["0", "–", "–", "–"]
