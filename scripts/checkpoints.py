@@ -22,4 +22,5 @@ with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],
         log=snakemake.log[0],
+        warm_seconds=snakemake.config["training"]["warm_seconds"],
     )

@@ -69,6 +69,78 @@ def make_tiny_base(folder: Path) -> None:
     pipe.save_pretrained(folder)
 
 
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of the SDXL architecture with random weights, 64 px, made offline."""
+    folder = tmp_path_factory.mktemp("base") / "tiny-xl"
+    make_tiny_sdxl(folder)
+    return folder
+
+
+def make_tiny_sdxl(folder: Path) -> None:
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    torch.manual_seed(0)
+    files = tokenizer_files(folder.with_name("tokenizer-xl"))
+    tokenizers = [CLIPTokenizer(*files, model_max_length=77) for _ in range(2)]
+    ids = {"bos_token_id": tokenizers[0].bos_token_id, "eos_token_id": tokenizers[0].eos_token_id}
+    texts = [
+        CLIPTextConfig(
+            vocab_size=len(tokenizers[0]),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            hidden_act=act,
+            max_position_embeddings=77,
+            projection_dim=width,
+            pad_token_id=tokenizers[0].pad_token_id,
+            **ids,
+        )
+        for width, act in ((32, "quick_gelu"), (48, "gelu"))
+    ]
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32, 64),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=2,
+        transformer_layers_per_block=(1, 1, 2),
+        cross_attention_dim=80,
+        attention_head_dim=8,
+        norm_num_groups=8,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=48 + 6 * 8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(16, 16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=64,
+        scaling_factor=0.13025,
+    )
+    scheduler = DDPMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1
+    )
+    pipe = StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(texts[0]),
+        text_encoder_2=CLIPTextModelWithProjection(texts[1]),
+        tokenizer=tokenizers[0],
+        tokenizer_2=tokenizers[1],
+        unet=unet,
+        scheduler=scheduler,
+        add_watermarker=False,
+    )
+    pipe.save_pretrained(folder)
+
+
 def tokenizer_files(folder: Path) -> tuple[str, str]:
     """Vocabulary and merges of a CLIP tokenizer over bytes: 256 bytes, each also as a word's end, and nine merges."""
     from tokenizers.pre_tokenizers import ByteLevel

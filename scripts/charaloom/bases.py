@@ -9,14 +9,16 @@ from typing import Any
 from charaloom.errors import CharaloomError
 from charaloom.files import digest, files_below, read_json, sha256_file, whole_folder
 
-PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+FAMILIES = {"sd15": "Stable Diffusion 1.x", "sdxl": "Stable Diffusion XL"}
+SD15_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+PARTS: dict[str, tuple[str, ...]] = {"sd15": SD15_PARTS, "sdxl": (*SD15_PARTS, "text_encoder_2", "tokenizer_2")}
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
+    "text_encoder_2": "model.safetensors",
 }
-HUB_CONFIG = ["model_index.json", "*/*.json", "tokenizer/*"]
-HUB_WEIGHTS = [f"{part}/{name}" for part, name in WEIGHTS.items()]
+HUB_CONFIG = ["model_index.json", "*/*.json", "tokenizer/*", "tokenizer_2/*"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class LocalBase:
     """A base model on this machine."""
 
     name: str
+    family: str  # sd15, sdxl
     folder: Path  # diffusers layout, safetensors weights only
     digest: str  # SHA-256 of the single file (as model sites show it), or over the files of the folder
     clip_skip: int  # text-encoder layers skipped, counted as diffusers does
@@ -37,17 +40,24 @@ def local_base(base: dict[str, Any], work: str | os.PathLike[str]) -> LocalBase:
     single file optionally `config` (a diffusers folder that gives architecture and tokenizer). What is downloaded lies
     in `work`/hub, what is converted in `work`/bases. Pickled weights are refused: reading one runs its code.
     """
-    if base["family"] != "sd15":
-        raise CharaloomError(f"base `{base['name']}`: family `{base['family']}` cannot be trained; use an sd15 base")
+    family = base["family"]
+    if family not in FAMILIES:
+        raise CharaloomError(f"base `{base['name']}`: family `{family}` is not one of {', '.join(FAMILIES)}")
     folder, known = locate(base, Path(work))
-    check_folder(base["name"], folder)
-    return LocalBase(base["name"], folder, known or folder_digest(folder), base["clip_skip"], base["licence"])
+    check_folder(base["name"], folder, family)
+    found = known or folder_digest(folder, family)
+    return LocalBase(base["name"], family, folder, found, base["clip_skip"], base["licence"])
+
+
+def hub_weights(family: str) -> list[str]:
+    """The files of a repo that hold weights of a family."""
+    return [f"{part}/{name}" for part, name in WEIGHTS.items() if part in PARTS[family]]
 
 
 def locate(base: dict[str, Any], work: Path) -> tuple[Path, str | None]:
     """Folder of the base, and the digest of the single file it came from, if it came from one."""
     if not base.get("path"):
-        return hub_folder(base, work, HUB_CONFIG + HUB_WEIGHTS), None
+        return hub_folder(base, work, HUB_CONFIG + hub_weights(base["family"])), None
     path = Path(base["path"])
     if path.is_dir():
         return path, None
@@ -89,7 +99,7 @@ def converted(base: dict[str, Any], path: Path, work: Path, known: str) -> Path:
     if not target.is_dir():
         config = config_folder(base, path, work)
         with whole_folder(target) as part:
-            convert(base["name"], path, config, part)
+            convert(base, path, config, part)
     return target
 
 
@@ -107,29 +117,34 @@ def config_folder(base: dict[str, Any], path: Path, work: Path) -> Path:
     )
 
 
-def convert(name: str, path: Path, config: Path, target: Path) -> None:
-    from diffusers import StableDiffusionPipeline
+def convert(base: dict[str, Any], path: Path, config: Path, target: Path) -> None:
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
+    pipelines: dict[str, Any] = {"sd15": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
+    unchecked = {"safety_checker": None} if base["family"] == "sd15" else {}
     try:
-        pipe = StableDiffusionPipeline.from_single_file(
-            str(path), config=str(config), local_files_only=True, safety_checker=None
+        pipe = pipelines[base["family"]].from_single_file(
+            str(path), config=str(config), local_files_only=True, **unchecked
         )
     except Exception as error:
         raise CharaloomError(
-            f"base `{name}`: {path.name} does not fit the architecture in {config.name}/"
-            f" ({type(error).__name__}: {error}); is it a Stable Diffusion 1.x checkpoint?"
+            f"base `{base['name']}`: {path.name} does not fit the architecture in {config.name}/"
+            f" ({type(error).__name__}: {error}); is it a {FAMILIES[base['family']]} checkpoint?"
         ) from error
     pipe.save_pretrained(target, safe_serialization=True)
 
 
-def check_folder(name: str, folder: Path) -> None:
+def check_folder(name: str, folder: Path, family: str) -> None:
     """Refuse folders that would train another model than the one named, or run code."""
     from safetensors import SafetensorError, safe_open
 
-    for part in PARTS:
+    for part in PARTS[family]:
         if not (folder / part).is_dir():
-            raise CharaloomError(f"base `{name}`: {folder} has no {part}/; a diffusers folder of SD 1.x has {PARTS}")
-    for part, weights in WEIGHTS.items():
+            raise CharaloomError(
+                f"base `{name}`: {folder} has no {part}/; a diffusers folder of {FAMILIES[family]} has {PARTS[family]}"
+            )
+    for part in (part for part in WEIGHTS if part in PARTS[family]):
+        weights = WEIGHTS[part]
         file = folder / part / weights
         if not file.is_file():
             raise CharaloomError(
@@ -141,7 +156,7 @@ def check_folder(name: str, folder: Path) -> None:
                 keys = list(tensors.keys())
         except (SafetensorError, OSError) as error:
             raise CharaloomError(f"base `{name}`: {part}/{weights} is broken ({error}); fetch it again") from error
-        if part == "text_encoder" and not any(key.startswith("text_model.") for key in keys):
+        if part.startswith("text_encoder") and not any(key.startswith("text_model.") for key in keys):
             raise CharaloomError(
                 f"base `{name}`: the text encoder was saved by transformers >= 5.6, whose keys lack `text_model.`;"
                 " older versions would load it as random numbers without a word: save it again with the pinned version"
@@ -155,12 +170,12 @@ def prediction(folder: Path) -> str:
     return read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type", "epsilon")
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path, family: str) -> str:
     """SHA-256 over what is used of a diffusers folder: configs, tokenizer and the plain safetensors weights."""
     used = [
         path
-        for part in PARTS
+        for part in PARTS[family]
         for path in (Path(part) / name for name in files_below(folder / part))
-        if path.suffix in {".json", ".txt"} or str(path) in HUB_WEIGHTS
+        if path.suffix in {".json", ".txt"} or str(path) in hub_weights(family)
     ]
     return digest({str(path): sha256_file(folder / path) for path in used})

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from charaloom.errors import CharaloomError
 from charaloom.files import digest, sha256_file
+from charaloom.recipes import BY_PICTURES, recipe, settled
 from charaloom.schemas import Config, PathLike, check, meant, origin, read_yaml, schema, violation
 from charaloom.stages import STAGE_VERSION
 
@@ -217,6 +219,24 @@ def check_bases(project: Project, files: Sequence[PathLike]) -> None:
             if (base, key) not in checked:
                 check_base(config, base, key, sources)
                 checked.add((base, key))
+        check_recipe(config, sources)
+
+
+def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
+    """The recipe must be there and, with what `training` sets, leave nothing open for any number of pictures."""
+    where = f"{origin(files, ('training', 'recipe'), config)}: training.recipe"
+    name = config["training"]["recipe"]
+    try:
+        params = training_of(config)
+    except CharaloomError as problem:
+        raise CharaloomError(f"{where}: {problem}") from None
+    known = schema("config")["$defs"]["settings"]["properties"]
+    found = {**params, **settled(params, 0)}
+    missing = [key for key in known if key not in found]
+    if missing:
+        raise CharaloomError(
+            f"{where}: recipe {name!r} says nothing of `{missing[0]}` for {config['training']['base']}"
+        )
 
 
 def bases_wanted(config: Config) -> list[tuple[str, tuple[str, str]]]:
@@ -250,14 +270,15 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
     """
     config = project.config_of(name)
     character = project.characters[name]
-    params = {**config.get(SECTIONS.get(stage, stage), {}), **facts_of(config, character, stage)}
+    section = training_of(config) if stage == "checkpoints" else config.get(SECTIONS.get(stage, stage), {})
+    params = {**section, **facts_of(config, character, stage)}
     if stage == "measured":
         del params["threads"]  # pictures side by side: changes no number
     params["version"] = STAGE_VERSION[stage]
     return {key: params[key] for key in sorted(params)}
 
 
-SECTIONS = {"checkpoints": "training", "published": ""}
+SECTIONS = {"published": ""}
 
 
 def facts_of(config: Config, character: Character, stage: str) -> Config:
@@ -276,13 +297,23 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "outfits":
             return seed
         case "checkpoints":
-            return {**seed, **trigger, "base": base_of(config, config["training"]["base"])}
+            return {**seed, **trigger}
         case "previews":
             return {**seed, "bases": [base_of(config, name) for name in preview_bases(config)]}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}
         case _:
             return {}
+
+
+def training_of(config: Config) -> Config:
+    """The recipe under what `training` sets by hand, and the base model."""
+    own = {key: value for key, value in config["training"].items() if key != "warm_seconds"}  # changes no byte
+    base = base_of(config, own["base"])
+    found = recipe(config["recipes"], own["recipe"], base["family"])
+    lines = [{key: value for key, value in line.items() if key not in own} for line in found.get(BY_PICTURES, [])]
+    others = {"regularisation_digest": pictures_digest(own["regularisation"])} if own["regularisation"] else {}
+    return {**found, **own, BY_PICTURES: lines, "base": base, **others}
 
 
 def publish_params(project: Project, name: str, target: str) -> Config:
@@ -345,16 +376,19 @@ def folder_digest(character: Character) -> str | None:
 
     Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
     """
+    return pictures_digest(character.query) if character.source == FOLDER else None
+
+
+def pictures_digest(folder: str) -> str:
+    """Names and sizes of the pictures of a folder, contents of what is written beside them."""
     from charaloom.folders import EXTENSIONS, side_files
 
-    if character.source != FOLDER:
-        return None
-    found = []
-    for parent, _, names in os.walk(character.query):
+    found: list[list[Any]] = []
+    for parent, _, names in os.walk(folder):
         pictures = {Path(parent, name) for name in names if Path(name).suffix.lower() in EXTENSIONS}
         beside = {Path(parent, name) for name in names} & {side for path in pictures for side in side_files(path)}
-        found += [[str(path.relative_to(character.query)), path.stat().st_size] for path in pictures if path.is_file()]
-        found += [[str(path.relative_to(character.query)), sha256_file(path)] for path in beside if path.is_file()]
+        found += [[str(path.relative_to(folder)), path.stat().st_size] for path in pictures if path.is_file()]
+        found += [[str(path.relative_to(folder)), sha256_file(path)] for path in beside if path.is_file()]
     return digest(sorted(found))
 
 

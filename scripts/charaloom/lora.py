@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EMBEDDING_KEY = "emb_params"
+EMBEDDING_KEYS = {"sd15": (EMBEDDING_KEY,), "sdxl": ("clip_l", "clip_g")}  # as A1111 and ComfyUI name them
+ARCHITECTURE = {"sd15": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}
+BASE_VERSION = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0"}
+TEXT_ENCODERS = {"clip_L.": "lora_te1_", "clip_bigG.": "lora_te2_"}  # of SDXL, by hcpdiff's names
+SGM_LAYERS = 3  # of a block in Stability's numbering: two residual ones and what changes the size
 HCP_KEY = re.compile(r"^(?P<model>denoiser|TE)\.(?P<module>.+)\.___\.(?P<part>layer\.W_down|layer\.W_up|alpha)$")
 KOHYA_PART = {"layer.W_down": "lora_down.weight", "layer.W_up": "lora_up.weight", "alpha": "alpha"}
 HEADER_LIMIT = 100 * 1024 * 1024
 
 
-def kohya_weights(hcp: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+def kohya_weights(hcp: Mapping[str, "Tensor"], family: str = "sd15") -> dict[str, "Tensor"]:
     """One plain LoRA in kohya keys from the UNet and text-encoder LoRA that HCP wrote; alpha = stored alpha x rank."""
     ranks = {name[: -len(".layer.W_down")]: value.shape[0] for name, value in hcp.items() if name.endswith("W_down")}
     weights = {}
@@ -33,23 +38,43 @@ def kohya_weights(hcp: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
         weight = value.float()
         if match["part"] == "alpha":
             weight = weight * ranks[name[: -len(".alpha")]]
-        weights[f"{kohya_module(match['model'], match['module'])}.{KOHYA_PART[match['part']]}"] = weight.contiguous()
+        weights[f"{kohya_module(match['model'], match['module'], family)}.{KOHYA_PART[match['part']]}"] = (
+            weight.contiguous()
+        )
     return weights
 
 
-def kohya_module(model: str, module: str) -> str:
-    """`denoiser`, `a.b` -> `lora_unet_a_b`; text encoders carry `text_model`, which transformers >= 5.6 drops."""
-    flat = module.replace(".", "_")
+def kohya_module(model: str, module: str, family: str = "sd15") -> str:
+    """`denoiser`, `a.b` -> `lora_unet_a_b`; text encoders carry `text_model`, which transformers >= 5.6 drops.
+
+    SD 1.x has the names of diffusers, SDXL those of Stability's own code: what kohya's trainer writes for each.
+    """
     if model == "denoiser":
-        return f"lora_unet_{flat}"
-    return f"lora_te_{flat if flat.startswith('text_model_') else f'text_model_{flat}'}"
+        return "lora_unet_" + (module if family == "sd15" else sgm_module(module)).replace(".", "_")
+    prefix = next((name for name in TEXT_ENCODERS if module.startswith(name)), "")
+    flat = module.removeprefix(prefix).replace(".", "_")
+    return TEXT_ENCODERS.get(prefix, "lora_te_") + (flat if flat.startswith("text_model_") else f"text_model_{flat}")
 
 
-def bundle_weights(lora: Mapping[str, "Tensor"], embedding: "Tensor", word: str) -> dict[str, "Tensor"]:
+def sgm_module(module: str) -> str:
+    """A module of an attention in diffusers' SDXL UNet by Stability's name: `down_blocks.1.attentions.0.x` is
+    `input_blocks.4.1.x`."""
+    match = re.fullmatch(r"(down_blocks|up_blocks)\.(\d+)\.attentions\.(\d+)\.(.+)", module)
+    if match:
+        number = SGM_LAYERS * int(match[2]) + int(match[3])
+        side = f"input_blocks.{number + 1}" if match[1] == "down_blocks" else f"output_blocks.{number}"
+        return f"{side}.1.{match[4]}"
+    if module.startswith("mid_block.attentions.0."):
+        return module.replace("mid_block.attentions.0.", "middle_block.1.", 1)
+    raise CharaloomError(f"LoRA of the trainer: `{module}` is no part of an attention of an SDXL UNet")
+
+
+def bundle_weights(lora: Mapping[str, "Tensor"], embedding: Mapping[str, "Tensor"], word: str) -> dict[str, "Tensor"]:
     """LoRA with its embedding inside, as A1111 (1.7 and newer) reads it; diffusers refuses such a file."""
     if "." in word:
         raise CharaloomError(f"embedding `{word}`: a dot in the name breaks the keys of a bundle; choose another name")
-    return {**lora, f"bundle_emb.{word}.string_to_param.*": embedding}
+    inside = {"string_to_param.*" if key == EMBEDDING_KEY else key: value for key, value in embedding.items()}
+    return {**lora, **{f"bundle_emb.{word}.{key}": value for key, value in inside.items()}}
 
 
 def lora_metadata(
@@ -60,6 +85,7 @@ def lora_metadata(
     alpha: float,
     base_name: str,
     base_digest: str,
+    family: str,
     resolution: int,
     clip_skip: int,
     steps: int,
@@ -77,7 +103,7 @@ def lora_metadata(
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": repr(float(alpha)),
-        "ss_base_model_version": "sd_v1",
+        "ss_base_model_version": BASE_VERSION[family],
         "ss_sd_model_name": base_name,
         "ss_sd_model_hash": base_digest,
         "ss_new_sd_model_hash": base_digest,
@@ -87,7 +113,7 @@ def lora_metadata(
         "ss_output_name": character,
         "ss_tag_frequency": json.dumps({character: dict(sorted(frequency.items()))}, ensure_ascii=False),
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.architecture": ARCHITECTURE[family],
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.trigger_phrase": trigger,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from charaloom.captions import as_words
 from charaloom.errors import CharaloomError
 from charaloom.files import read_json, whole_folder, write_text
-from charaloom.lora import EMBEDDING_KEY, bundle_weights, read_metadata, read_weights, write_weights
+from charaloom.lora import bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.manifest import lineage, read_manifest, write_manifest
 from charaloom.previews import TEXT_ONLY, WITHOUT_LORA, embedding_word, without_path
 from charaloom.tables import read_table
@@ -92,12 +92,12 @@ def repo_files(character: str, embedding: bool) -> list[dict[str, Any]]:
     word = {
         "file": f"{embedding_word(character)}.safetensors",
         "is": "the embedding: optional",
-        "reads": ["yes"] * len(PROGRAMS),
+        "reads": ["yes"] * (len(PROGRAMS) - 1) + ["no: it asks for another key"],
     }
     both = {
         "file": f"{character}_bundle.safetensors",
         "is": "both in one file",
-        "reads": ["yes", "no", "no", "its LoRA only, with warnings", "no: refused with an error", "yes"],
+        "reads": ["yes", "no", "no", "its LoRA only, with a warning", "no: refused with an error", "its LoRA only"],
     }
     return [lora, word, both]
 
@@ -107,7 +107,7 @@ def copy_weights(character: str, lora: Path, embedding: Path, folder: Path) -> N
     shutil.copyfile(lora, folder / f"{character}.safetensors")
     if embedding.exists():
         word = embedding_word(character)
-        both = bundle_weights(read_weights(lora), read_weights(embedding)[EMBEDDING_KEY], word)
+        both = bundle_weights(read_weights(lora), read_weights(embedding), word)
         shutil.copyfile(embedding, folder / f"{word}.safetensors")
         write_weights(folder / f"{character}_bundle.safetensors", both, read_metadata(lora), hashed=True)
 

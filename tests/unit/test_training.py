@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from charaloom import training
+from charaloom import trainer_process, training
 from charaloom.bases import local_base
 from charaloom.errors import CharaloomError
 from charaloom.files import sha256_file
 from charaloom.lora import EMBEDDING_KEY, bundle_weights, read_metadata, read_weights, write_weights
+from charaloom.recipes import settled
+from charaloom.trainer_process import Trainee, run_trainer
+from charaloom.training_config import hcp_config, milestones
 
 STEPS = 6
 TOLERANCE = 1e-4
@@ -35,12 +38,20 @@ def params(base: Path, **other: Any) -> dict[str, Any]:
         "seed": 1,
         "trigger": "hana_charaloom",
         "version": 1,
+        "recipe": "pivotal",
+        "by_pictures": [{"from": 0, "rank": 2}, {"from": 8, "rank": 4}, {"from": 9, "rank": 8}],
         "steps": STEPS,
-        "milestones": 2,
+        "save_every": 3,
+        "warmup": 0,
+        "min_snr": 5.0,
+        "gradient_checkpointing": False,
+        "mode": "reproducible",
+        "regularisation": None,
+        "regularisation_batch": 1,
+        "regularisation_weight": 1.0,
         "batch": 2,
         "resolution": 64,
         "buckets": 3,
-        "rank": 4,
         "alpha": 2,
         "rate_unet": 0.01,
         "rate_text": 0.01,
@@ -72,7 +83,7 @@ def write_dataset(folder: Path, pictures: list[tuple[str, bytes]]) -> dict[str, 
     (folder / "dataset" / "data").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
-    (folder / "dataset.manifest.json").write_text('{"digest": "of the dataset"}\n')
+    (folder / "dataset.manifest.json").write_text(json.dumps({"counts": {"train": len(rows)}}) + "\n")
     (folder / "outfits.json").write_text(json.dumps(OUTFITS))
     return {
         "dataset": folder / "dataset",
@@ -102,15 +113,16 @@ def trained(
     room = root / "work" / "hana" / "room"
     room.mkdir(parents=True)
     training.prepare(room, inputs["dataset"], OUTFITS)
-    with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"):
-        training.run(room, training.hcp_config("hana", chosen, base), base, 1, root / "log.txt")
     facts = training.lineage(
         "checkpoints",
         "hana",
         training.known_params(chosen, base),
         {"dataset": inputs["dataset_manifest"], "outfits": inputs["outfits"]},
     )
-    kept = training.collect("hana", chosen, base, room, root / "checkpoints", facts["digest"])
+    final = settled(chosen, len(drawn_pictures))
+    with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"), training.locked(room) as lock:
+        run_trainer(Trainee(room, hcp_config("hana", final, base), base, 1, root / "log.txt", lock))
+    kept = training.collect("hana", final, base, room, root / "checkpoints", facts["digest"])
     return SimpleNamespace(
         root=root, room=room, raw=room / "run" / "ckpts", folder=root / "checkpoints", kept=kept, log=root / "log.txt"
     )
@@ -169,7 +181,8 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
     base = local_base(chosen["base"], tmp_path / "work")
     named = {"dataset": inputs["dataset_manifest"], "outfits": inputs["outfits"]}
     facts = training.lineage("checkpoints", "hana", training.known_params(chosen, base), named)
-    room = tmp_path / "work" / "hana" / f"checkpoints-{facts['digest'][:16]}"
+    key = training.room_key("hana", settled(chosen, len(drawn_pictures)), base, facts)
+    room = tmp_path / "work" / "hana" / f"checkpoints-{key}"
     (room / "run" / "ckpts").mkdir(parents=True)
     (room / "run" / "ckpts" / "lora_unet-6.safetensors").write_bytes(b"half")
     (room / ".inputs.x.part").mkdir()
@@ -184,15 +197,142 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
     assert manifest["lineage"]["params"]["software"]["hcpdiff"] == "2.6"
     assert manifest["lineage"]["params"]["threads"] == 1
     assert str(tiny_base) not in target["manifest"].read_text()
+    assert manifest["training"] == {"steps": 6, "rank": 4, "mode": "reproducible", "recipe": "pivotal"}
     assert not list(tmp_path.glob(".*.part"))
-    assert not (room / "run").exists()
+    page = (tmp_path / "log" / "training.html").read_text()
+    assert "step 6 of 6" in page
+    assert page.count("<svg") == 6
+    assert list((tmp_path / "log" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def train_once(folder: Path, inputs: dict[str, Path], chosen: dict[str, Any], **other: Any) -> dict[str, str]:
+    """A training into `folder`/checkpoints with `folder`/work; the digests of its weights by file."""
+    places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json"}
+    training.train("hana", chosen, **inputs, **places, work=folder / "work", log=folder / "log.txt", **other)
+    return {path.name: sha256_file(path) for path in weights(folder / "checkpoints")}
+
+
+def weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def tensors_equal(one: Path, other: Path) -> bool:
+    """Whether two files hold the same tensors; the lineage in their headers differs with the steps asked for."""
+    first, second = read_weights(one), read_weights(other)
+    return first.keys() == second.keys() and all((first[key] == second[key]).all() for key in first)
+
+
+@pytest.mark.slow
+def test_more_steps_go_on_and_fewer_train_nothing(
+    trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    inputs, log = write_dataset(tmp_path, drawn_pictures), tmp_path / "log.txt"
+    train_once(tmp_path, inputs, params(tiny_base, steps=4))
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step-*4.safetensors")] == ["step-000004.safetensors"]
+    longer = train_once(tmp_path, inputs, params(tiny_base))
+    assert "going on after step 4 of 6" in log.read_text()
+    assert longer == {path.name: sha256_file(path) for path in weights(trained.folder)}
+    before = log.read_text()
+    train_once(tmp_path, inputs, params(tiny_base, steps=3))
+    assert log.read_text() == before, "what was trained before is enough"
+    assert len((tmp_path / "checkpoints" / "loss.tsv").read_text().splitlines()) == 4
+    for ending in ("", "_emb"):
+        name = f"step-000003{ending}.safetensors"
+        assert tensors_equal(tmp_path / "checkpoints" / name, trained.folder / name)
+    train_once(tmp_path, inputs, params(tiny_base, save_every=2))
+    assert "the checkpoint of step 2 was not kept" in log.read_text()
+    train_once(tmp_path, inputs, params(tiny_base, rate_unet=0.02))
+    rooms = [path for path in (tmp_path / "work" / "hana").iterdir() if (path / "run").exists()]
+    assert len(rooms) == 1, "the room of other settings is given back"
+
+
+@pytest.mark.slow
+def test_two_threads_share_a_batch_and_give_the_same_bytes_each_time(
+    trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    digests = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        inputs = write_dataset(tmp_path / name, drawn_pictures)
+        digests.append(train_once(tmp_path / name, inputs, params(tiny_base, threads=2)))
+    assert digests[0] == digests[1]
+    alone, shared = (
+        [float(line.split("\t")[1]) for line in (folder / "loss.tsv").read_text().splitlines()[1:]]
+        for folder in (trained.folder, tmp_path / "first" / "checkpoints")
+    )
+    assert shared == pytest.approx(alone, rel=1e-3), "the same training but for the last bits"
+    assert shared[0] == pytest.approx(alone[0], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_warm_process_trains_the_same_bytes_and_ends_by_itself(
+    trained: SimpleNamespace,
+    tiny_base: Path,
+    drawn_pictures: list[tuple[str, bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer_process.tempfile, "gettempdir", lambda: str(tmp_path))
+    wanted = {path.name: sha256_file(path) for path in weights(trained.folder)}
+    starts = []
+    for name in ("first", "broken", "second"):  # one that fails, fails alone
+        (tmp_path / name).mkdir()
+        inputs = write_dataset(tmp_path / name, drawn_pictures)
+        started = time.monotonic()
+        if name == "broken":
+            with pytest.raises(CharaloomError, match=r"(?s)the trainer failed with code 1.*the loss is nan"):
+                train_once(tmp_path / name, inputs, params(tiny_base, rate_unet=1.0, alpha=1e20), warm_seconds=5)
+            continue
+        assert train_once(tmp_path / name, inputs, params(tiny_base), warm_seconds=5) == wanted
+        starts.append(time.monotonic() - started)
+    assert starts[1] < starts[0] / 2, "the second finds everything loaded"
+    (folder,) = tmp_path.glob("charaloom-*")
+    (socket,) = (path for path in folder.iterdir() if not path.suffix)
+    limit = time.monotonic() + 30
+    while socket.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("warm", [0, 5])
+def test_c12_told_to_stop_it_keeps_its_state_and_goes_on(
+    trained: SimpleNamespace,
+    tiny_base: Path,
+    drawn_pictures: list[tuple[str, bytes]],
+    tmp_path: Path,
+    warm: float,
+) -> None:
+    """SIGTERM to the job, as SLURM sends it before the time is over."""
+    inputs = {name: str(path) for name, path in write_dataset(tmp_path, drawn_pictures).items()}
+    target = {"folder": str(tmp_path / "checkpoints"), "manifest": str(tmp_path / "checkpoints.manifest.json")}
+    log = tmp_path / "log.txt"
+    facts = {"params": params(tiny_base, steps=2000, save_every=1000), **inputs, **target}
+    facts |= {"work": str(tmp_path / "work"), "log": str(log), "warm_seconds": warm}
+    command = [sys.executable, "-W", "ignore", "-c", JOB, json.dumps(facts)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as job:
+        wait_for(lambda: log.exists() and "step 20/2000" in log.read_text(), job)
+        job.send_signal(signal.SIGTERM)
+        _, said = job.communicate(timeout=60)
+    assert "told to stop; its state is kept" in said
+    (state,) = (tmp_path / "work").glob("hana/checkpoints-*/run/state.pt")
+    assert state.stat().st_size > 0
+    assert not (tmp_path / "checkpoints").exists()
+
+
+JOB = """
+import json, sys
+from charaloom import training
+training.train("hana", **json.loads(sys.argv[1]))
+"""
 
 
 EVERY_STEP = """
 import json, sys
 from string import Template
-from charaloom import training
-training.CONFIG = Template(training.CONFIG.template.replace("state_seconds=60", "state_seconds=0"))
+from charaloom import trainer_process, training
+training_config.CONFIG = training_config.CONFIG.replace("state_seconds=60", "state_seconds=0")
 training.train("hana", **json.loads(sys.argv[1]))
 """
 
@@ -322,7 +462,7 @@ def test_bundle_is_refused_by_diffusers(trained: SimpleNamespace, tiny_base: Pat
 
     lora = read_weights(trained.folder / "step-000006.safetensors")
     embedding = read_weights(trained.folder / "step-000006_emb.safetensors")[EMBEDDING_KEY]
-    write_weights(tmp_path / "bundle.safetensors", bundle_weights(lora, embedding, "hana_emb"), {})
+    write_weights(tmp_path / "bundle.safetensors", bundle_weights(lora, {EMBEDDING_KEY: embedding}, "hana_emb"), {})
     pipe = StableDiffusionPipeline.from_pretrained(tiny_base)
     with pytest.raises(ValueError, match=r"Invalid LoRA checkpoint|have not been correctly renamed"):
         pipe.load_lora_weights(tmp_path / "bundle.safetensors")
@@ -337,7 +477,7 @@ def test_mend_noise_schedule_is_the_base_models_own(tiny_base: Path) -> None:
     from diffusers import DDPMScheduler
     from hcpdiff.easy import SD15_auto_loader
 
-    from charaloom.hcp import NoiseSchedule
+    from charaloom.hcp.noise import NoiseSchedule
 
     steps = torch.arange(0, 1000, 37)
     wanted = DDPMScheduler.from_pretrained(tiny_base, subfolder="scheduler").alphas_cumprod[steps]
@@ -358,7 +498,7 @@ def test_mend_min_snr_weights_by_the_schedule(tiny_base: Path) -> None:
     from hcpdiff.diffusion.sampler import VPSampler
     from hcpdiff.loss import DiffusionLossContainer, MinSNRWeight
 
-    from charaloom.hcp import NoiseSchedule
+    from charaloom.hcp.noise import NoiseSchedule
 
     sampler, latent, times = VPSampler(NoiseSchedule(str(tiny_base))), latents(), torch.tensor([0.02, 0.9])
     noise, guess = torch.ones_like(latent), torch.zeros_like(latent)
@@ -378,7 +518,7 @@ def test_mend_embedding_on_the_device_of_the_model(tiny_base: Path, tmp_path: Pa
     from hcpdiff.parser import CfgEmbPTParser
     from rainbowneko import _share
 
-    from charaloom.hcp import EmbeddingFormat, EmbeddingParser
+    from charaloom.hcp.text import EmbeddingFormat, EmbeddingParser
 
     _share.loggers = SimpleNamespace(info=print)
     models = SD15_auto_loader(str(tiny_base))
@@ -419,7 +559,7 @@ def test_mend_order_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def caption_source(folder: Path, **other: Any) -> Any:
-    from charaloom.hcp import CaptionSource
+    from charaloom.hcp.data import CaptionSource
 
     (folder / "triggers.json").write_text('["hana_charaloom", "hana_red_kimono"]')
     facts = {"triggers": str(folder / "triggers.json"), "word": "hana_emb"}
@@ -486,7 +626,7 @@ def test_mend_buckets() -> None:
     import numpy as np
     from rainbowneko.data import RatioBucket
 
-    from charaloom.hcp import Buckets
+    from charaloom.hcp.data import Buckets
 
     odd = Sizes([(64, 64)] * 20 + [(64, 128)])
     settings = {"target_area": 64 * 64, "num_bucket": 3}
@@ -509,7 +649,7 @@ def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from hcpdiff.trainer_ac import HCPTrainer
     from rainbowneko.ckpt_manager import NekoSaver
 
-    from charaloom.hcp import Trainer
+    from charaloom.hcp.trainer import Trainer
 
     saved: list[int] = []
     monkeypatch.setattr(NekoSaver, "save_all", lambda **facts: saved.append(facts["name_template"]))
@@ -545,12 +685,12 @@ def test_a_full_disk_costs_the_new_state_only(
 ) -> None:
     import torch
 
-    from charaloom import hcp
+    from charaloom.hcp import trainer as hcp
 
     kind = type("OnTheCpu", (hcp.Trainer,), {"device": torch.device("cpu")})
     trainer = kind.__new__(kind)
     trainer.__dict__ |= {"exp_dir": str(tmp_path), "losses": ["1\t0.5"]}
-    trainer.cfgs = SimpleNamespace(train=SimpleNamespace(train_steps=9))
+    trainer.cfgs = SimpleNamespace(train=SimpleNamespace(train_steps=9, milestones=[9]))
     weights = torch.nn.Parameter(torch.ones(3))
     trainer.optimizer = torch.optim.AdamW([weights])
     trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: 1.0)
@@ -576,13 +716,14 @@ def test_mend_reproducible_settings() -> None:
     import torch
     from rainbowneko.engine import NekoEngineMixin
 
-    from charaloom.hcp import Trainer, seed_all
+    from charaloom.hcp.seeding import seed_all
+    from charaloom.hcp.trainer import Trainer
 
     try:
         NekoEngineMixin(None, {}, seed=1)
         assert torch.backends.cudnn.benchmark, "kernels are chosen by the clock"
         trainer = Trainer.__new__(Trainer)
-        trainer.cfgs = SimpleNamespace(mixed_precision="no", seed=1)
+        trainer.cfgs = SimpleNamespace(mixed_precision="no", seed=1, train=SimpleNamespace(reproducible=True))
         trainer.init_context({})
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.backends.cudnn.deterministic
@@ -602,49 +743,45 @@ def test_mend_reproducible_settings() -> None:
 
 
 def test_config_is_plain_data(tiny_base: Path, tmp_path: Path) -> None:
-    chosen = params(tiny_base)
+    chosen = settled(params(tiny_base), 8)
     base = local_base(chosen["base"], tmp_path)
-    source = training.hcp_config("hana", chosen, base)
+    source = hcp_config("hana", chosen, base)
     tree = ast.parse(source)
     strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert not any("${" in text or "---" in text for text in strings), "OmegaConf would evaluate it"
     assert str(tiny_base) not in source
     for key in ("rank", "steps", "alpha"):
         with pytest.raises((ValueError, TypeError)):
-            training.hcp_config("hana", {**chosen, key: "4, __import__('os').system('true')"}, base)
+            hcp_config("hana", {**chosen, key: "4, __import__('os').system('true')"}, base)
     with pytest.raises(CharaloomError, match="names consist of"):
-        training.hcp_config("hana}'); print(1)", chosen, base)
+        hcp_config("hana}'); print(1)", chosen, base)
 
 
 def test_config_without_embedding_or_text_encoder(tiny_base: Path, tmp_path: Path) -> None:
-    chosen = params(tiny_base, vectors=0, rate_text=0.0)
-    source = training.hcp_config("hana", chosen, local_base(chosen["base"], tmp_path))
+    chosen = settled(params(tiny_base, vectors=0, rate_text=0.0), 8)
+    source = hcp_config("hana", chosen, local_base(chosen["base"], tmp_path))
     ast.parse(source)
     assert "emb_pt=None" in source
     assert "lora_te" not in source
     assert "word=None" in source
 
 
-@pytest.mark.parametrize(("steps", "number", "wanted"), [(10, 2, [5, 10]), (7, 3, [2, 4, 7]), (3, 3, [1, 2, 3])])
-def test_milestones_are_even_and_end_at_the_last_step(steps: int, number: int, wanted: list[int]) -> None:
-    assert training.milestones(steps, number) == wanted
-
-
-def test_more_milestones_than_steps_are_refused() -> None:
-    with pytest.raises(CharaloomError, match=r"training\.milestones is 4"):
-        training.milestones(3, 4)
+@pytest.mark.parametrize(("steps", "every", "wanted"), [(10, 5, [5, 10]), (7, 3, [3, 6, 7]), (3, 9, [3])])
+def test_milestones_are_multiples_and_the_last_step(steps: int, every: int, wanted: list[int]) -> None:
+    assert milestones(steps, every) == wanted
 
 
 def test_h5_trainer_sees_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DANBOORU_KEY"):
         monkeypatch.setenv(name, "canary")
-    seen = training.child_environment(tmp_path, threads=3)
+    seen = trainer_process.child_environment(threads=3)
     assert "canary" not in seen.values()
     assert (seen["OMP_NUM_THREADS"], seen["PYTHONHASHSEED"], seen["HF_HUB_OFFLINE"]) == ("3", "0", "1")
     assert seen["PATH"] == os.environ["PATH"]
 
 
-def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path) -> None:
+def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LOCK_SECONDS", 0.1)
     with (
         training.locked(tmp_path / "room"),
         pytest.raises(CharaloomError, match="another run trains here"),
@@ -658,7 +795,7 @@ def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path) -> None:
 PARENT = """
 import subprocess
 import time
-from charaloom.training import die_with_parent
+from charaloom.trainer_process import die_with_parent
 child = subprocess.Popen(["sleep", "60"], preexec_fn=die_with_parent)
 print(child.pid, flush=True)
 time.sleep(60)
@@ -692,7 +829,7 @@ def test_unusable_dataset_is_told(drawn_pictures: list[tuple[str, bytes]], tmp_p
     shard = inputs["dataset"] / "data" / "train-00000.parquet"
     row = {"image": {"bytes": b"<svg>", "path": "a.png"}, "caption": "hana", "tags": ["1girl"], "repeats": 1}
     pq.write_table(pa.Table.from_pylist([row]), shard)
-    with pytest.raises(CharaloomError, match=r"dataset picture a\.png: not readable"):
+    with pytest.raises(CharaloomError, match=r"picture a\.png: not readable"):
         training.prepare(tmp_path / "room", inputs["dataset"], OUTFITS)
     shard.unlink()
     with pytest.raises(CharaloomError, match="no training picture"):
@@ -703,9 +840,11 @@ def test_unusable_dataset_is_told(drawn_pictures: list[tuple[str, bytes]], tmp_p
 def test_failure_of_the_trainer_is_quoted(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = local_base(params(tiny_base)["base"], tmp_path)
     room, program = tmp_path / "room", tmp_path / "program"
-    room.mkdir()
     program.write_text("#!/bin/sh\necho step 1: the loss is nan >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(CharaloomError, match=r"(?s)failed with code 3.*the loss is nan"):
-        training.run(room, "", base, 1, tmp_path / "log.txt")
+    with (
+        training.locked(room) as lock,
+        pytest.raises(CharaloomError, match=r"(?s)failed with code 3.*the loss is nan"),
+    ):
+        run_trainer(Trainee(room, "", base, 1, tmp_path / "log.txt", lock))

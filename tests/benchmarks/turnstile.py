@@ -1,0 +1,66 @@
+"""Run a trainer with a turnstile behind its optimizer: told how many steps, it goes on and says how long each took.
+
+`python turnstile.py ORDERS REPORTS WHAT ARGUMENTS...`: ORDERS and REPORTS are file descriptors, WHAT is a module or a
+.py file that is run as the main program. Whatever trains, it is timed in the same way, between two ends of
+`Optimizer.step`, and several trainers can stand ready at once while one of them works. No trainer's code is changed.
+"""
+
+import json
+import os
+import resource
+import runpy
+import sys
+import time
+from typing import Any
+
+
+class Turnstile:
+    def __init__(self, orders: int, reports: int):
+        self.orders, self.reports = os.fdopen(orders), os.fdopen(reports, "w")
+        self.left, self.seconds, self.last, self.busy = 1, list[float](), time.perf_counter(), time.process_time()
+
+    def pass_one(self, *_: Any) -> None:
+        """After a step; the first one is reported unasked. Without a further order the process ends here."""
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.left -= 1
+        if not self.left:
+            report = {"seconds": self.seconds, "cpu_seconds": time.process_time() - self.busy, "peak_mb": peak_mb()}
+            self.reports.write(json.dumps(report) + "\n")
+            self.reports.flush()
+            self.left, self.seconds = int(self.orders.readline() or 0), []
+            if not self.left:
+                os._exit(0)
+            self.busy = time.process_time()
+        self.last = time.perf_counter()
+
+
+def peak_mb() -> int:
+    import torch
+
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    orders, reports, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    turnstile = Turnstile(orders, reports)
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    register_optimizer_step_post_hook(turnstile.pass_one)
+    sys.argv[:] = sys.argv[3:]
+    if what.endswith(".py"):
+        sys.path[0] = os.path.dirname(what)
+        runpy.run_path(what, run_name="__main__")
+    else:
+        sys.path.pop(0)
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
