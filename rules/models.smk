@@ -15,6 +15,7 @@ rule models:
     conda:
         "../envs/cpu.yaml"
     threads: 1
+    localrule: True # needs a network, which the nodes of a cluster often have none of
     resources:
         mem_mb=growing(1000),
         runtime=growing(60),

@@ -18,6 +18,7 @@ rule raw:
     conda:
         "../envs/cpu.yaml"
     threads: 1
+    localrule: True # needs a network, which the nodes of a cluster often have none of
     resources:
         **board_slots(),
         mem_mb=growing(2000),

@@ -70,7 +70,7 @@ def place(folder: Path, world: Path, root_url: str, steps: int) -> Path:
         "roster": "characters.tsv",
         "boards": {"demo": {"root": root_url}},
         "published": {"targets": {"folder": {"path": PUBLISHED}}},
-        "training": {"steps": steps, "milestones": 2},
+        "training": {"steps": steps, "save_every": steps},
         "previews": {"bases": ["charaloom-demo"], "steps": 4, "scenes": 1},
     }
     write_text(folder / "drill.yaml", canonical_json(own))

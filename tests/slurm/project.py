@@ -27,7 +27,7 @@ PATIENCE = 420.0  # seconds for one run of Snakemake; beyond that it hangs
 TRAINING = {
     "base": "tiny",
     "steps": 150,
-    "milestones": 2,
+    "save_every": 75,
     "batch": 2,
     "resolution": 64,
     "rank": 4,
@@ -171,6 +171,7 @@ def write_dataset(folder: Path, name: str, pictures: list[tuple[str, bytes]]) ->
     (folder / "dataset" / "data").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
+    write_json(folder / "dataset.manifest.json", {"counts": {"train": len(rows)}})
     outfits = {"trigger": f"{name}_charaloom", "outfits": [], "core": ["blue_hair"]}
     (folder / "outfits.json").write_text(json.dumps(outfits))
 
