@@ -12,10 +12,10 @@ rule models:
         "<logs>/models.log",
     benchmark:
         "<benchmarks>/models.jsonl"
+    localrule: True  # needs a network, which the nodes of a cluster often have none of
     conda:
         "../envs/cpu.yaml"
     threads: 1
-    localrule: True # needs a network, which the nodes of a cluster often have none of
     resources:
         mem_mb=growing(1000),
         runtime=growing(60),

@@ -15,10 +15,10 @@ rule raw:
         "<logs>/{character}/raw.log",
     benchmark:
         "<benchmarks>/{character}/raw.jsonl"
+    localrule: True  # needs a network, which the nodes of a cluster often have none of
     conda:
         "../envs/cpu.yaml"
     threads: 1
-    localrule: True # needs a network, which the nodes of a cluster often have none of
     resources:
         **board_slots(),
         mem_mb=growing(2000),

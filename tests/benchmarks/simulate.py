@@ -26,6 +26,7 @@ from charaloom.stages import PASSES
 TIMES = Path(__file__).with_name("stage_times.json")
 PLUGINS = Path(__file__).with_name("plugins")
 ON_GPU = ("checkpoints", "previews")
+LOCAL = ("models", "raw", "published")  # by the controller itself; one crawler asks the board
 LOOK = 10.0  # seconds between two looks at exit codes
 
 
@@ -35,8 +36,10 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--cores", type=int, default=64)
     parser.add_argument("--benchmarks", type=Path, help="benchmark files of a real run")
+    parser.add_argument("--set", nargs="+", default=[], metavar="STAGE=SECONDS", help="other times of some stages")
     options = parser.parse_args()
     times = stage_times(options.benchmarks)
+    times |= {stage: float(seconds) for stage, seconds in (pair.split("=") for pair in options.set)}
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
         make_roster(Path(scratch), options.characters)
         start = cpu_seconds(Path(scratch), f"results/{name_of(0)}/raw.manifest.json", "--dry-run")
@@ -46,12 +49,11 @@ def main() -> None:
     rows = []
     for stage in PASSES:
         jobs = 1 if stage == "models" else options.characters
-        slots = (
-            1 if stage == "raw" else options.gpus if stage in ON_GPU else options.cores
-        )  # one crawler asks the board
+        slots = 1 if stage in LOCAL else options.gpus if stage in ON_GPU else options.cores
+        begin, look = (0.0, 0.0) if stage in LOCAL else (start, LOOK)
         work = makespan(jobs, times[stage], sizes.get(stage, 1), slots)
-        with_starts = makespan(jobs, times[stage] + start, sizes.get(stage, 1), slots)
-        rows.append((stage, work, with_starts - work, passes[stage] + LOOK))
+        with_starts = makespan(jobs, times[stage] + begin, sizes.get(stage, 1), slots)
+        rows.append((stage, work, with_starts - work, passes[stage] + look))
     print(f"{'stage':<12}{'work':>10}{'starts':>10}{'Snakemake':>11}   seconds")
     for stage, work, starts, own in rows:
         print(f"{stage:<12}{work:>10.0f}{starts:>10.0f}{own:>11.1f}")
