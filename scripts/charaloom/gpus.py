@@ -42,7 +42,9 @@ def visible() -> list[str]:
         return [name for name in named.split(",") if name.strip()]
     if not shutil.which("nvidia-smi"):
         return []
-    result = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    result = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True
+    )
     return result.stdout.split() if result.returncode == 0 else []
 
 

@@ -193,17 +193,20 @@ def write_status_page(project: Project) -> Path:
     from charaloom.pages import render_page
 
     results = Path(project.config["paths"]["results"])
-    page = results / "status.html"
     standings = [standing(project, name) for name in project.characters]
+    page = results / "status.html"
+    write_text(page, render_page("status.html.j2", page_content(results, standings)))
+    return page
+
+
+def page_content(results: Path, standings: list[Standing]) -> dict[str, Any]:
     steps = Counter(one.stage for one in standings)
-    content = {
+    return {
         "total": len(standings),
         "states": Counter(one.state for one in standings),
         "stages": [(stage, steps[stage]) for stage in STAGES if steps[stage]],
         "rows": [page_row(results, one) for one in sorted(standings, key=lambda one: one.rank)],
     }
-    write_text(page, render_page("status.html.j2", content))
-    return page
 
 
 def page_row(results: Path, one: Standing) -> dict[str, Any]:
