@@ -1,4 +1,4 @@
-"""What each stage needed in time and memory, by the benchmark files of the runs so far: what a profile should ask for."""
+"""What each stage needed in time and memory, by the benchmark files of the runs so far: what to ask a cluster for."""
 
 import json
 import statistics

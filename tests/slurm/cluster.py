@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch")
+DAEMONS = ("slurmctld", "slurmd", "munged")
 NODES = {"cpu1": "", "cpu2": "", "gpu1": " Gres=gpu:2"}
 GPUS = ("/dev/null", "/dev/zero")  # SLURM counts a GPU only where there is a character device
 SECONDS = 60.0  # until everything is up
@@ -70,9 +71,9 @@ PartitionName=gpu Nodes=gpu1 DefaultTime=10 MaxTime=1:00:00 State=UP
 class Cluster:
     """Daemons of one folder; `environment` is what the SLURM commands need to find them."""
 
-    def __init__(self, folder: Path, port: int = 26817, cpus: int = 4, memory_mb: int = 8000):
+    def __init__(self, folder: Path, cpus: int = 4, memory_mb: int = 8000):
         self.folder = folder.resolve()
-        self.port, self.cpus, self.memory_mb = port, cpus, memory_mb
+        self.cpus, self.memory_mb = cpus, memory_mb
 
     @property
     def environment(self) -> dict[str, str]:
@@ -113,12 +114,13 @@ class Cluster:
         wait_until((home / "socket").exists, "munged", self.tail)
 
     def write_configuration(self) -> None:
+        port, *ports = free_ports(1 + len(NODES))
         lines = [
-            f"NodeName={node} Port={self.port + 4 + number} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs={self.cpus} "
+            f"NodeName={node} Port={own} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs={self.cpus} "
             f"RealMemory={self.memory_mb}{gres} State=UNKNOWN"
-            for number, (node, gres) in enumerate(NODES.items())
+            for own, (node, gres) in zip(ports, NODES.items(), strict=True)
         ]
-        facts = {"folder": self.folder, "port": self.port, "user": getpass.getuser(), "bind": bind()}
+        facts = {"folder": self.folder, "port": port, "user": getpass.getuser(), "bind": bind()}
         text = SLURM_CONF.format(nodes="\n".join(lines), **facts)
         (self.folder / "slurm.conf").write_text(text)
         lines = [f"NodeName=gpu1 Name=gpu File={device}" for device in GPUS]
@@ -185,6 +187,15 @@ def bind() -> str:
     return ""
 
 
+def free_ports(number: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 def wait_until(true: Callable[[], bool], what: str, tail: Callable[[], str], seconds: float = SECONDS) -> None:
     limit = time.monotonic() + seconds
     while not true():
@@ -199,7 +210,7 @@ def end(pid_files: list[Path], how: signal.Signals = signal.SIGTERM) -> None:
     for file in pid_files:
         with contextlib.suppress(OSError, ValueError):
             pids.append(int(file.read_text()))
-    daemons = [pid for pid in pids if command_of(pid).split("/")[-1].startswith(("slurm", "munged"))]
+    daemons = [pid for pid in pids if Path(command_of(pid).partition(" ")[0]).name in DAEMONS]
     for pid in daemons:
         kill(pid, how)
     limit = time.monotonic() + 10
@@ -242,10 +253,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["up", "down"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--port", type=int, default=26817)
     options = parser.parse_args()
     started = time.monotonic()
-    one = Cluster(options.folder, options.port)
+    one = Cluster(options.folder)
     try:
         one.down() if options.what == "down" else one.up()
     except RuntimeError as problem:

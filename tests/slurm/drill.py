@@ -7,7 +7,6 @@ Training and drawing are cut short: what is compared is whether a cluster change
 
 import argparse
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from charaloom.commands.verify import PUBLISHED, digests, equality_table
 from charaloom.config import CODE
 from charaloom.demo.world import build_world
 from charaloom.files import canonical_json, write_text
-from tests.slurm.cluster import Cluster, cluster
+from tests.slurm.cluster import Cluster, cluster, free_ports
 from tests.slurm.project import Project, write_profile
 
 SECONDS = 4 * 3600.0  # for one of the two builds
@@ -32,7 +31,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20, help="of training")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
-    root_url = f"http://127.0.0.1:{free_port()}"
+    root_url = f"http://127.0.0.1:{free_ports(1)[0]}"
     with tempfile.TemporaryDirectory(prefix="charaloom-drill-") as scratch:
         root = Path(scratch)
         root.chmod(0o755)
@@ -52,12 +51,6 @@ def main() -> int:
     figures = {"files": len(names), "equal": len(names) - len(different), "characters": options.characters, **took}
     print(json.dumps(figures))
     return 1 if different or not names else 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def place(folder: Path, world: Path, root_url: str, steps: int) -> Path:
