@@ -201,6 +201,8 @@ class Executor(slurm.Executor):
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
         for job in job_info.job.jobs:
+            for path in job.log:
+                note(path, " ".join(msg.split("\n    sbatch call:")[0].split()))
             super()._report_job_error_threadsafe(SubmittedJobInfo(job), msg)
 
     # --- endings

@@ -40,7 +40,7 @@ def main() -> int:
         took = {}
         with board(root / "world", root_url):
             took["laptop"] = build(laptop, None, "--profile", "demo", "--cores", "2")
-            with cluster(root / "slurm", cpus=2) as slurm:
+            with cluster(root / "slurm") as slurm:
                 took["cluster"] = build(nodes, slurm, "--profile", str(nodes / "profile"))
         first, second = digests(laptop), digests(nodes)
     names = sorted({*first, *second})

@@ -80,4 +80,5 @@ def test_what_can_never_run_is_told_at_once(project: Project) -> None:
     run = project.submit("results/hana/checkpoints.manifest.json")
     assert run.wait() == 1
     assert "SLURM sbatch failed" in run.said
+    assert project.said("hana").splitlines()[-1].startswith("Error: SLURM sbatch failed. The error message was")
     assert json.loads((project.folder / "profile/profile.v9+.yaml").read_text())["executor"] == "slurm-shards"

@@ -8,7 +8,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode
 
 common_settings = CommonSettings(
-    non_local_exec=True,
+    non_local_exec=False,  # what Snakemake would run beside itself is simulated too
     implies_no_shared_fs=False,
     job_deploy_sources=False,
     pass_default_storage_provider_args=False,
@@ -22,7 +22,7 @@ class Executor(RealExecutor):
     cores = "all"
 
     def run_job(self, job: JobExecutorInterface) -> None:
-        for output in [*job.output, job.benchmark]:
+        for output in filter(None, [*job.output, job.benchmark]):
             Path(output).parent.mkdir(parents=True, exist_ok=True)
             Path(output).write_text("made\n")
         info = SubmittedJobInfo(job)
