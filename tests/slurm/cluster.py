@@ -63,8 +63,8 @@ InactiveLimit=0
 MessageTimeout=10
 GresTypes=gpu
 {nodes}
-PartitionName=cpu Nodes=cpu1,cpu2 Default=YES DefaultTime=10 MaxTime=1:00:00 State=UP
-PartitionName=gpu Nodes=gpu1 DefaultTime=10 MaxTime=1:00:00 State=UP
+PartitionName=cpu Nodes=cpu1,cpu2 Default=YES DefaultTime=10 MaxTime=1-00:00:00 State=UP
+PartitionName=gpu Nodes=gpu1 DefaultTime=10 MaxTime=1-00:00:00 State=UP
 """
 
 
