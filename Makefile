@@ -24,6 +24,10 @@ score: setup ## measure every stage against the demo world's truth (SEED=… ano
 verify: setup ## rebuild and compare digests
 	@$(PYTHON_BIN)/charaloom verify
 
+.PHONY: drill-slurm
+drill-slurm: setup ## the demo on a real SLURM of three nodes and on this machine, byte by byte (ARGS="--characters 4")
+	@PYTHONPATH=scripts:. $(PYTHON_BIN)/python -W ignore -m tests.slurm.drill $(ARGS)
+
 .PHONY: demo-weights
 demo-weights: setup ## train the demo's small models anew (hours on a laptop)
 	@$(PYTHON_BIN)/python -m charaloom.demo.train_all

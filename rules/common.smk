@@ -1,6 +1,10 @@
 """What the rules share: the checked project, and functions that name paths, params and resources. No rules here."""
 
+import gc
+import inspect
 import sys
+
+gc.set_threshold(100_000, 50, 50)  # a DAG is millions of objects that all live: looking for dead ones took a tenth
 
 # The package stands beside its scripts and is never installed; jobs find it the same way.
 sys.path.append(str(Path(workflow.basedir, "scripts")))
@@ -42,18 +46,27 @@ def receipts(character):
     return collect("<results>/{character}/published/{target}.json", character=character, target=targets)
 
 
+def inspected(function):
+    """Snakemake asks every function for its parameters, for every job: so it is told once and for all."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def stage_params(stage):
-    return lambda wildcards: settings.stage_params(project, wildcards.character, stage)
+    return inspected(lambda wildcards: settings.stage_params(project, wildcards.character, stage))
 
 
+@inspected
 def publish_params(wildcards):
     return settings.publish_params(project, wildcards.character, wildcards.target)
 
 
+@inspected
 def models_params(wildcards):
     return settings.models_params(project)
 
 
+@inspected
 def folder_digest(wildcards):
     return settings.folder_digest(project.characters[wildcards.character])
 
@@ -64,13 +77,13 @@ def board_slots():
 
 
 def board_slot(board):
-    return lambda wildcards: int(project.characters[wildcards.character].source == board)
+    return inspected(lambda wildcards: int(project.characters[wildcards.character].source == board))
 
 
 def stage_threads(section):
-    return lambda wildcards: project.config_of(wildcards.character)[section]["threads"]
+    return inspected(lambda wildcards: project.config_of(wildcards.character)[section]["threads"])
 
 
 def growing(amount):
     """A resource that grows with each attempt."""
-    return lambda wildcards, attempt: amount * attempt
+    return inspected(lambda wildcards, attempt: amount * attempt)

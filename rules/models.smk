@@ -12,6 +12,7 @@ rule models:
         "<logs>/models.log",
     benchmark:
         "<benchmarks>/models.jsonl"
+    localrule: True  # needs a network, which the nodes of a cluster often have none of
     conda:
         "../envs/cpu.yaml"
     threads: 1

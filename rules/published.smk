@@ -17,6 +17,7 @@ rule published:
         "<logs>/{character}/published-{target}.log",
     benchmark:
         "<benchmarks>/{character}/published-{target}.jsonl"
+    localrule: True  # needs a network, which the nodes of a cluster often have none of
     conda:
         "../envs/cpu.yaml"
     threads: 1

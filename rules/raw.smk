@@ -15,6 +15,7 @@ rule raw:
         "<logs>/{character}/raw.log",
     benchmark:
         "<benchmarks>/{character}/raw.jsonl"
+    localrule: True  # needs a network, which the nodes of a cluster often have none of
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 bases = [snakemake.params.stage["base"]]
-with job(snakemake.log[0], offline=all(base["path"] for base in bases)):
+with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
     from charaloom.training import train
 
     train(

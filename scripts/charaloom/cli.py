@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charaloom.errors import CharaloomError
+from charaloom.stages import PASSES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +29,13 @@ def parser() -> argparse.ArgumentParser:
     configured(run)
     run.add_argument("--profile", default="local", help="a folder, or one of Charaloom's own: local (default), slurm")
     run.add_argument("--cores", type=positive, help="processor cores to use; the profile's number if not given")
+    run.add_argument("--until", metavar="STAGE", choices=PASSES, help=f"stop after one of {', '.join(PASSES)}")
+    run.add_argument(
+        "--orphans",
+        default="ask",
+        choices=["ask", "cancel", "wait", "stop"],
+        help="what to do about jobs that a killed run left on the cluster (default: ask; without a terminal: stop)",
+    )
     run.add_argument(
         "snakemake",
         nargs="*",
@@ -36,8 +44,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=run_command)
 
-    status = commands.add_parser("status", help="print the table: what there is of each character")
+    status = commands.add_parser("status", help="where every character stands, what failed and why: a table and a page")
     configured(status)
+    status.add_argument("--needs", action="store_true", help="what each stage needed so far in time and memory")
     status.set_defaults(command=status_command)
 
     explain = commands.add_parser("explain", help="print the whole story of one picture: kept or dropped, and why")
@@ -81,14 +90,21 @@ def run_command(options: argparse.Namespace) -> int:
     from charaloom.commands.run import run
     from charaloom.commands.snakemake import Snakemake
 
-    return run(Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake))
+    snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
+    return run(snakemake, until=options.until, orphans=options.orphans)
 
 
 def status_command(options: argparse.Namespace) -> int:
     from charaloom.config import load_project
-    from charaloom.status import status_table
+    from charaloom.needs import needs_table
+    from charaloom.status import status_table, write_status_page
 
-    print(status_table(load_project(options.configfile)))
+    project = load_project(options.configfile)
+    if options.needs:
+        print(needs_table(Path(project.config["paths"]["work"]) / "benchmarks"))
+        return 0
+    print(status_table(project))
+    print(f"The same as a page: {write_status_page(project)}")
     return 0
 
 

@@ -5,19 +5,21 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 
 from charaloom.errors import CharaloomError
+from charaloom.gpus import one_gpu
 
 
 @contextmanager
-def job(log: str | os.PathLike[str], offline: bool = True) -> Iterator[None]:
+def job(log: str | os.PathLike[str], offline: bool = True, gpu: bool = False) -> Iterator[None]:
     """Run a stage with both its streams, and those of what it starts, in `log`.
 
     A CharaloomError ends the log with its one line, any other error with its traceback; both end the process with 1.
-    `offline` keeps huggingface_hub off the network: only the jobs that fetch or publish turn it off.
+    `offline` keeps huggingface_hub off the network: only the jobs that fetch or publish turn it off. `gpu` lets a job
+    see one GPU of several, its own.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,7 +35,8 @@ def job(log: str | os.PathLike[str], offline: bool = True) -> Iterator[None]:
             stream.reconfigure(line_buffering=True, errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        yield
+        with one_gpu() if gpu else nullcontext():
+            yield
     except CharaloomError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         sys.exit(1)

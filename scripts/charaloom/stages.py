@@ -21,3 +21,5 @@ STAGE_VERSION: dict[str, int] = {
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)
+
+PASSES: tuple[str, ...] = ("models", *STAGES)  # what `charaloom run` asks for, one after another

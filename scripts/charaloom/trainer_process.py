@@ -191,10 +191,12 @@ def sockets() -> Path:
 
 
 def warm_name(trainee: Trainee) -> str:
-    """One process for each base model, number of threads, GPU, environment and version of this code."""
+    """One process for each base model, number of threads, GPU, environment and version of this code, and SLURM job:
+    what another job on the same node has is its own, its GPU may have the same number, and it ends with that job."""
     code = [sha256_file(path) for path in sorted(PACKAGE.rglob("*.py"))]
     base = [str(trainee.base.folder.resolve()), trainee.base.digest, trainee.base.family]
-    return digest([base, code, sys.executable, trainee.warm_seconds, child_environment(trainee.threads)])[:24]
+    place = [sys.executable, os.environ.get("SLURM_JOB_ID"), child_environment(trainee.threads)]
+    return digest([base, code, trainee.warm_seconds, *place])[:24]
 
 
 def reached(name: Path) -> socket.socket | None:

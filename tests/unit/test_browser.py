@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from charaloom.pages import render_page
 from charaloom.report import write_report
+from charaloom.status import Standing, page_content
 from tests.html_page import Page
 from tests.small_results import CHARACTER, NAMES, write_curation, write_outfits, write_results
 
@@ -130,6 +132,17 @@ def test_views_are_found_by_what_is_known_of_them(results: Path, probed: Any) ->
     assert told["sections"] == ["rule-7"]
     assert told["found"] == 1
     assert probed(text, find=NAMES[7][:8])["found"] == 1
+
+
+def test_the_status_page_fits_a_small_window_and_asks_nobody(probed: Any, tmp_path: Path) -> None:
+    numbers = {"seen": "1500", "kept": "900", "outfits": "3", "checkpoint": "step-001000", "recognised": "12 of 14"}
+    why = "7 usable pictures, raw.minimum asks for 20. " * 5
+    ones = [Standing(f"c{k:03}", numbers, *((None,) if k % 3 else ("raw", True, why))) for k in range(60)]
+    told = probed(render_page("status.html.j2", page_content(tmp_path, ones)), find="asks for 20")
+    assert told["said"] == []
+    assert told["loaded"] == []
+    assert told["overflow"] <= 0
+    assert told["nav"] == "sticky"
 
 
 POINTING = """<script>

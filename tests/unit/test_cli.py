@@ -14,6 +14,7 @@ from charaloom.commands.snakemake import Snakemake, find_profile, jobs_in, told
 from charaloom.config import CODE, load_project
 from charaloom.errors import CharaloomError
 from charaloom.files import write_json
+from charaloom.needs import needs_table
 from charaloom.tables import CLUSTERED, FILTERED, RAW, SCORES, write_table
 
 # --- the command line
@@ -135,12 +136,64 @@ def test_the_table_says_what_is_next(project: Any) -> None:
     assert "not finished: raw is next" in lines[1]
 
 
+COUNTS = {"raw": {"rows": 6}, "filtered": {"kept": 4}, "clustered": {"trained": 1}}
+
+
+def finish_stages(project: Any, until: str = "report") -> None:
+    for stage in status.STAGES[: status.STAGES.index(until) + 1]:
+        for path in status.stage_outputs(project, "hana", stage):
+            write_json(path, {"counts": COUNTS.get(stage, {})})
+
+
+def log_of(stage: str, text: str) -> None:
+    log = Path("work/logs/hana") / f"{stage}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("step 1/9\n\nError: hana: 3 usable pictures\n", "failed in tagged: hana: 3 usable pictures"),
+        ("Traceback (most recent call last):\n  File x\nlib.Broken: no\n\n", "failed in tagged: lib.Broken: no"),
+        ("Error: one picture\nstep 2/9\n", "not finished: tagged is at work, or was stopped"),
+        (None, "not finished: tagged is next"),
+    ],
+)
+def test_the_table_says_what_failed_and_why(project: Any, text: str | None, words: str) -> None:
+    finish_stages(project, "curation")
+    if text is not None:
+        log_of("tagged", text)
+    assert status.status_table(project).splitlines()[1].endswith(words)
+
+
+def test_the_last_line_counts_everybody(project: Any) -> None:
+    finish_stages(project, "curation")
+    assert status.status_table(project).splitlines()[-1] == "1 character: 1 waiting"
+    log_of("tagged", "Error: no\n")
+    assert status.status_table(project).splitlines()[-1] == "1 character: 1 failed (tagged)"
+
+
+def test_a_broken_artifact_is_a_dash_and_no_traceback(project: Any) -> None:
+    finish_stages(project)
+    Path("results/hana/raw.manifest.json").write_text("half a li")
+    assert status.numbers_of(Path("results/hana"))["seen"] == status.NOTHING
+
+
+def test_the_page_names_who_failed_and_escapes_why(project: Any) -> None:
+    finish_stages(project, "curation")
+    Path("results/hana/curation.html").write_text("x")
+    log_of("tagged", "Error: <script>alert(1)</script>\n")
+    page = status.write_status_page(project).read_text()
+    assert "tagged: &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert 'href="../work/logs/hana/tagged.log"' in page
+    assert 'href="hana/curation.html"' in page
+
+
 def test_the_table_of_a_finished_character(project: Any) -> None:
     make_results(Path("results/hana"))
-    for stage in status.STAGES:
-        for path in status.stage_outputs(project, "hana", stage):
-            write_json(path, {})
-    row = status.row_of(project, "hana")
+    finish_stages(project)
+    row = status.row_of(project, status.standing(project, "hana"))
     assert row == {
         "character": "hana",
         "seen": "6",
@@ -288,3 +341,14 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
     different = {name for name in first if first[name] != second[name]}
     assert different == {"results/hana/x.json"}
     assert "DIFFERENT" in verify.equality_table(sorted(first), different)
+
+
+def test_what_a_stage_needed_is_told_from_benchmark_files(tmp_path: Path) -> None:
+    (tmp_path / "hana").mkdir()
+    (tmp_path / "hana" / "raw.jsonl").write_text('{"s": 60.0, "max_rss": 512.0}\n{"s": 3723, "max_rss": 2048}\n')
+    (tmp_path / "hana" / "published-folder.jsonl").write_text('{"s": 0.1, "max_rss": "NA"}\n')
+    (tmp_path / "hana" / "tagged.jsonl").write_text('{"s": 1')
+    rows = {line.split()[0]: line.split()[1:] for line in needs_table(tmp_path).splitlines()}
+    assert rows["raw"] == ["2", "31:32", "1:02:03", "2.0", "GB"]
+    assert rows["published"] == ["1", "0:00", "0:00", "–"]
+    assert rows["tagged"] == ["0", "–", "–", "–"]

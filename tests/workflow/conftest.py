@@ -11,7 +11,6 @@ import pytest
 
 from charaloom.config import CODE
 from charaloom.files import write_json
-from charaloom.tables import FILTERED, RAW, write_table
 
 STATS_ROW = re.compile(r"^([a-z]\w*) +(\d+)$")
 
@@ -84,9 +83,8 @@ def make_project(folder: Path) -> Workplace:
 
 def make_readable(folder: Path) -> None:
     """The few artifacts that the table of `charaloom status` reads."""
-    write_table(folder / "raw.parquet", [], RAW, "picture", {})
-    write_table(folder / "filtered.parquet", [], FILTERED, "view", {})
-    write_json(folder / "outfits.json", {"outfits": []})
+    for stage, counts in {"raw": {"rows": 0}, "filtered": {"kept": 0}, "clustered": {"trained": 0}}.items():
+        write_json(folder / f"{stage}.manifest.json", {"counts": counts})
     numbers = {"checkpoint": "step-000100", "recognised": 3, "pictures": 4}
     write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
 

@@ -57,7 +57,7 @@ def test_run_after_a_full_run_looks_once_and_prints_the_table(finished: Workplac
     assert result.returncode == 0, result.stdout
     assert result.stdout.startswith("Nothing to be done")
     assert "hana          0     0        0  step-000100  3 of 4      results/hana/report.html" in result.stdout
-    assert finished.charaloom("status").stdout in result.stdout
+    assert finished.charaloom("status").stdout.splitlines()[:-1] == result.stdout.splitlines()[-4:]
 
 
 @pytest.mark.slow

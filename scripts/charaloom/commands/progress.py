@@ -111,12 +111,14 @@ class Line:
             print(f"\r\x1b[2K{text}" if self.terminal else text, flush=True)
 
     @contextmanager
-    def beating(self, text: Callable[[], str]) -> Iterator[None]:
-        """Show `text()` again and again while the block runs."""
+    def beating(self, text: Callable[[], str], notices: Callable[[], list[str]] = list) -> Iterator[None]:
+        """Show `text()` again and again while the block runs, and keep what `notices()` brings."""
         stop = threading.Event()
 
         def beat() -> None:
             while not stop.wait(HEARTBEAT):
+                for notice in notices():
+                    self.keep(notice)
                 self.show(text)
 
         thread = threading.Thread(target=beat, daemon=True)

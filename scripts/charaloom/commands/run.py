@@ -7,20 +7,21 @@ that comes out the same ends it: a crawl that finds nothing new does not train a
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from charaloom.commands.controller import Controller, controlling
 from charaloom.commands.progress import Estimate, Line, about, clock, last_words
 from charaloom.commands.snakemake import Running, Snakemake
+from charaloom.commands.watch import Watch
 from charaloom.config import Project, load_project
 from charaloom.files import write_text
-from charaloom.stages import STAGES
-from charaloom.status import finished, stage_outputs, status_table
+from charaloom.stages import PASSES
+from charaloom.status import finished, stage_outputs, status_table, write_status_page
 
-PASSES = ("models", *STAGES)
 INTERRUPTED = 130
 
 Sources = Callable[[], AbstractContextManager[Any]]
@@ -40,29 +41,41 @@ class Outcome:
         return 1 if self.failed or self.broken else 0
 
 
-def run(snakemake: Snakemake, sources: Sources = nullcontext) -> int:
-    """Build everything, print how it ended, return the exit code. `sources()` is open while pictures are fetched."""
+def run(snakemake: Snakemake, sources: Sources = nullcontext, until: str | None = None, orphans: str = "ask") -> int:
+    """Build everything, print how it ended, return the exit code. `sources()` is open while pictures are fetched.
+
+    `until` is the last stage wanted; `orphans` says what becomes of jobs that a killed run left on a cluster.
+    """
     try:
-        outcome = build(snakemake, sources)
+        work = Path(load_project(snakemake.overlays).config["paths"]["work"])
+        with controlling(work, snakemake, orphans) as controller:
+            outcome = build(snakemake, sources, until, controller)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.")
         return INTERRUPTED
     print()
     print(status_table(outcome.project))
+    write_status_page(outcome.project)
     print_failures(outcome)
     return outcome.code
 
 
-def build(snakemake: Snakemake, sources: Sources = nullcontext) -> Outcome:
+def build(
+    snakemake: Snakemake,
+    sources: Sources = nullcontext,
+    until: str | None = None,
+    controller: Controller | None = None,
+) -> Outcome:
     """Run the stages that have something to do, one after another."""
     project = load_project(snakemake.overlays)
     outcome = Outcome(project)
-    planned = snakemake.plan()
+    wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
+    planned = snakemake.plan([f"stage_{stage}" for stage in wanted] if until else ())
     if not planned:
         print("Nothing to be done (all is up to date).")
         return outcome
     outcome.ran = True
-    stages = [stage for stage in PASSES if planned.get(stage)]
+    stages = [stage for stage in wanted if planned.get(stage)]
     work = Path(project.config["paths"]["work"])
     log = work / "logs" / "run.log"
     write_text(log, "")
@@ -70,24 +83,29 @@ def build(snakemake: Snakemake, sources: Sources = nullcontext) -> Outcome:
     print(f"{sum(planned.values())} jobs in {len(stages)} stages for {len(project.characters)} characters, ", end="")
     print(f"{about(estimate.remaining(stages))}. Snakemake's words: {log}", flush=True)
     started = time.monotonic()
+    watch = Watch(log) if snakemake.on_cluster() else None
     with sources() if "raw" in stages else nullcontext():
         done = 0
         while stages and not outcome.broken:
             stage, *stages = stages
             done += 1
             head = f"{done:>2}/{done + len(stages)} {stage:<12}"
-            shown = Pass(head, stage, started, estimate, stages, work / "logs")
+            shown = Pass(head, stage, started, estimate, stages, work / "logs", watch)
             running = snakemake.run(targets_of(project, stage, outcome.failed), log)
+            if controller:
+                controller.started(running.process.pid)
             shown.follow(running)
+            write_status_page(project)
             if note_failures(outcome, stage, running):
-                estimate.planned = snakemake.plan(everything(project, outcome.failed))
+                estimate.planned = snakemake.plan(everything(project, outcome.failed, wanted))
                 stages = [later for later in stages if estimate.planned.get(later)]
     return outcome
 
 
-def everything(project: Project, failed: dict[str, str]) -> list[str]:
+def everything(project: Project, failed: dict[str, str], stages: Sequence[str] = PASSES) -> list[str]:
     """What is still wanted of all characters who have not failed; `stage_models` where nobody is left."""
-    return [target for stage in STAGES for target in targets_of(project, stage, failed)] or ["stage_models"]
+    wanted = [stage for stage in stages if stage != "models"]
+    return [target for stage in wanted for target in targets_of(project, stage, failed)] or ["stage_models"]
 
 
 def targets_of(project: Project, stage: str, failed: dict[str, str]) -> list[str]:
@@ -142,6 +160,7 @@ class Pass:
     estimate: Estimate
     ahead: list[str]
     logs: Path
+    watch: Watch | None = None
     done: int = 0
     all: int = 0
 
@@ -149,7 +168,7 @@ class Pass:
         """Show progress until Snakemake ends; a stage's own target counts as no job."""
         self.started, self.since = time.monotonic(), time.time()
         line = Line()
-        with line.beating(self.text), ended_with(running):
+        with line.beating(self.text, self.watch.look if self.watch else list), ended_with(running):
             for self.done, self.all in running:
                 pass
         took = time.monotonic() - self.started
@@ -165,6 +184,8 @@ class Pass:
         left = about(self.estimate.remaining(self.ahead, self.stage, elapsed))
         jobs = self.estimate.planned[self.stage]
         words = last_words(self.logs, self.stage, self.since)
+        if self.watch:
+            words = f"{self.watch.words}   {words}"
         return f"{self.head}  {min(self.done, jobs)} of {jobs}  {clock(elapsed):>6}   {left} left   {words}"
 
 

@@ -1,7 +1,9 @@
 """Snakemake as a program: how it is called, what its output says. It is never imported: it may live elsewhere."""
 
+import ctypes
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -11,9 +13,11 @@ from pathlib import Path
 
 from charaloom.config import CODE
 from charaloom.errors import CharaloomError
+from charaloom.schemas import read_yaml
 
 STATS_ROW = re.compile(r"^(?P<rule>[a-z][a-z0-9_]*) +(?P<count>\d+)$")
 STEPS = re.compile(r"^(?P<done>\d+) of (?P<all>\d+) steps \(")
+PR_SET_PDEATHSIG = 1
 SHOWN_ON_FAILURE = 20  # last lines of Snakemake's own output
 
 
@@ -54,6 +58,15 @@ class Snakemake:
     def run(self, targets: Iterable[str], log: Path) -> "Running":
         return Running(self.command(targets), log)
 
+    def unlock(self) -> None:
+        """Take away the lock that a killed run left; who calls knows that it is dead."""
+        subprocess.run(self.command((), "--unlock"), capture_output=True, check=False)
+
+    def on_cluster(self) -> bool:
+        """Whether the profile gives its jobs to SLURM."""
+        files = sorted(Path(find_profile(self.profile)).glob("*.yaml")) if self.profile else []
+        return any(str((read_yaml(file) or {}).get("executor", "")).startswith("slurm") for file in files)
+
 
 class Running:
     """A Snakemake at work. Iterate over it for (done, all) steps; afterwards `code` is its exit code.
@@ -66,7 +79,13 @@ class Running:
         self.code: int | None = None
         self.log = log
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment()
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment(),
+            preexec_fn=interrupted_with_parent,
         )
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -80,6 +99,12 @@ class Running:
                 if found:
                     yield int(found["done"]), int(found["all"])
         self.code = self.process.wait()
+
+
+def interrupted_with_parent() -> None:
+    """Snakemake ends its jobs and itself where this command is killed (Linux; in the child, before it starts)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def environment() -> dict[str, str]:
@@ -100,7 +125,8 @@ def find_profile(name: str) -> str:
 def jobs_in(lines: Iterable[str]) -> dict[str, int]:
     """Jobs by rule from a dry run's table; empty where there is nothing to be done."""
     found = (STATS_ROW.match(line) for line in lines)
-    return {row["rule"]: int(row["count"]) for row in found if row and row["rule"] not in ("all", "total")}
+    rows = [(row["rule"], int(row["count"])) for row in found if row]
+    return {rule: count for rule, count in rows if rule not in ("all", "total") and not rule.startswith("stage_")}
 
 
 def told(lines: list[str]) -> str:

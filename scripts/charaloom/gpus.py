@@ -1,0 +1,68 @@
+"""One GPU per job on a machine with several: Snakemake counts them, but does not say which one a job has."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+SECONDS = 0.5  # between two looks for a free one
+LOCKS = Path(tempfile.gettempdir())  # of this machine, not of a shared file system
+
+
+@contextmanager
+def one_gpu(locks: Path = LOCKS) -> Iterator[str | None]:
+    """Let this process see one GPU that no other job of this user's has, waiting where all are taken; its name.
+
+    Nothing happens where at most one is visible: on a laptop, or in a job that SLURM has given one.
+    """
+    names = visible()
+    if len(names) < 2:
+        yield None
+        return
+    name, handle = first_free(names, locks)
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = name
+    try:
+        yield name
+    finally:
+        os.close(handle)
+        restore(before)
+
+
+def visible() -> list[str]:
+    """The GPUs that a process started here would see."""
+    named = os.environ.get(VARIABLE)
+    if named is not None:
+        return [name for name in named.split(",") if name.strip()]
+    if not shutil.which("nvidia-smi"):
+        return []
+    result = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True
+    )
+    return result.stdout.split() if result.returncode == 0 else []
+
+
+def first_free(names: list[str], locks: Path) -> tuple[str, int]:
+    while True:
+        for name in names:
+            handle = os.open(locks / f"charaloom-gpu-{os.getuid()}-{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+            else:
+                return name, handle
+        time.sleep(SECONDS)
+
+
+def restore(before: str | None) -> None:
+    if before is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = before

@@ -1,0 +1,333 @@
+"""`executor: slurm-shards`: snakemake-executor-plugin-slurm with two things that it lacks.
+
+Shards. Several jobs of a rule run one after another in one SLURM job (`slurm-shards-sizes: checkpoints=8`), so that the
+second finds warm what the first has loaded, and that short jobs do not cost a SLURM job each. Snakemake's own groups do
+not do: a group starts when all of its members could, and when one fails the outputs of all are removed (dag._ready,
+GroupJob.postprocess). Here each member stays a job: she is submitted with whoever is ready, and leaves an exit code of
+her own when she ends. A second attempt runs alone, so that who exhausts memory or time cannot take others along twice.
+
+Endings. A job is finished when its exit code lies on the shared file system; SLURM is asked for those alone that end
+without. The plugin itself asks SLURM only, loses all jobs where that fails five times in a row, and then waits for ever
+(2.8.0: check_active_jobs). Here an outage of SLURM, or jobs that it has forgotten, cost nothing.
+
+The plugin submits, with its settings (`--slurm-shards-…` in place of `--slurm-…`), its logs and its cancelling. A job
+runs Snakemake once: in the batch script, without a step of its own, whose end would end what is kept warm.
+"""
+
+import asyncio
+import os
+import shlex
+import threading
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import snakemake_executor_plugin_slurm as slurm
+from snakemake.iocontainers import ResourceList
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+from charaloom import cluster
+from charaloom.errors import CharaloomError
+
+common_settings = slurm.common_settings
+
+SECONDS_BETWEEN_LOOKS = 10  # at exit codes; SLURM is asked every `init-seconds-before-status-checks`
+SECONDS_UNTIL_FORGOTTEN = 300  # without a trace in squeue nor an exit code
+ALIVE = frozenset(
+    {
+        "COMPLETING",
+        "CONFIGURING",
+        "PENDING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "RESIZING",
+        "RESV_DEL_HOLD",
+        "RUNNING",
+        "SIGNALING",
+        "SPECIAL_EXIT",
+        "STAGE_OUT",
+        "STOPPED",
+        "SUSPENDED",
+    }
+)
+ADVICE = {
+    "CANCELLED": "somebody cancelled it",
+    "FORGOTTEN": "SLURM does not know it any more, and it left no exit code",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "it needed more than its mem_mb",
+    "PREEMPTED": "it had to make room for another job",
+    "TIMEOUT": "it needed longer than its runtime",
+}
+HEAD = r"""# One after another; each leaves its exit code. A job that SLURM ends starts no further member.
+trap 'exit 143' TERM
+member() {
+    [ -e "$1" ] && return # SLURM has started this job once more
+    sh -c "$2"
+    echo $? > "$1.part" && mv "$1.part" "$1"
+}
+"""
+
+
+@dataclass
+class ExecutorSettings(slurm.ExecutorSettings):
+    sizes: Optional[str] = field(  # noqa: UP045 - Snakemake's registry understands no other way
+        default=None,
+        metadata={"help": "How many jobs of a rule run one after another in one SLURM job: checkpoints=8,filtered=20"},
+    )
+    hold: Optional[int] = field(  # noqa: UP045
+        default=20,
+        metadata={"help": "Seconds that a job waits for others to fill its shard."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.status_command = "squeue"
+        self.pass_command_as_script = True  # a shard is a script
+
+
+class Shard:
+    """Jobs of one rule as the one that sbatch sees: the memory and cores of the greediest, the time of all."""
+
+    def __init__(self, jobs: list[JobExecutorInterface]):
+        self.jobs = jobs
+        first = jobs[0]
+        self.name, self.rule, self.jobid = first.name, first.rule, first.jobid
+        self.threads = max(job.threads for job in jobs)
+        more = [f"and_{len(jobs) - 1}_more"] if len(jobs) > 1 else []
+        self.wildcards = [*first.wildcards, *more]
+        self.resources = ResourceList(fromdict=self.needs())
+
+    def needs(self) -> dict[str, int | str]:
+        needs: dict[str, int | str] = {}
+        for job in self.jobs:
+            for name, amount in job.resources.items():
+                before = needs.get(name)
+                if not isinstance(amount, int) or not isinstance(before, int):
+                    needs[name] = amount
+                else:
+                    needs[name] = before + amount if name == "runtime" else max(before, amount)
+        return needs
+
+    def is_group(self) -> bool:
+        return False
+
+
+class Executor(slurm.Executor):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings = self.workflow.executor_settings
+        self.sizes = sizes_of(settings.sizes)
+        self.hold = settings.hold
+        self.held: dict[tuple, list[JobExecutorInterface]] = {}
+        self.holding = threading.Lock()
+        self.timer: threading.Timer | None = None
+        self.asked = self.outage = 0.0
+        self.states: dict[str, str] = {}
+        self.codes = Path(self.tmpdir) / "codes"
+        self.codes.mkdir()
+        self.refuse_beside_orphans()
+
+    def refuse_beside_orphans(self) -> None:
+        """Jobs of a killed run would write what this run's jobs write."""
+        try:
+            orphans = cluster.jobs_of(self.workflow.workdir_init)
+        except CharaloomError as problem:
+            raise WorkflowError(str(problem)) from problem
+        if orphans:
+            raise WorkflowError(
+                f"{len(orphans)} jobs of an earlier run still work in this folder:\n{cluster.described(orphans)}\n"
+                f"Wait for them, or cancel them: scancel {' '.join(job.id for job in orphans)}"
+            )
+
+    # --- submitting
+
+    def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
+        for job in jobs:
+            self.run_job_pre(job)
+        with self.holding:
+            for job in jobs:
+                self.held.setdefault(kind_of(job), []).append(job)
+            full = [shard for kind in self.held for shard in self.taken(kind)]
+            if any(self.held.values()) and self.timer is None:
+                self.timer = threading.Timer(self.hold, self.release)
+                self.timer.daemon = True
+                self.timer.start()
+        self.submit(full)
+
+    def size_of(self, kind: tuple) -> int:
+        rule, attempt, _ = kind
+        return self.sizes.get(rule, 1) if attempt == 1 else 1
+
+    def taken(self, kind: tuple) -> list[Shard]:
+        """Full shards of one kind, taken from what is held."""
+        jobs, size = self.held[kind], self.size_of(kind)
+        whole = len(jobs) - len(jobs) % size
+        self.held[kind] = jobs[whole:]
+        return [Shard(jobs[start : start + size]) for start in range(0, whole, size)]
+
+    def release(self) -> None:
+        """Nobody waits longer for a full shard."""
+        with self.holding:
+            self.timer = None
+            shards = [Shard(jobs) for jobs in self.held.values() if jobs]
+            self.held.clear()
+        self.submit(shards)
+
+    def submit(self, shards: list[Shard]) -> None:
+        for shard in shards:
+            self._job_submission_executor.submit(self.run_job, shard)
+
+    def additional_general_args(self) -> str:
+        return ""  # the plugin would start a second Snakemake in a job step
+
+    def format_job_exec(self, job: Shard) -> str:
+        start = super().format_job_exec
+        members = [["member", str(self.code_of(member)), start(member)] for member in job.jobs]
+        return HEAD + "\n".join(map(shlex.join, members)) + "\n"
+
+    def code_of(self, job: JobExecutorInterface) -> Path:
+        """Where a job's exit code will lie; each attempt has its own."""
+        return self.codes / f"{job.jobid}-{job.attempt}"
+
+    def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
+        for job in job_info.job.jobs:
+            aux = {**job_info.aux, "code": self.code_of(job).name, "alive": time.monotonic()}
+            super()._report_job_submission_threadsafe(SubmittedJobInfo(job, job_info.external_jobid, aux))
+
+    def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
+        for job in job_info.job.jobs:
+            for path in job.log:
+                note(path, " ".join(msg.split("\n    sbatch call:")[0].split()))
+            super()._report_job_error_threadsafe(SubmittedJobInfo(job), msg)
+
+    # --- endings
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        interval = self.workflow.executor_settings.init_seconds_before_status_checks
+        self.next_seconds_between_status_checks = min(SECONDS_BETWEEN_LOOKS, interval)
+        if not active_jobs:
+            return
+        ended = set(os.listdir(self.codes))
+        silent = [info for info in active_jobs if info.aux["code"] not in ended]
+        for info in active_jobs:
+            if info.aux["code"] in ended:
+                self.report_code(info)
+        if silent and time.monotonic() - self.asked >= interval:
+            await self.ask()
+        for info in silent:
+            state = self.state_of(info)
+            if state is None:
+                yield info
+            else:
+                self.report_state(info, state)
+
+    def report_code(self, info: SubmittedJobInfo) -> None:
+        code = (self.codes / info.aux["code"]).read_text().strip()
+        if code == "0":
+            self.report_job_success(info)
+        else:
+            self.report_job_error(
+                info, msg=f"It ended with exit code {code}. ", aux_logs=[str(info.aux["slurm_logfile"])]
+            )
+
+    async def ask(self) -> None:
+        """Ask SLURM for the state of every job of this run. An outage changes nothing but is told."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *("squeue", "--noheader", "--states=all", "--format=%i|%T", f"--name={self.run_uuid}"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            output, words = await asyncio.wait_for(process.communicate(), cluster.SECONDS_TO_ANSWER)
+            problem = words.decode().strip() if process.returncode else ""
+        except (TimeoutError, OSError) as error:
+            problem = str(error) or "it took too long"
+        self.asked = time.monotonic()
+        if problem and not self.outage:
+            self.logger.warning(f"SLURM does not answer: {problem}\nFinished jobs are noticed all the same.")
+            self.outage = self.asked
+        elif not problem:
+            if self.outage:
+                self.logger.warning(f"SLURM answers again after {self.asked - self.outage:.0f} s.")
+            self.outage = 0.0
+            self.states = dict(line.split("|") for line in output.decode().splitlines())
+
+    def state_of(self, info: SubmittedJobInfo) -> str | None:
+        """How SLURM ended a job that left no exit code; None while that is not certain.
+
+        An exit code may be seen late on a shared file system, and a job that was just submitted is not listed yet.
+        """
+        state = self.states.get(info.external_jobid, "FORGOTTEN")
+        now = time.monotonic()
+        if self.outage or state in ALIVE:
+            info.aux["alive"] = now
+            return None
+        patience = self.workflow.execution_settings.latency_wait
+        if state == "FORGOTTEN":
+            patience = max(patience, SECONDS_UNTIL_FORGOTTEN)
+        if now - info.aux["alive"] < patience:
+            return None
+        return state
+
+    def report_state(self, info: SubmittedJobInfo, state: str) -> None:
+        log = info.aux["slurm_logfile"]
+        state = state_told(state, log)
+        why = f"SLURM ended it: {state}" + (f", {ADVICE[state]}" if state in ADVICE else "")
+        words = f"{why} (SLURM job {info.external_jobid}, attempt {info.job.attempt}). "
+        for path in info.job.log:
+            note(path, words)
+        self.report_job_error(info, msg=words, aux_logs=[str(log)])
+
+    # --- ending a run
+
+    def cancel(self) -> None:
+        with self.holding:
+            self.held.clear()
+            if self.timer:
+                self.timer.cancel()
+        super().cancel()
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Members of a shard have one SLURM job."""
+        super().cancel_jobs(list({info.external_jobid: info for info in active_jobs}.values()))
+
+
+def sizes_of(text: str | None) -> dict[str, int]:
+    """`checkpoints=8, filtered=20` as a mapping."""
+    sizes = {}
+    for part in (text or "").replace(",", " ").split():
+        rule, _, size = part.partition("=")
+        if not size.isdigit() or int(size) < 1:
+            raise WorkflowError(f"slurm-shards-sizes: {part!r} is not <rule>=<number of jobs>")
+        sizes[rule] = int(size)
+    return sizes
+
+
+def kind_of(job: JobExecutorInterface) -> tuple:
+    """Only jobs of one rule, attempt, partition and so on share a SLURM job."""
+    words = sorted((name, value) for name, value in job.resources.items() if isinstance(value, str))
+    return job.rule.name, job.attempt, tuple(words)
+
+
+def state_told(state: str, log: Path) -> str:
+    """SLURM calls a job FAILED whose memory was watched by the node's daemon; its log tells."""
+    try:
+        words = log.read_text(errors="replace").lower()[-4000:]
+    except OSError:
+        return state
+    return "OUT_OF_MEMORY" if state == "FAILED" and ("memory limit" in words or "oom" in words) else state
+
+
+def note(log: str, words: str) -> None:
+    """The last line of a rule's log says what went wrong, also where SLURM gave the job no time to say it."""
+    try:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as handle:
+            handle.write(f"\nError: {words}\n")
+    except OSError:
+        pass  # a full disk; the run's own log has it

@@ -1,0 +1,118 @@
+"""make bench-simulate: Snakemake's share of the wall time of 1,000 characters on a cluster; asked is 2 %.
+
+Snakemake is real: it plans and runs every pass of `charaloom run` on the real Snakefile, with an executor that does all
+jobs at once, so that what it takes is its own work (its CPU time is counted, so that a busy machine does not matter).
+The cluster is simulated: the stages take what they took in a real run (stage_times.json, or benchmark files of your
+own run: ARGS="--benchmarks work/benchmarks"), in shards as the profile cuts them, on a number of GPUs and cores.
+Each job also pays for the start of its own Snakemake, each pass for the look that finds out that it has ended.
+"""
+
+import argparse
+import heapq
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from plan import ROOT, make_roster, name_of
+
+from charaloom.commands.progress import measured_seconds
+from charaloom.commands.snakemake import Snakemake
+from charaloom.stages import PASSES
+
+TIMES = Path(__file__).with_name("stage_times.json")
+PLUGINS = Path(__file__).with_name("plugins")
+ON_GPU = ("checkpoints", "previews")
+LOCAL = ("models", "raw", "published")  # by the controller itself; one crawler asks the board
+LOOK = 10.0  # seconds between two looks at exit codes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--characters", type=int, default=1000)
+    parser.add_argument("--gpus", type=int, default=8)
+    parser.add_argument("--cores", type=int, default=64)
+    parser.add_argument("--benchmarks", type=Path, help="benchmark files of a real run")
+    parser.add_argument("--set", nargs="+", default=[], metavar="STAGE=SECONDS", help="other times of some stages")
+    options = parser.parse_args()
+    times = stage_times(options.benchmarks)
+    times |= {stage: float(seconds) for stage, seconds in (pair.split("=") for pair in options.set)}
+    with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
+        make_roster(Path(scratch), options.characters)
+        start = cpu_seconds(Path(scratch), f"results/{name_of(0)}/raw.manifest.json", "--dry-run")
+        planning = cpu_seconds(Path(scratch), "--dry-run", "--quiet", "rules")
+        passes = {stage: cpu_seconds(Path(scratch), f"stage_{stage}") for stage in PASSES}
+    sizes = shard_sizes()
+    rows = []
+    for stage in PASSES:
+        jobs = 1 if stage == "models" else options.characters
+        slots = 1 if stage in LOCAL else options.gpus if stage in ON_GPU else options.cores
+        begin, look = (0.0, 0.0) if stage in LOCAL else (start, LOOK)
+        work = makespan(jobs, times[stage], sizes.get(stage, 1), slots)
+        with_starts = makespan(jobs, times[stage] + begin, sizes.get(stage, 1), slots)
+        rows.append((stage, work, with_starts - work, passes[stage] + look))
+    print(f"{'stage':<12}{'work':>10}{'starts':>10}{'Snakemake':>11}   seconds")
+    for stage, work, starts, own in rows:
+        print(f"{stage:<12}{work:>10.0f}{starts:>10.0f}{own:>11.1f}")
+    work, starts, own = (sum(row[column] for row in rows) for column in (1, 2, 3))
+    own += planning
+    total = work + starts + own
+    print(
+        json.dumps(
+            {
+                "share": round((starts + own) / total, 4),
+                "controller_share": round(own / total, 4),
+                "hours": round(total / 3600, 2),
+                "start_seconds": start,
+                "controller_seconds": round(own, 1),
+                "characters": options.characters,
+                "gpus": options.gpus,
+                "cores": options.cores,
+            }
+        )
+    )
+
+
+def stage_times(folder: Path | None) -> dict[str, float]:
+    """Seconds of one job of each stage."""
+    known = json.loads(TIMES.read_text())["seconds"]
+    return {stage: (measured_seconds(folder, stage) if folder else None) or known[stage] for stage in PASSES}
+
+
+def shard_sizes() -> dict[str, int]:
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.v9+.yaml").read_text())
+    pairs = [part.split("=") for part in profile["slurm-shards-sizes"].replace(",", " ").split()]
+    return {stage: int(size) for stage, size in pairs}
+
+
+def makespan(jobs: int, seconds: float, size: int, slots: int) -> float:
+    """When the last of `jobs` ends: `seconds` each, `size` in turn in a SLURM job, `slots` SLURM jobs at once."""
+    shards = [size] * (jobs // size) + [jobs % size] * (jobs % size > 0)
+    free = [0.0] * slots
+    for members in shards:
+        heapq.heapreplace(free, free[0] + members * seconds)
+    return max(free)
+
+
+def cpu_seconds(folder: Path, *arguments: str) -> float:
+    """CPU seconds of one real Snakemake with simulated jobs."""
+    plain = Snakemake(
+        profile=None, folder=folder, extra=["--jobs", "1000", "--executor", "simulated", "--latency-wait", "0"]
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGINS), str(ROOT / "scripts")])}
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            plain.command(arguments), cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        output.seek(0)
+        if status:
+            sys.exit(output.read())
+    return round(usage.ru_utime + usage.ru_stime, 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What goes wrong on a cluster, on a real SLURM with real training: each ends in the bytes of an undisturbed run."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import command_of
+from tests.slurm.project import Project, write_profile
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+
+HANA = "results/hana/checkpoints.manifest.json"
+
+
+def of(character: str, digests: dict[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in digests.items() if name.startswith(f"{character}/")}
+
+
+def half_trained(project: Project, character: str = "hana") -> bool:
+    """Training is well on its way and has saved a state, and far from its end."""
+    return re.search(r"^step [3-9]\d/", project.said(character), re.M) is not None
+
+
+def pythons(folder: Path) -> list[int]:
+    """Python processes that work in a folder or below it."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_python_in(folder, pid)]
+
+
+def is_python_in(folder: Path, pid: int) -> bool:
+    try:
+        return str(folder) in os.readlink(f"/proc/{pid}/cwd") and "python" in command_of(pid).partition(" ")[0]
+    except OSError:
+        return False
+
+
+def test_a_quiet_run(project: Project, undisturbed: dict[str, str]) -> None:
+    run = project.submit()
+    assert run.wait() == 0, run.said
+    assert project.artifacts() == undisturbed
+    assert {name.split("/")[0] for name in undisturbed} == {"hana", "mei", "rin"}
+    assert sum(name.endswith("_emb.safetensors") for name in undisturbed) == 6, "two checkpoints each"
+
+
+def test_cancelled(project: Project, undisturbed: dict[str, str]) -> None:
+    run = project.submit(HANA)
+    run.until(lambda: half_trained(project), "training")
+    project.cluster.run("scancel", *project.jobs())
+    assert run.wait() == 0, run.said
+    assert "Trying to restart job" in run.said
+    assert project.artifacts() == of("hana", undisturbed)
+
+
+def test_out_of_time(project: Project, undisturbed: dict[str, str]) -> None:
+    """A trainer that stands still runs into its limit of a minute; the next attempt has more."""
+    asked = {"slurm_partition": "gpu", "mem_mb": 3000, "runtime": "1 if attempt == 1 else 20"}
+    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": asked}})
+    run = project.submit(HANA)
+    run.until(lambda: half_trained(project), "training")
+    for pid in pythons(project.folder):
+        if pid != run.process.pid:
+            os.kill(pid, signal.SIGSTOP)
+    assert run.wait() == 0, run.said
+    assert "SLURM ended it: TIMEOUT, it needed longer than its runtime" in run.said
+    assert project.artifacts() == of("hana", undisturbed)
+
+
+def test_out_of_memory(project: Project, undisturbed: dict[str, str]) -> None:
+    asked = {"slurm_partition": "gpu", "mem_mb": "300 if attempt == 1 else 3000", "runtime": 20}
+    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": asked}})
+    run = project.submit(HANA)
+    assert run.wait() == 0, run.said
+    assert "SLURM ended it: OUT_OF_MEMORY, it needed more than its mem_mb" in run.said
+    assert project.artifacts() == of("hana", undisturbed)
+
+
+def test_a_node_disappears(project: Project, undisturbed: dict[str, str]) -> None:
+    """SLURM finds out, and starts the job again when there is a node for it."""
+    run = project.submit(HANA)
+    run.until(lambda: half_trained(project), "training")
+    project.cluster.kill_node("gpu1")
+    run.until(
+        lambda: "gpu1" in project.cluster.run("sinfo", "--noheader", "--states=down", "--format=%N"), "a node down"
+    )
+    project.cluster.start_node("gpu1")
+    assert run.wait() == 0, run.said
+    assert project.artifacts() == of("hana", undisturbed)
+
+
+def test_the_controller_restarts(project: Project, undisturbed: dict[str, str]) -> None:
+    """What ends while nobody answers is noticed all the same; what comes later is asked of the new controller."""
+    run = project.submit(HANA, "results/mei/checkpoints.manifest.json", "--jobs", "1")
+    run.until(lambda: half_trained(project) or half_trained(project, "mei"), "training")
+    project.cluster.stop_controller()
+    try:
+        run.until(lambda: "1 of 2 steps" in run.said, "the first's end")
+        run.until(lambda: "SLURM does not answer" in run.said, "a word about it")
+    finally:
+        project.cluster.start_controller()
+    assert run.wait() == 0, run.said
+    assert project.artifacts() == of("hana", undisturbed) | of("mei", undisturbed)
+
+
+def test_snakemake_is_killed_and_its_orphans_cancelled(project: Project, undisturbed: dict[str, str]) -> None:
+    asked = ("run", "--profile", str(project.folder / "profile"), "--until", "checkpoints")
+    first = project.charaloom(*asked)
+    first.until(lambda: half_trained(project), "training")
+    for pid in pythons(project.folder):
+        if "--profile" in command_of(pid):  # the command and its Snakemake, not what SLURM has started
+            os.kill(pid, signal.SIGKILL)
+    first.kill()
+    assert project.jobs(), "the orphans work on"
+
+    second = project.charaloom(*asked)
+    assert second.wait() == 1
+    assert "jobs of an earlier run still work in this folder" in second.said
+    assert "checkpoints of hana" in second.said
+    assert "nothing was submitted" in second.said
+    plain = project.submit()
+    assert plain.wait() == 1, "Snakemake alone does not start beside them either"
+
+    third = project.charaloom(*asked, "--orphans", "cancel")
+    assert third.wait() == 0, third.said
+    assert project.artifacts() == undisturbed
+
+
+def test_snakemake_is_killed_and_its_orphans_awaited(project: Project, undisturbed: dict[str, str]) -> None:
+    run = project.submit(HANA)
+    run.until(lambda: half_trained(project), "training")
+    run.kill()
+    again = project.charaloom(
+        "run", "--profile", str(project.folder / "profile"), "--until", "checkpoints", "--orphans", "wait"
+    )
+    assert again.wait() == 0, again.said
+    assert project.artifacts() == undisturbed
