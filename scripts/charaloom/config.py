@@ -278,7 +278,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "checkpoints":
             return {**seed, **trigger, "base": base_of(config, config["training"]["base"])}
         case "previews":
-            return {**seed, "bases": [base_of(config, name) for name in preview_bases(config)]}
+            bases = [base_of(config, name) for name in preview_bases(config)]
+            return {**seed, "bases": bases, "selection": config["selection"]}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}
         case _:
