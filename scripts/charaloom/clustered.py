@@ -44,14 +44,14 @@ LINT_TOLD = 5  # findings of a kind that the log names
 SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("portrait", ("portrait", "looking_at_viewer", "smile", "simple_background")),
     ("full_body", ("full_body", "standing", "looking_at_viewer", "white_background")),
-    ("meadow", ("cowboy_shot", "outdoors", "day", "grass", "sky")),
+    ("meadow", ("grass", "cowboy_shot", "outdoors", "day", "sky")),
     ("profile", ("profile", "from_side", "upper_body", "simple_background")),
     ("sitting", ("sitting", "full_body", "chair", "indoors")),
-    ("night", ("upper_body", "outdoors", "night", "starry_sky")),
+    ("night", ("night", "upper_body", "outdoors", "starry_sky")),
     ("open_mouth", ("open_mouth", "upper_body", "looking_at_viewer", "simple_background")),
-    ("city", ("full_body", "outdoors", "city", "building")),
+    ("city", ("city", "full_body", "outdoors", "building")),
     ("frown", ("frown", "portrait", "looking_at_viewer", "simple_background")),
-    ("room", ("cowboy_shot", "indoors", "window")),
+    ("room", ("indoors", "cowboy_shot", "window")),
     ("closed_eyes", ("closed_eyes", "upper_body", "smile", "simple_background")),
 )
 # What they ask besides, once for a character: what the trigger alone draws, what her core tags add, clothes that are

@@ -206,6 +206,12 @@ def segments(prompts: int, shares: Iterable[float]) -> list[slice]:
     return found
 
 
+def parcels(prompts: list[Prompt], most: int) -> list[tuple[Prompt, ...]]:
+    """Prompts in as few parcels of at most so many as there can be, all about as large."""
+    size = ceil(len(prompts) / ceil(len(prompts) / most)) if prompts else 1
+    return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
+
+
 def settings(params: Row, threshold: float) -> Row:
     """How the previews were drawn and judged, as pages and cards tell it."""
     shown = {key: params[key] for key in ("negative", "width", "height", "steps", "guidance", "memorised", "weights")}
@@ -241,8 +247,7 @@ class Studio:
         loaded = [sha256_file(path) if path else None for path in (checkpoint.lora, checkpoint.embedding)]
         name = [checkpoint.name, checkpoint.folder, checkpoint.weight, number]
         found = []
-        for start in range(0, len(prompts), self.params["batch"]):
-            asked = tuple(prompts[start : start + self.params["batch"]])
+        for asked in parcels(prompts, self.params["batch"]):
             told = [self.character, drawing, without_path(base), name, loaded, [asdict(one) for one in asked]]
             key = digest([*told, self.judged_by])[:32]
             found.append(Batch(base, checkpoint, asked, number, key))
