@@ -87,7 +87,7 @@ def make_readable(folder: Path) -> None:
     write_table(folder / "raw.parquet", [], RAW, "picture", {})
     write_table(folder / "filtered.parquet", [], FILTERED, "view", {})
     write_json(folder / "outfits.json", {"outfits": []})
-    numbers = {"checkpoint": "step-000100", "recognised": 3, "pictures": 4}
+    numbers = {"checkpoint": "step-000100", "recognised": 3, "asked": 4}
     write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
 
 

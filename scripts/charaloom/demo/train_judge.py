@@ -118,7 +118,7 @@ def train(work: Path, out: Path, steps: int) -> None:
     export(model, out)
 
 
-def measure(number: int = 300) -> str:
+def measure(number: int = 200) -> str:
     """How often it is right about drawings: per framing, sharp and softened, who it is and what is worn."""
     judge, lines = Judge(), []
     for framing in cast.FRAMINGS:
@@ -136,13 +136,13 @@ def measure(number: int = 300) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/demo-weights/judge"))
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--measure", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.measure:
         print(measure())
     else:
