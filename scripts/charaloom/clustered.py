@@ -38,8 +38,8 @@ PROMPT_SIGNATURE = 4  # signature tags that a prompt spells out
 REPRESENTATIVES = 4
 LINT_TOLD = 5  # findings of a kind that the log names
 
-# What the previews ask of every outfit: framings, poses, places, faces; boards' own words, clothed and harmless. A scene
-# is what its first tag says: where the tagger does not know that one, nobody could tell whether it was drawn, and it is
+# What the previews ask of every outfit: framings, poses, places, faces; boards' own words, clothed and harmless. A
+# scene is what its first tag says: where the tagger does not know that one, nobody could tell whether it was drawn, and it is
 # left out, as single tags are.
 SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("portrait", ("portrait", "looking_at_viewer", "smile", "simple_background")),
@@ -284,7 +284,12 @@ def prompts(
     count = count_tag(views)
 
     def one(
-        name: str, kind: str, hers: Iterable[str], scene: Iterable[str], outfit: Outfit | None = None, called: bool = True
+        name: str,
+        kind: str,
+        hers: Iterable[str],
+        scene: Iterable[str],
+        outfit: Outfit | None = None,
+        called: bool = True,
     ) -> Row:
         said = list(dict.fromkeys([*hers, *(tag for tag in scene if tag in known)]))
         worn = outfit_trigger(character, outfit) if outfit else None

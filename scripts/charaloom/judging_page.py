@@ -89,7 +89,11 @@ def columns(rows: list[Row], told: Row) -> list[Row]:
             {
                 "key": (base, checkpoint, embedding),
                 "base": base,
-                "label": "without LoRA" if checkpoint == WITHOUT_LORA else "trigger alone" if alone else row["checkpoint"],
+                "label": "without LoRA"
+                if checkpoint == WITHOUT_LORA
+                else "trigger alone"
+                if alone
+                else row["checkpoint"],
                 "chosen": checkpoint == told["chosen"] and not alone,
             }
         )
@@ -132,7 +136,9 @@ def tile(row: Row | None, pictures: dict[str, str | None]) -> Row | None:
         "distance": row["identity_distance"],
         "recognised": row["recognised"],
         "notes": notes,
-        "title": "\n".join([row["file"], row["prompt"], *([f"not seen: {', '.join(missing)}"] if missing else []), *notes]),
+        "title": "\n".join(
+            [row["file"], row["prompt"], *([f"not seen: {', '.join(missing)}"] if missing else []), *notes]
+        ),
     }
 
 

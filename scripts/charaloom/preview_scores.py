@@ -1,4 +1,4 @@
-"""How good previews are, by a judge of its own and the ground truth of demo worlds: what `make score PREVIEWS=…` prints.
+"""How good previews are, by a judge of its own and the truth of demo worlds: what `make score PREVIEWS=…` prints.
 
 The judge (`demo.judge`) was trained apart from every model that the workflow asks. It sees the previews of the chosen
 checkpoint, and those of all other checkpoints, drawn in full for this only.

@@ -28,7 +28,16 @@ from charaloom.files import digest, read_json, sha256_file, whole_folder, write_
 from charaloom.generation import generation_texts, png
 from charaloom.judging import Asked, Judge, held_out_files
 from charaloom.manifest import lineage, write_manifest
-from charaloom.pipelines import NOTHING, SAMPLER, SCHEDULE, Checkpoint, Easel, embedding_word, positive, read_checkpoints
+from charaloom.pipelines import (
+    NOTHING,
+    SAMPLER,
+    SCHEDULE,
+    Checkpoint,
+    Easel,
+    embedding_word,
+    positive,
+    read_checkpoints,
+)
 from charaloom.seeds import derive_seed
 from charaloom.selection import schedule, survivors
 from charaloom.tables import SCORES, write_table

@@ -31,7 +31,7 @@ PLAIN = "plain"  # kind of the prompts that do not name her
 CLOTHES = "clothes"  # kind of the prompts that ask for clothes she never wore
 NONE_OF_HERS = "none of hers"
 MEANING = {  # what each score says, in one sentence
-    "recognised": "share of previews that CCIP takes for her: median distance to held-out pictures within its threshold",
+    "recognised": "share of previews that CCIP takes for her: median distance to held-out pictures within threshold",
     "likeness": "how near they are to her: 1 at distance 0, one half at CCIP's threshold, 0 at twice that",
     "outfit": "share of previews that show the outfit that was asked for",
     "following": "share of the asked tags that the tagger sees",
@@ -139,7 +139,7 @@ def staying(checkpoints: int, params: Row) -> int:
 
 
 def survivors(rows: list[Row], params: Row, threshold: float) -> list[str]:
-    """The checkpoints that go on, the best first. `rows` are all pictures that those of this round have drawn so far."""
+    """The checkpoints that go on, the best first. `rows`: all pictures that those of this round have drawn so far."""
     names = sorted({row["checkpoint"] for row in rows})
     found = {name: numbers(of(rows, checkpoint=name), params, threshold) for name in names}
     return sorted(names, key=lambda name: rank(found[name]))[: staying(len(names), params)]
@@ -169,8 +169,8 @@ def rule_words(params: Row) -> str:
     return (
         "the score is the mean of "
         + ", ".join(f"{name} (counts {weight:g})" for name, weight in weights if weight)
-        + f"; each checkpoint draws {params['first']:.0%} of the prompts, the better {params['keep']:.0%} go on and draw"
-        " twice as many, until one is left; of equals the nearer to the held-out pictures, then the one with fewer steps"
+        + f"; each checkpoint draws {params['first']:.0%} of the prompts, the better {params['keep']:.0%} go on and"
+        " draw twice as many, until one is left; of equals the nearer to the held-out pictures, then the fewer steps"
     )
 
 
@@ -370,7 +370,9 @@ def reason(told: Row) -> str:
             words.append("That is no fewer than with it: this training taught too little.")
     words += weight_words(told["sweep"])
     cost = told["cost"]
-    words.append(f"{cost['drawn']} previews were drawn, {cost['share']:.0%} of what all checkpoints in full would take.")
+    words.append(
+        f"{cost['drawn']} previews were drawn, {cost['share']:.0%} of what all checkpoints in full would take."
+    )
     return " ".join(words)
 
 

@@ -119,7 +119,10 @@ def test_what_the_previews_are_asked(tmp_path: Path) -> None:
         "plain": 1,
     }
     portrait = prompts["red_kimono-portrait"]
-    assert portrait["text"] == "hana_charaloom, hana_red_kimono, 1girl, solo, red kimono, sash, wide sleeves, portrait, smile"
+    assert (
+        portrait["text"]
+        == "hana_charaloom, hana_red_kimono, 1girl, solo, red kimono, sash, wide sleeves, portrait, smile"
+    )
     assert portrait["asked"] == ["red_kimono", "portrait", "smile"]  # those that the tagger can see
     assert prompts["core_tags"]["text"] == "hana_charaloom, 1girl, solo, blue hair, upper body"
     assert prompts["trigger_only"]["text"] == "hana_charaloom, 1girl, solo"
@@ -128,7 +131,10 @@ def test_what_the_previews_are_asked(tmp_path: Path) -> None:
 
 def test_other_clothes_are_nothing_like_hers() -> None:
     known = {tags[0] for tags in OTHER_CLOTHES}
-    hers = [Outfit([0], 1.0, [{"tag": "red_kimono", "score": 1.0}]), Outfit([1], 1.0, [{"tag": "pleated_skirt", "score": 1}])]
+    hers = [
+        Outfit([0], 1.0, [{"tag": "red_kimono", "score": 1.0}]),
+        Outfit([1], 1.0, [{"tag": "pleated_skirt", "score": 1}]),
+    ]
     assert [tags[0] for tags in other_clothes(hers, known)] == ["suit", "hoodie"]
     assert other_clothes([], set()) == []
 

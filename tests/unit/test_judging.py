@@ -36,7 +36,7 @@ def measured(tmp_path: Path) -> tuple[Path, list[dict]]:
     rows, views = [], []
     for number in range(13):
         outfit = [*OUTFITS, None][number % 2] if number < 12 else None
-        tags = {tag: 0.9 for tag in OUTFITS.get(outfit or "", ["smile"])}
+        tags = dict.fromkeys(OUTFITS.get(outfit or "", ["smile"]), 0.9)
         if number % 3 == 0:
             tags = dict(list(tags.items())[:2])
         grey = thumbnail(np.asarray(drawing(number).convert("L")))

@@ -310,7 +310,9 @@ def test_rounds_then_the_chosen_one_on_every_base(drawn):
     by_round = Counter((row["checkpoint"], row["round"]) for row in rows if row["round"])
     (chosen,) = {checkpoint for checkpoint, number in by_round if number == 2}
     assert by_round == {("step-000100", 1): 2, ("step-000200", 1): 2, (chosen, 2): 4}
-    shown = Counter((row["base"], row["checkpoint"], row["weight"], row["embedding"]) for row in rows if not row["round"])
+    shown = Counter(
+        (row["base"], row["checkpoint"], row["weight"], row["embedding"]) for row in rows if not row["round"]
+    )
     assert shown == {
         ("tiny", "none", 0.0, False): 2,
         ("other", "none", 0.0, False): 2,

@@ -29,7 +29,10 @@ def test_the_page_is_well_formed_and_asks_no_network(results):
     for tag, attributes in page.tags:
         for name in ("src", "href", "srcset", "action", "data"):
             value = attributes.get(name) or ""
-            assert not value or value.startswith(("data:image/webp;base64,", "#", "curation.html", "previews.html")), (tag, value)
+            assert not value or value.startswith(("data:image/webp;base64,", "#", "curation.html", "previews.html")), (
+                tag,
+                value,
+            )
     assert not re.search(r"url\(|@import|https?://", write(results))
 
 

@@ -124,7 +124,7 @@ def test_a_late_bloomer_that_left_early_is_not_chosen_and_rounds_are_told():
 
 
 def test_no_row_of_a_checkpoint_is_an_error_that_names_the_file():
-    with pytest.raises(CharaloomError, match="scores.parquet: no preview of any checkpoint"):
+    with pytest.raises(CharaloomError, match=r"scores\.parquet: no preview of any checkpoint"):
         choose(drawn("none", [0.1]), ["one"], ["step-000100"], RULE, THRESHOLD, "scores.parquet")
 
 
