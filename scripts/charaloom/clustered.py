@@ -39,8 +39,8 @@ REPRESENTATIVES = 4
 LINT_TOLD = 5  # findings of a kind that the log names
 
 # What the previews ask of every outfit: framings, poses, places, faces; boards' own words, clothed and harmless. A
-# scene is what its first tag says: where the tagger does not know that one, nobody could tell whether it was drawn, and it is
-# left out, as single tags are.
+# scene is what its first tag says: where the tagger does not know that one, nobody could tell whether it was drawn,
+# and it is left out, as single tags are.
 SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("portrait", ("portrait", "looking_at_viewer", "smile", "simple_background")),
     ("full_body", ("full_body", "standing", "looking_at_viewer", "white_background")),

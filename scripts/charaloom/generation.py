@@ -1,4 +1,4 @@
-"""Generation data in a picture's file: as A1111 and Forge write it (`parameters`), and as a graph of ComfyUI (`prompt`).
+"""Generation data in a picture's file: as A1111 and Forge write it (`parameters`), and as ComfyUI's graph (`prompt`).
 
 A1111's PNG Info reads the first, ComfyUI draws the second when the file is dropped on it. Both give parentheses and
 brackets a meaning that diffusers does not know, so they are escaped.

@@ -16,7 +16,7 @@ from charaloom.files import read_json, whole_folder, write_text
 from charaloom.lora import EMBEDDING_KEY, bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.manifest import lineage, read_manifest, write_manifest
 from charaloom.pipelines import WITHOUT_LORA, embedding_word
-from charaloom.previews import without_path
+from charaloom.previews import safe_name, without_path
 from charaloom.selection import PLAIN
 from charaloom.tables import read_table
 
@@ -77,11 +77,10 @@ def build_model(
     with whole_folder(folder) as part:
         copy_weights(character, lora, embedding, part)
         shutil.copyfile(selection, part / "selection.json")
-        tiles = copy_tiles(rows, Path(previews), chosen, part)
+        told = read_json(outfits)
+        tiles = copy_tiles(rows, Path(previews), chosen, told["prompts"], part)
         draw_grid(rows, Path(previews), chosen, part / "previews" / "grid.webp")
-        card = card_facts(
-            character, params, chosen, read_json(outfits), read_json(core), read_manifest(dataset_manifest), facts
-        )
+        card = card_facts(character, params, chosen, told, read_json(core), read_manifest(dataset_manifest), facts)
         write_text(part / "README.md", render_card({**card, "tiles": tiles, "embedding": embedding.exists()}))
     counts = {"step": chosen["step"], "previews": len(tiles), "embedding": embedding.exists()}
     write_manifest(manifest, facts, {"model": folder}, counts)
@@ -127,18 +126,23 @@ def compared(rows: list[dict[str, Any]], selection: dict[str, Any]) -> list[dict
 
 
 def copy_tiles(
-    rows: list[dict[str, Any]], previews: Path, chosen: dict[str, Any], folder: Path
+    rows: list[dict[str, Any]], previews: Path, chosen: dict[str, Any], prompts: list[dict[str, Any]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Previews of the chosen checkpoint on the training base, as drawn, one per outfit first; what was copied."""
+    """Previews of the chosen checkpoint on the training base, as drawn, one per outfit first; what was copied.
+
+    Within an outfit they go by the order of `prompts`, in which a portrait comes first.
+    """
+    place = {safe_name(prompt["id"]): index for index, prompt in enumerate(prompts)}
     mine = [
         row
         for row in rows
         if row["base"] == chosen["base"] and row["checkpoint"] == chosen["chosen"] and row["kind"] != PLAIN
     ]
+    mine.sort(key=lambda row: (place.get(row["prompt_id"], len(place)), row["file"]))
     seen: dict[str | None, int] = {}
     ranked = []
     for row in mine:
-        ranked.append((seen.setdefault(row["outfit"], 0), row["file"], row))
+        ranked.append((seen.setdefault(row["outfit"], 0), len(ranked), row))
         seen[row["outfit"]] += 1
     (folder / "previews").mkdir()
     tiles = []

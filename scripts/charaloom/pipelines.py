@@ -89,6 +89,7 @@ def open_pipeline(folder: Path, family: str, threads: int) -> "DiffusionPipeline
 
     logging.set_verbosity_error()  # it takes a second LoRA beside the first for missing weights
     logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     unasked: dict[str, Any] = {"add_watermarker": False}

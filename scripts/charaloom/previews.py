@@ -136,7 +136,7 @@ def render(
 
 
 def read_prompts(outfits: PathLike, character: str, params: Row) -> list[Prompt]:
-    """Prompts of `outfits.json` in the order they are drawn: of each outfit `scenes`, `seeds` pictures of each prompt.
+    """Prompts of `outfits.json` in the order they are drawn: `scenes` of each outfit once, all others `seeds` times.
 
     Outfits take turns, each beginning with another scene, so that the first round sees all outfits and many scenes.
     """
@@ -147,7 +147,7 @@ def read_prompts(outfits: PathLike, character: str, params: Row) -> list[Prompt]
     for place, ((kind, _), entries) in enumerate(groups.items()):
         drawn = entries[: params["scenes"]] if kind == OUTFIT else entries
         for index, entry in enumerate(drawn):
-            for number in range(params["seeds"]):
+            for number in range(1 if kind == OUTFIT else params["seeds"]):
                 turn = (index - place) % len(drawn)
                 turns.append((number, turn, place, prompt_of(entry, character, params, number)))
     if not turns:
