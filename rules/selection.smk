@@ -22,7 +22,7 @@ rule selection:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=growing(10),
     params:
         stage=stage_params("selection"),

@@ -217,6 +217,18 @@ def check_bases(project: Project, files: Sequence[PathLike]) -> None:
             if (base, key) not in checked:
                 check_base(config, base, key, sources)
                 checked.add((base, key))
+        check_families(config, sources)
+
+
+def check_families(config: Config, files: Sequence[PathLike]) -> None:
+    """A LoRA fits bases of its own family only."""
+    trained = config["training"]["base"]
+    family = config["bases"][trained]["family"]
+    for name in config["previews"]["bases"]:
+        if config["bases"][name]["family"] != family:
+            where = f"{origin(files, ('previews', 'bases'), config)}: previews.bases"
+            own = config["bases"][name]["family"]
+            raise CharaloomError(f"{where}: {name!r} is an {own} base, and {trained!r}, which is trained on, is {family}")
 
 
 def bases_wanted(config: Config) -> list[tuple[str, tuple[str, str]]]:

@@ -19,17 +19,17 @@ drawn
 
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from charaloom.bases import local_base
+from charaloom.bases import LocalBase, local_base
 from charaloom.demo.cast import Character, Outfit
-from charaloom.demo.judge import Judge
+from charaloom.demo.judge import MODEL, Judge
 from charaloom.demo.world import cast_of
-from charaloom.files import read_json
-from charaloom.pipelines import WITHOUT_LORA, Easel, read_checkpoints
+from charaloom.files import digest, read_json, sha256_file, write_json
+from charaloom.pipelines import WITHOUT_LORA, Checkpoint, Easel, read_checkpoints
 from charaloom.previews import Prompt, read_prompts
 from charaloom.scoring import Counts, Summed, count_outfits, kept_views, pictures_seen
 from charaloom.selection import PLAIN
@@ -117,13 +117,30 @@ def truth_of(folder: Path, character: str, truth: Row) -> Told:
 def values_of_all(
     folder: Path, character: str, params: Row, checkpoints: Path, work: Path, judge: Judge, told: Told
 ) -> dict[str, float]:
-    """The judge's value of every checkpoint: the mean of who and outfit over all prompts on the training base."""
-    base = params["bases"][0]
-    local = local_base(base, work)
-    easel = Easel(local.folder, base["family"], base["clip_skip"], params["threads"])
+    """The judge's value of every checkpoint: the mean of who and outfit over all prompts on the training base.
+
+    What was judged once is kept in `work`, by all that it depends on.
+    """
     prompts = [one for one in read_prompts(folder / "outfits.json", character, params) if one.kind != PLAIN]
+    steps, local = read_checkpoints(checkpoints), local_base(params["bases"][0], work)
+    files = [MODEL, *(path for step in steps for path in (step.lora, step.embedding) if path)]
+    drawing = {name: params[name] for name in ("batch", "negative", "width", "height", "steps", "guidance", "threads")}
+    key = digest([drawing, local.digest, [asdict(one) for one in prompts], [sha256_file(path) for path in files]])
+    kept = work / character / "judged" / f"{key[:16]}.json"
+    if not kept.exists():
+        write_json(kept, judged_values(params, local, prompts, steps, judge, told))
+    values: dict[str, float] = read_json(kept)
+    print(f"{character}: {', '.join(f'{name} {value:.3f}' for name, value in values.items())}", flush=True)
+    return values
+
+
+def judged_values(
+    params: Row, local: LocalBase, prompts: list[Prompt], steps: list[Checkpoint], judge: Judge, told: Told
+) -> dict[str, float]:
+    """Draw every prompt with every checkpoint, and judge it."""
+    easel = Easel(local.folder, params["bases"][0]["family"], local.clip_skip, params["threads"])
     values = {}
-    for checkpoint in read_checkpoints(checkpoints):
+    for checkpoint in steps:
         who, worn = Counter[bool](), Counter[bool]()
         for start in range(0, len(prompts), params["batch"]):
             some = prompts[start : start + params["batch"]]
@@ -134,11 +151,10 @@ def values_of_all(
                     worn[dressed] += 1
         shares = [found[True] / found.total() for found in (who, worn) if found.total()]
         values[checkpoint.name] = sum(shares) / len(shares)
-    print(f"{character}: {', '.join(f'{name} {value:.3f}' for name, value in values.items())}", flush=True)
     return values
 
 
-def drawn(easel: Easel, checkpoint: Any, prompts: list[Prompt], params: Row) -> list["Image.Image"]:
+def drawn(easel: Easel, checkpoint: Checkpoint, prompts: list[Prompt], params: Row) -> list["Image.Image"]:
     texts, seeds = [prompt.text for prompt in prompts], [prompt.seed for prompt in prompts]
     return easel.draw(checkpoint, texts, seeds, params)
 
