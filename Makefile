@@ -17,8 +17,8 @@ demo: setup ## run the whole workflow on the demo world
 	@$(PYTHON_BIN)/charaloom demo
 
 .PHONY: score
-score: setup ## measure every stage against the demo world's truth (SEED=… another world, CURATION="11 12" filters alone, OUTFITS="11 12" outfits alone)
-	@$(PYTHON_BIN)/charaloom score $(if $(SEED),--seed $(SEED)) $(if $(CURATION),--curation $(CURATION)) $(if $(OUTFITS),--outfits $(OUTFITS))
+score: setup ## measure every stage against the demo world's truth (SEED=… another world, CURATION="11 12" filters alone, OUTFITS="11 12" outfits alone, PREVIEWS="11 12" previews alone)
+	@$(PYTHON_BIN)/charaloom score $(if $(SEED),--seed $(SEED)) $(if $(CURATION),--curation $(CURATION)) $(if $(OUTFITS),--outfits $(OUTFITS)) $(if $(PREVIEWS),--previews $(PREVIEWS))
 
 .PHONY: verify
 verify: setup ## rebuild and compare digests

@@ -34,7 +34,12 @@ def targets(stage):
         return "<work>/models.manifest.json"
     if stage == "published":
         return [receipt for character in project.characters for receipt in receipts(character)]
-    pages = {"curation": ["curation.html"], "outfits": ["outfits.html"], "report": ["report.html"]}
+    pages = {
+        "curation": ["curation.html"],
+        "outfits": ["outfits.html"],
+        "selection": ["previews.html"],
+        "report": ["report.html"],
+    }
     looked_at = {"dataset": ["dataset/README.md"], "model": ["model/README.md"], **pages}
     files = [f"{stage}.manifest.json", *looked_at.get(stage, [])]
     return collect("<results>/{character}/{file}", character=project.characters, file=files)

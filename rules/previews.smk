@@ -1,6 +1,7 @@
-"""Pictures drawn with each checkpoint, and without any, on several base models; rated, then scored.
+"""Pictures drawn with each checkpoint, in rounds that the weaker ones do not survive, on several base models.
 
-READS   checkpoints/, outfits.json (its prompts), dataset/ (the held-out pictures), the base models, the picture models
+READS   checkpoints/, outfits.json (its prompts), dataset/ (the held-out pictures), measured.parquet and clustered.parquet
+        (what her outfits and the training pictures look like), the base models, the picture models
 MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
 """
 
@@ -11,6 +12,8 @@ rule previews:
         checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
         outfits=ancient("<results>/{character}/outfits.json"),
         dataset=ancient("<results>/{character}/dataset/README.md"),
+        measured=ancient("<results>/{character}/measured.parquet"),
+        clustered=ancient("<results>/{character}/clustered.parquet"),
         models="<work>/models.manifest.json",
     output:
         scores=ensure("<results>/{character}/previews/scores.parquet", non_empty=True),

@@ -1,7 +1,8 @@
 """Which checkpoint is published, by the scores of its previews on the base it was trained on.
 
-READS   previews/scores.parquet
+READS   previews/
 MAKES   selection.json   the choice, the numbers of all checkpoints, the reason in words
+        previews.html    every preview, curves, outfits asked and drawn, LoRA weights, prompts to copy
 """
 
 
@@ -11,6 +12,7 @@ rule selection:
         scores=ancient("<results>/{character}/previews/scores.parquet"),
     output:
         selection=ensure("<results>/{character}/selection.json", non_empty=True),
+        page=ensure("<results>/{character}/previews.html", non_empty=True),
         manifest=ensure("<results>/{character}/selection.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/selection.log",
@@ -20,7 +22,7 @@ rule selection:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=growing(10),
     params:
         stage=stage_params("selection"),

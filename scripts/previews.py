@@ -19,6 +19,8 @@ with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True
         checkpoints_manifest=snakemake.input.manifest,
         outfits=snakemake.input.outfits,
         dataset=Path(snakemake.input.dataset).parent,
+        measured=snakemake.input.measured,
+        clustered=snakemake.input.clustered,
         hub=Path(snakemake.config["paths"]["work"]) / "hub",
         models_manifest=snakemake.input.models,
         folder=Path(snakemake.output.scores).parent,

@@ -17,5 +17,6 @@ with job(snakemake.log[0]):
         previews=Path(snakemake.input.scores).parent,
         previews_manifest=snakemake.input.manifest,
         selection=snakemake.output.selection,
+        page=snakemake.output.page,
         manifest=snakemake.output.manifest,
     )

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from charaloom.files import sha256_bytes, write_json, write_text
 from charaloom.manifest import lineage, write_manifest
-from charaloom.selection import choose
+from charaloom.selection import select
 from charaloom.stages import STAGES
 from charaloom.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
 
@@ -17,6 +17,9 @@ CHARACTER = "hana"
 HOSTILE = '<script>alert("x")</script>'
 BOX = {"x0": 0, "y0": 0, "x1": 200, "y1": 240}
 SETTINGS = {"threshold": 0.178, "negative": "nsfw", "width": 64, "height": 64, "steps": 2, "guidance": 7.0}
+SETTINGS |= {"memorised": 0.85, "weights": [0.8], "sampler": "DPM++ 2M", "schedule": "Karras"}
+CHECKPOINTS = ["step-000100", "step-000200"]
+RULE = {"scores": {"recognised": 3, "likeness": 1, "outfit": 2}, "first": 0.5, "keep": 0.5}
 ASKED = ["problem", "not_a_candidate", "rating_model", "monochrome", "ai", "cosplay", "duplicate", "identity"]
 
 
@@ -100,23 +103,42 @@ def score_rows() -> list[Row]:
             for scene in ("portrait", "standing"):
                 recognised = checkpoint == "step-000200" or (checkpoint, scene) == ("step-000100", "portrait")
                 kept = (base, checkpoint, scene) != ("two", "none", "standing")
-                rows.append(
-                    {
-                        "base": base,
-                        "checkpoint": checkpoint,
-                        "step": int(checkpoint[-6:]) if checkpoint != "none" else 0,
-                        "prompt_id": f"red-{scene}",
-                        "outfit": "red",
-                        "prompt": f"hana_charaloom, {scene}, {HOSTILE}",
-                        "seed": 7,
-                        "file": f"{base}/{checkpoint}/red-{scene}-7.png",
-                        "kept": kept,
-                        "rating": [{"name": "safe", "score": 1.0}],
-                        "identity_distance": (0.1 if recognised else 0.4) if kept else None,
-                        "recognised": recognised and kept,
-                    }
-                )
+                rows.append(score_row(base, checkpoint, scene, recognised, kept))
+        rows.append(score_row(base, "step-000200", "portrait", True, True, weight=0.8))
     return rows
+
+
+def score_row(base: str, checkpoint: str, scene: str, recognised: bool, kept: bool, weight: float = 1.0) -> Row:
+    """A picture as the previews judge it: the one that stands shows none of her outfits, and lacks a tag."""
+    none = checkpoint == "none"
+    folder = checkpoint if weight == 1 else f"{checkpoint}_w{weight:.2f}"
+    return {
+        "base": base,
+        "checkpoint": checkpoint,
+        "step": 0 if none else int(checkpoint[-6:]),
+        "weight": 0.0 if none else weight,
+        "embedding": False,
+        "round": 1 if base == "one" and not none and weight == 1 else None,
+        "prompt_id": f"red-{scene}",
+        "kind": "outfit",
+        "outfit": "red",
+        "prompt": f"hana_charaloom, {scene}, {HOSTILE}",
+        "seed": 7,
+        "file": f"{base}/{folder}/red-{scene}-7.png",
+        "kept": kept,
+        "rating": [{"name": "safe", "score": 1.0}],
+        "identity_distance": (0.1 if recognised else 0.4) if kept else None,
+        "recognised": recognised and kept,
+        "outfit_drawn": "red" if recognised and kept and scene == "portrait" else None,
+        "asked": [scene, "red_kimono"],
+        "seen": ["red_kimono"] if kept else [],
+        "core_seen": 0.5 if kept else None,
+        "faults": ["nobody"] if none and kept else [],
+        "training_likeness": 0.3 if kept else None,
+        "training_view": f"{NAMES[0]}/picture/0" if kept else None,
+        "memorised": False,
+        "embedding_vector": [1.0, float(len(scene))] if kept else None,
+    }
 
 
 def write_curated(folder: Path, filtered: list[Row] | None = None) -> Path:
@@ -178,9 +200,17 @@ def write_results(folder: Path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
-    chosen = choose(rows, ["one", "two"], ["step-000100", "step-000200"], "scores.parquet")
-    bases = [{"name": "one"}, {"name": "two"}]
-    write_json(folder / "selection.json", {**chosen, "bases": bases, "settings": SETTINGS, "rule": "best"})
+    told = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
+    write_manifest(folder / "previews.manifest.json", lineage("previews", CHARACTER, {}, {}), {}, {}, **told)
+    select(
+        character=CHARACTER,
+        params=RULE,
+        previews=folder / "previews",
+        previews_manifest=folder / "previews.manifest.json",
+        selection=folder / "selection.json",
+        page=folder / "previews.html",
+        manifest=folder / "selection.manifest.json",
+    )
     losses = [f"{step}\t{1 / step + 0.1}\t0.001" for step in range(1, 1001)]
     write_text(folder / "checkpoints" / "loss.tsv", "\n".join(["step\tloss\trate_unet", *losses, ""]))
     for name in ("hana", "hana_emb", "hana_bundle"):

@@ -37,7 +37,19 @@ DETECTORS = {  # name, left, top, right, bottom of the box on a 640 px sheet, fo
     "anime_face_detection": ("face", (110, 80, 210, 170)),
     "anime_halfbody_detection": ("halfbody", (60, 50, 280, 320)),
 }
-TAGS = ["1girl", "solo", "blue_hair", "red_eyes", "kimono", "red_kimono", "smile"]
+TAGS = [
+    "1girl",
+    "solo",
+    "blue_hair",
+    "red_eyes",
+    "kimono",
+    "red_kimono",
+    "smile",
+    "portrait",
+    "full_body",
+    "upper_body",
+    "serafuku",
+]
 BOXES = 32
 
 

@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     seeded(score)
     score.add_argument("--curation", nargs="+", type=int, metavar="SEED", help="the filters alone, in these worlds")
     score.add_argument("--outfits", nargs="+", type=int, metavar="SEED", help="tags and outfits alone, in these worlds")
+    score.add_argument("--previews", nargs="+", type=int, metavar="SEED", help="the previews alone, in these worlds")
     score.set_defaults(command=score_command)
 
     verify = commands.add_parser("verify", help="build a demo character twice and compare every byte")
@@ -121,10 +122,12 @@ def demo_command(options: argparse.Namespace) -> int:
 
 
 def score_command(options: argparse.Namespace) -> int:
-    from charaloom.commands.score import score, score_curation, score_outfits
+    from charaloom.commands.score import score, score_curation, score_outfits, score_previews
 
     if options.curation:
         return score_curation(options.curation)
+    if options.previews:
+        return score_previews(options.previews)
     return score_outfits(options.outfits) if options.outfits else score(options.seed)
 
 

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from charaloom.caption_lint import Lint
@@ -20,7 +21,7 @@ from charaloom.outfit_names import Outfit, name_all, official_name, signature
 from charaloom.seeds import derive_seed
 from charaloom.tables import CLUSTERED, VIEW_COLUMNS, read_table, write_table
 from charaloom.views import read_vectors
-from charaloom.vocabulary import is_clothing, is_count
+from charaloom.vocabulary import is_clothing
 from charaloom.wardrobe import clothes, features, group, members_of, similarities, stabilities
 
 if TYPE_CHECKING:
@@ -37,15 +38,35 @@ PROMPT_SIGNATURE = 4  # signature tags that a prompt spells out
 REPRESENTATIVES = 4
 LINT_TOLD = 5  # findings of a kind that the log names
 
-# What the previews ask of every outfit: two framings, then scenes; boards' own words.
+# What the previews ask of every outfit: framings, poses, places, faces; boards' own words, clothed and harmless. A
+# scene is what its first tag says: where the tagger does not know that one, nobody could tell whether it was drawn,
+# and it is left out, as single tags are.
 SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("portrait", ("portrait", "looking_at_viewer", "smile", "simple_background")),
     ("full_body", ("full_body", "standing", "looking_at_viewer", "white_background")),
-    ("meadow", ("cowboy_shot", "outdoors", "day", "grass", "sky")),
-    ("night", ("upper_body", "outdoors", "night", "starry_sky")),
-    ("city", ("full_body", "outdoors", "city", "building")),
-    ("room", ("cowboy_shot", "indoors", "window", "open_mouth")),
+    ("meadow", ("grass", "cowboy_shot", "outdoors", "day", "sky")),
+    ("profile", ("profile", "from_side", "upper_body", "simple_background")),
+    ("sitting", ("sitting", "full_body", "chair", "indoors")),
+    ("night", ("night", "upper_body", "outdoors", "starry_sky")),
+    ("open_mouth", ("open_mouth", "upper_body", "looking_at_viewer", "simple_background")),
+    ("city", ("city", "full_body", "outdoors", "building")),
+    ("frown", ("frown", "portrait", "looking_at_viewer", "simple_background")),
+    ("room", ("indoors", "cowboy_shot", "window")),
+    ("closed_eyes", ("closed_eyes", "upper_body", "smile", "simple_background")),
 )
+# What they ask besides, once for a character: what the trigger alone draws, what her core tags add, clothes that are
+# not hers, and the same scene without her name, in which nothing of her should appear.
+POSTURE = ("upper_body", "looking_at_viewer", "simple_background")
+OTHER_CLOTHES: tuple[tuple[str, ...], ...] = (
+    ("kimono", "sash", "wide_sleeves"),
+    ("serafuku", "sailor_collar", "pleated_skirt"),
+    ("suit", "necktie"),
+    ("hoodie", "hood"),
+    ("sweater", "turtleneck"),
+    ("maid", "apron"),
+    ("dress", "long_dress"),
+)
+CLOTHES_ASKED = 2
 
 
 def cluster_outfits(
@@ -73,8 +94,10 @@ def cluster_outfits(
     balance(found, params)
     trigger = params.get("trigger") or f"{character}_charaloom"
     rows = captioned(character, trigger, views, found, params)
+    lint = Lint(hub)
     told = described(character, trigger, views, found, alike, read_json(core)["core"])
-    told["lint"] = Lint(hub).findings(told, rows)
+    told["prompts"] = prompts(character, trigger, views, found, told["core"], lint.vocabulary.counts)
+    told["lint"] = lint.findings(told, rows)
     report(character, told["lint"])
     write_table(table, rows, CLUSTERED, "view", origin)
     write_json(outfits, told)
@@ -215,8 +238,7 @@ def described(
     core: list[str],
 ) -> Row:
     """outfits.json, the trained outfits first."""
-    count = count_tag(views)
-    ordered = sorted(outfits, key=lambda outfit: (not outfit.trained, -len(outfit.members), outfit.identifier))
+    ordered = in_order(outfits)
     seen = epoch(views, outfits)
     rows = [
         {
@@ -237,30 +259,71 @@ def described(
         }
         for outfit in ordered
     ]
-    asked: list[Outfit | None] = [outfit for outfit in ordered if outfit.trained]
     return {
         "trigger": trigger,
         "core": core,
         "outfits": rows,
         "unassigned": len(views) - sum(len(outfit.members) for outfit in outfits),
-        "prompts": [
-            {
-                "id": f"{outfit.identifier if outfit else 'plain'}-{scene}",
-                "outfit": outfit.identifier if outfit else None,
-                "text": prompt(character, trigger, outfit, [*count, *tags]),
-            }
-            for outfit in asked or [None]
-            for scene, tags in SCENES
-        ],
     }
 
 
-def prompt(character: str, trigger: str, outfit: Outfit | None, scene: list[str]) -> str:
-    """What previews and cards ask for: trigger, outfit trigger and the head of its signature, scene."""
-    counts = [tag for tag in scene if is_count(tag)]
-    worn = [row["tag"] for row in outfit.signature[:PROMPT_SIGNATURE]] if outfit else []
-    rest = [tag for tag in scene if tag not in counts]
-    return caption(trigger, outfit_trigger(character, outfit) if outfit else None, [*counts, *worn, *rest])
+def in_order(outfits: list[Outfit]) -> list[Outfit]:
+    """The trained outfits first, the larger before the smaller."""
+    return sorted(outfits, key=lambda outfit: (not outfit.trained, -len(outfit.members), outfit.identifier))
+
+
+def prompts(
+    character: str, trigger: str, views: list[Row], outfits: list[Outfit], core: list[str], known: Collection[str]
+) -> list[Row]:
+    """What previews and cards ask for: {id, kind, outfit, text, asked}; `asked` are the tags that should be seen.
+
+    `known` are the tags that the tagger knows. Kinds: `outfit` (trigger, the outfit's trigger, the head of its
+    signature, a scene), `core` (trigger and core tags), `trigger` (the trigger alone), `clothes` (clothes she never
+    wore), `plain` (the same scene without any trigger).
+    """
+    count = count_tag(views)
+
+    def one(
+        name: str,
+        kind: str,
+        hers: Iterable[str],
+        scene: Iterable[str],
+        outfit: Outfit | None = None,
+        called: bool = True,
+    ) -> Row:
+        said = list(dict.fromkeys([*hers, *(tag for tag in scene if tag in known)]))
+        worn = outfit_trigger(character, outfit) if outfit else None
+        text = caption(trigger if called else "", worn, [*count, *said])
+        return {
+            "id": f"{outfit.identifier}-{name}" if outfit else name,
+            "kind": kind,
+            "outfit": outfit.identifier if outfit else None,
+            "text": text,
+            "asked": [tag for tag in said if tag in known],
+        }
+
+    scenes = [(name, tags) for name, tags in SCENES if tags[0] in known]
+    asked: list[Outfit | None] = [outfit for outfit in in_order(outfits) if outfit.trained]
+    rows = [
+        one(name if outfit else f"any-{name}", "outfit", head_of(outfit), tags, outfit)
+        for outfit in asked or [None]
+        for name, tags in scenes
+    ]
+    rows += [one("core_tags", "core", core, POSTURE), one("trigger_only", "trigger", [], [])]
+    rows += [one(tags[0], "clothes", [], [*tags, *POSTURE]) for tags in other_clothes(outfits, known)]
+    return [*rows, one("without_trigger", "plain", [], POSTURE, called=False)]
+
+
+def head_of(outfit: Outfit | None) -> list[str]:
+    """The signature tags that a prompt spells out."""
+    return [row["tag"] for row in outfit.signature[:PROMPT_SIGNATURE]] if outfit else []
+
+
+def other_clothes(outfits: list[Outfit], known: Collection[str]) -> list[tuple[str, ...]]:
+    """The first few clothes of OTHER_CLOTHES that are nothing like what she wears."""
+    hers = {word for outfit in outfits for row in outfit.signature for word in row["tag"].split("_")}
+    strange = [tags for tags in OTHER_CLOTHES if tags[0] in known and not any(set(t.split("_")) & hers for t in tags)]
+    return strange[:CLOTHES_ASKED]
 
 
 def count_tag(views: list[Row]) -> list[str]:

@@ -220,6 +220,7 @@ def check_bases(project: Project, files: Sequence[PathLike]) -> None:
                 check_base(config, base, key, sources)
                 checked.add((base, key))
         check_recipe(config, sources)
+        check_families(config, sources)
 
 
 def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
@@ -237,6 +238,17 @@ def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
         raise CharaloomError(
             f"{where}: recipe {name!r} says nothing of `{missing[0]}` for {config['training']['base']}"
         )
+
+
+def check_families(config: Config, files: Sequence[PathLike]) -> None:
+    """A LoRA fits bases of its own family only."""
+    trained = config["training"]["base"]
+    family = config["bases"][trained]["family"]
+    for name in config["previews"]["bases"]:
+        if config["bases"][name]["family"] != family:
+            where = f"{origin(files, ('previews', 'bases'), config)}: previews.bases"
+            own = config["bases"][name]["family"]
+            raise CharaloomError(f"{where}: {name!r} is an {own} base, and {trained!r}, which is trained on, is {family}")
 
 
 def bases_wanted(config: Config) -> list[tuple[str, tuple[str, str]]]:
@@ -299,7 +311,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "checkpoints":
             return {**seed, **trigger}
         case "previews":
-            return {**seed, "bases": [base_of(config, name) for name in preview_bases(config)]}
+            bases = [base_of(config, name) for name in preview_bases(config)]
+            return {**seed, "bases": bases, "selection": config["selection"]}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}
         case _:

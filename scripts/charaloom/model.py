@@ -15,7 +15,9 @@ from charaloom.errors import CharaloomError
 from charaloom.files import read_json, whole_folder, write_text
 from charaloom.lora import bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.manifest import lineage, read_manifest, write_manifest
-from charaloom.previews import TEXT_ONLY, WITHOUT_LORA, embedding_word, without_path
+from charaloom.pipelines import WITHOUT_LORA, embedding_word
+from charaloom.previews import safe_name, without_path
+from charaloom.selection import PLAIN
 from charaloom.tables import read_table
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 TEMPLATES = Path(__file__).parent / "templates"
-TILES = 12  # previews copied into the repo; the grid shows every prompt
+TILES = 12  # previews copied into the repo; the grid shows the prompts that every base was given
 TILE = 192  # pixels of a grid tile's longest side
 LABEL = 18  # pixels of the line above it
 PROGRAMS = ("A1111 1.7+", "A1111 1.6 and older", "Forge", "ComfyUI", "diffusers", "OneTrainer")
@@ -70,15 +72,15 @@ def build_model(
         raise CharaloomError(
             f"{lora}: chosen by {selection}, but not there. Remove the checkpoints manifest and train again."
         )
-    rows = [row for row in read_table(Path(previews) / "scores.parquet") if row["kept"]]
+    kept = [row for row in read_table(Path(previews) / "scores.parquet") if row["kept"]]
+    rows = compared(kept, chosen)
     with whole_folder(folder) as part:
         copy_weights(character, lora, embedding, part)
         shutil.copyfile(selection, part / "selection.json")
-        tiles = copy_tiles(rows, Path(previews), chosen, part)
+        told = read_json(outfits)
+        tiles = copy_tiles(rows, Path(previews), chosen, told["prompts"], part)
         draw_grid(rows, Path(previews), chosen, part / "previews" / "grid.webp")
-        card = card_facts(
-            character, params, chosen, read_json(outfits), read_json(core), read_manifest(dataset_manifest), facts
-        )
+        card = card_facts(character, params, chosen, told, read_json(core), read_manifest(dataset_manifest), facts)
         write_text(part / "README.md", render_card({**card, "tiles": tiles, "embedding": embedding.exists()}))
     counts = {"step": chosen["step"], "previews": len(tiles), "embedding": embedding.exists()}
     write_manifest(manifest, facts, {"model": folder}, counts)
@@ -115,15 +117,32 @@ def copy_weights(character: str, lora: Path, embedding: Path, folder: Path) -> N
 # --- previews ---------------------------------------------------------------------------------------------------------
 
 
+def compared(rows: list[dict[str, Any]], selection: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pictures that show what the choice is worth: each base alone, and with the chosen checkpoint as published."""
+    mine = [row for row in rows if row["checkpoint"] == selection["chosen"] and row["weight"] == 1]
+    with_word = any(row["embedding"] for row in mine)
+    none = [row for row in rows if row["checkpoint"] == WITHOUT_LORA]
+    return [*none, *(row for row in mine if row["embedding"] == with_word)]
+
+
 def copy_tiles(
-    rows: list[dict[str, Any]], previews: Path, chosen: dict[str, Any], folder: Path
+    rows: list[dict[str, Any]], previews: Path, chosen: dict[str, Any], prompts: list[dict[str, Any]], folder: Path
 ) -> list[dict[str, Any]]:
-    """Previews of the chosen checkpoint on the training base, as drawn, one per outfit first; what was copied."""
-    mine = [row for row in rows if row["base"] == chosen["base"] and row["checkpoint"] == chosen["chosen"]]
+    """Previews of the chosen checkpoint on the training base, as drawn, one per outfit first; what was copied.
+
+    Within an outfit they go by the order of `prompts`, in which a portrait comes first.
+    """
+    place = {safe_name(prompt["id"]): index for index, prompt in enumerate(prompts)}
+    mine = [
+        row
+        for row in rows
+        if row["base"] == chosen["base"] and row["checkpoint"] == chosen["chosen"] and row["kind"] != PLAIN
+    ]
+    mine.sort(key=lambda row: (place.get(row["prompt_id"], len(place)), row["file"]))
     seen: dict[str | None, int] = {}
     ranked = []
     for row in mine:
-        ranked.append((seen.setdefault(row["outfit"], 0), row["file"], row))
+        ranked.append((seen.setdefault(row["outfit"], 0), len(ranked), row))
         seen[row["outfit"]] += 1
     (folder / "previews").mkdir()
     tiles = []
@@ -140,7 +159,7 @@ def draw_grid(rows: list[dict[str, Any]], previews: Path, chosen: dict[str, Any]
 
     columns = grid_columns(chosen)
     pictures = {(row["base"], row["checkpoint"], row["prompt_id"], row["seed"]): previews / row["file"] for row in rows}
-    prompts = sorted({key[2:] for key in pictures})
+    prompts = sorted({key[2:] for key in pictures if key[1] == WITHOUT_LORA} or {key[2:] for key in pictures})
     sheet = Image.new("RGB", (max(1, len(columns)) * TILE, LABEL + max(1, len(prompts)) * TILE), "white")
     pen = ImageDraw.Draw(sheet)
     for column, (base, checkpoint) in enumerate(columns):
@@ -165,9 +184,7 @@ def grid_columns(chosen: dict[str, Any]) -> list[tuple[str, str]]:
 
 def label(checkpoint: str) -> str:
     """A checkpoint as a person reads it."""
-    if checkpoint == WITHOUT_LORA:
-        return "without LoRA"
-    return f"{checkpoint.removesuffix(TEXT_ONLY)} by text alone" if checkpoint.endswith(TEXT_ONLY) else checkpoint
+    return "without LoRA" if checkpoint == WITHOUT_LORA else checkpoint
 
 
 # --- card -------------------------------------------------------------------------------------------------------------

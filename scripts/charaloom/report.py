@@ -13,7 +13,7 @@ from charaloom.captions import as_words
 from charaloom.errors import CharaloomError
 from charaloom.files import read_json, write_text
 from charaloom.manifest import lineage, read_manifest, write_manifest
-from charaloom.model import PROGRAMS, label, repo_files
+from charaloom.model import PROGRAMS, compared, label, repo_files
 from charaloom.pages import (
     PathLike,
     Row,
@@ -29,13 +29,13 @@ from charaloom.pages import (
     render_page,
     tile,
 )
-from charaloom.previews import embedding_word
+from charaloom.pipelines import embedding_word
 from charaloom.stages import STAGES
 from charaloom.tables import read_table
 
 KEPT_SHOWN = 24
 DROPPED_SHOWN = 6  # per rule: the curation page shows the others
-PROMPTS_SHOWN = 40
+PROMPTS_SHOWN = 8  # previews.html has all
 REPRESENTATIVES = 4
 CHART = (640, 200)  # width and height of the loss curve
 CHART_POINTS = 320
@@ -120,16 +120,16 @@ def pictures_section(results: Path, thumbnails: Thumbnails) -> Row:
 
 
 def previews_section(results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
-    """The grid of the training base, and each other base with and without the LoRA beside it."""
+    """The chosen checkpoint and the base alone, base by base; all others are in previews.html."""
     selection = read_json(results / "selection.json")
     rows = read_table(results / "previews" / "scores.parquet")
     grids = [
         preview_grid(results / "previews", rows, base["name"], selection, thumbnails) for base in selection["bases"]
     ]
-    numbers = [selection["without_lora"], *selection["checkpoints"]]
+    found = [selection["without_lora"], *selection["checkpoints"]]
     return {
         "selection": selection,
-        "numbers": [{**found, "label": label(found["checkpoint"])} for found in numbers if found["pictures"]],
+        "numbers": [{**one, "label": label(one["checkpoint"])} for one in found if one["pictures"]],
         "grids": grids,
         "per_base": selection["per_base"],
     }
@@ -139,10 +139,10 @@ def preview_grid(
     folder: Path, rows: list[Row], base: str, selection: dict[str, Any], thumbnails: Thumbnails
 ) -> dict[str, Any]:
     """Prompts downwards, checkpoints across; every tile with its distance and whether she was recognised."""
-    mine = [row for row in rows if row["base"] == base]
+    mine = [row for row in compared(rows, selection) if row["base"] == base]
     steps = {row["checkpoint"]: (row["step"], row["checkpoint"]) for row in mine}
     columns = sorted(steps, key=lambda name: steps[name])
-    prompts = sorted({(row["prompt_id"], row["seed"]) for row in mine})[:PROMPTS_SHOWN]
+    prompts = list(dict.fromkeys((row["prompt_id"], row["seed"]) for row in mine))[:PROMPTS_SHOWN]
     found = {(row["prompt_id"], row["seed"], row["checkpoint"]): row for row in mine}
     lines = []
     for prompt in prompts:

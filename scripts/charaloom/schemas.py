@@ -13,7 +13,7 @@ import yaml
 from charaloom.errors import CharaloomError
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
-PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training", "previews")
+PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training", "previews", "selection")
 
 Config = dict[str, Any]
 PathLike = str | os.PathLike[str]

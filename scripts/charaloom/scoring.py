@@ -19,7 +19,7 @@ outfits.ari
     her (of several views, the whole picture's). A picture without an outfit found is a cluster of its own.
 previews.recognised, previews.recognised_without_lora
     Share of the previews drawn on the base that was trained on, with the selected checkpoint and with none, that the
-    identity model recognises as her.
+    identity model recognises as her. Only those count whose prompt names her.
 
 Numbers are over all characters together; `characters` holds the same for each.
 """
@@ -36,7 +36,6 @@ from charaloom.status import table
 from charaloom.tables import read_table
 
 PathLike = str | os.PathLike[str]
-WITHOUT_LORA = "none"
 DUPLICATES = ("exact_duplicate", "reencoded_duplicate", "cropped_duplicate")
 
 Row = dict[str, Any]
@@ -203,14 +202,11 @@ def count_outfits(
 
 def count_previews(counts: Counts, folder: Path) -> None:
     selection = read_json(folder / "selection.json")
-    rows = read_table(folder / "previews" / "scores.parquet", ["base", "checkpoint", "recognised"])
-    for row in rows:
-        if row["base"] != selection["base"]:
-            continue
-        if row["checkpoint"] == selection["chosen"]:
-            counts.previews.update({"drawn": 1, "recognised": int(bool(row["recognised"]))})
-        elif row["checkpoint"] == WITHOUT_LORA:
-            counts.previews.update({"drawn_without": 1, "recognised_without": int(bool(row["recognised"]))})
+    pair = next(one for one in selection["per_base"] if one["base"] == selection["base"])
+    for found, suffix in ((pair["with_lora"], ""), (pair["without_lora"], "_without")):
+        if found:
+            told = {f"drawn{suffix}": found["asked"], f"recognised{suffix}": found["recognised"]}
+            counts.previews.update(told)
 
 
 def score_tables(found: Row) -> str:

@@ -9,15 +9,15 @@ STAGE_VERSION: dict[str, int] = {
     "filtered": 2,
     "curation": 1,
     "tagged": 2,
-    "clustered": 2,
+    "clustered": 3,
     "outfits": 1,
     "dataset": 2,
     "checkpoints": 3,
-    "previews": 1,
-    "selection": 1,
-    "model": 1,
+    "previews": 2,
+    "selection": 2,
+    "model": 2,
     "published": 1,
-    "report": 3,
+    "report": 4,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

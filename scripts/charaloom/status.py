@@ -114,7 +114,7 @@ def chosen(folder: Path) -> tuple[str, str]:
     """The selected checkpoint, and how many of its previews on the training base are recognised as her."""
     selection = read_json(folder / "selection.json")
     numbers = next(entry for entry in selection["checkpoints"] if entry["checkpoint"] == selection["chosen"])
-    return selection["chosen"], f"{numbers['recognised']} of {numbers['pictures']}"
+    return selection["chosen"], f"{numbers['recognised']} of {numbers['asked']}"
 
 
 def maybe(read: Callable[[], Any]) -> Any:

@@ -16,7 +16,7 @@ from charaloom.pages import render_page
 from charaloom.report import write_report
 from charaloom.status import Standing, page_content
 from tests.html_page import Page
-from tests.small_results import CHARACTER, NAMES, write_curation, write_outfits, write_results
+from tests.small_results import CHARACTER, HOSTILE, NAMES, SETTINGS, write_curation, write_outfits, write_results
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
@@ -98,7 +98,7 @@ def probed(opened: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return probe
 
 
-@pytest.mark.parametrize(("name", "least"), [("curation", 6), ("report", 6), ("outfits", 3)])
+@pytest.mark.parametrize(("name", "least"), [("curation", 6), ("report", 6), ("outfits", 3), ("previews", 6)])
 def test_a_page_loads_all_of_itself_and_nothing_else(results: Path, probed: Any, name: str, least: int) -> None:
     text = (results / f"{name}.html").read_text()
     told = probed(text)
@@ -167,6 +167,32 @@ def test_the_map_shows_what_is_pointed_at_and_hides_an_outfit(results: Path, ope
     assert told["src"] == "data:image/webp;base64"
     assert told["said"].startswith("red · ")
     assert told["gone"] == "none"
+
+
+COPYING = """<script>
+addEventListener("load", function () {
+  var copied = [], buttons = document.querySelectorAll("#grid .copy button");
+  Object.defineProperty(navigator, "clipboard", {value: {writeText: function (text) {
+    copied.push(text);
+    return {then: function (done) { done(); }};
+  }}});
+  buttons.forEach(function (button) { button.click(); });
+  var told = {copied: copied, said: buttons[0].textContent, width: buttons[0].getBoundingClientRect().width};
+  document.documentElement.dataset.probe = JSON.stringify(told);
+});
+</script>
+</body>"""
+
+
+def test_a_click_copies_the_whole_prompt(results: Path, opened: Any, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text((results / "previews.html").read_text().replace("</body>", COPYING))
+    counted = re.search(r'data-probe="([^"]*)"', opened(tmp_path / "page.html", "--dump-dom").stdout)
+    assert counted
+    told = json.loads(html.unescape(counted[1]))
+    wanted = [f"hana_charaloom, {scene}, {HOSTILE}" for scene in ("portrait", "standing")]
+    assert told["copied"] == [*wanted, SETTINGS["negative"]]
+    assert told["said"] == "copied"
+    assert told["width"] > 10
 
 
 def test_the_page_is_drawn_in_the_colours_that_are_preferred(results: Path, opened: Any, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from charaloom.clustered import cluster_outfits
+from charaloom.clustered import OTHER_CLOTHES, SCENES, cluster_outfits, other_clothes
 from charaloom.cyberharem import by_optics
-from charaloom.outfit_names import signature
+from charaloom.outfit_names import Outfit, signature
 from charaloom.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
 from charaloom.wardrobe import clothes, features, group, plane, similarities
 from tests.standins import write_vocabulary
@@ -105,7 +105,44 @@ def test_what_is_told_of_an_outfit(tmp_path: Path) -> None:
     assert text.startswith("hana_charaloom, hana_red_kimono, 1girl, solo, ")
     assert "red kimono" in text
     assert "portrait" in text
-    assert {prompt["outfit"] for prompt in told["prompts"]} == {outfit["id"] for outfit in told["outfits"]}
+    assert {prompt["outfit"] for prompt in told["prompts"]} == {outfit["id"] for outfit in told["outfits"]} | {None}
+
+
+def test_what_the_previews_are_asked(tmp_path: Path) -> None:
+    views, _ = world(2)
+    _, told = run(tmp_path, views)
+    prompts = {prompt["id"]: prompt for prompt in told["prompts"]}
+    assert Counter(prompt["kind"] for prompt in told["prompts"]) == {
+        "outfit": 6,  # portrait and full body of three outfits: the stand-in tagger has no words for other scenes
+        "core": 1,
+        "trigger": 1,
+        "plain": 1,
+    }
+    portrait = prompts["red_kimono-portrait"]
+    assert (
+        portrait["text"]
+        == "hana_charaloom, hana_red_kimono, 1girl, solo, red kimono, sash, wide sleeves, portrait, smile"
+    )
+    assert portrait["asked"] == ["red_kimono", "portrait", "smile"]  # those that the tagger can see
+    assert prompts["core_tags"]["text"] == "hana_charaloom, 1girl, solo, blue hair, upper body"
+    assert prompts["trigger_only"]["text"] == "hana_charaloom, 1girl, solo"
+    assert "hana" not in prompts["without_trigger"]["text"]
+
+
+def test_other_clothes_are_nothing_like_hers() -> None:
+    known = {tags[0] for tags in OTHER_CLOTHES}
+    hers = [
+        Outfit([0], 1.0, [{"tag": "red_kimono", "score": 1.0}]),
+        Outfit([1], 1.0, [{"tag": "pleated_skirt", "score": 1}]),
+    ]
+    assert [tags[0] for tags in other_clothes(hers, known)] == ["suit", "hoodie"]
+    assert other_clothes([], set()) == []
+
+
+def test_no_prompt_is_anything_but_clothed() -> None:
+    words = {word for _, tags in SCENES for tag in tags for word in tag.split("_")}
+    words |= {word for tags in OTHER_CLOTHES for tag in tags for word in tag.split("_")}
+    assert words.isdisjoint({"nude", "naked", "bikini", "swimsuit", "underwear", "lingerie", "cleavage", "panties"})
 
 
 def test_half_of_the_captions_leave_the_signature_to_the_trigger(tmp_path: Path) -> None:
@@ -139,7 +176,7 @@ def test_without_clothes_there_is_one_plain_prompt_set(tmp_path: Path) -> None:
     assert told["outfits"] == []
     assert told["unassigned"] == 12
     assert {row["outfit"] for row in rows.values()} == {None}
-    assert told["prompts"][0]["id"] == "plain-portrait"
+    assert told["prompts"][0]["id"] == "any-portrait"
     assert told["prompts"][0]["outfit"] is None
 
 

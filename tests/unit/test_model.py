@@ -23,32 +23,46 @@ SETTINGS |= {"width": 64, "height": 64, "steps": 2, "guidance": 7.0}
 
 
 def score_rows() -> list[dict]:
+    """Previews of two bases; on the first every checkpoint, and the chosen one by its text trigger alone."""
     rows = []
-    for base, checkpoints in (
-        ("demo", ("none", "step-000100", "step-000200", "step-000200_text")),
-        ("two", ("none", "step-000200")),
-    ):
-        for checkpoint in checkpoints:
-            for scene in ("portrait", "standing"):
-                step = re.search(r"\d+", checkpoint)
-                recognised = checkpoint == "step-000200"
-                rows.append(
-                    {
-                        "base": base,
-                        "checkpoint": checkpoint,
-                        "step": int(step[0]) if step else 0,
-                        "prompt_id": f"red-{scene}",
-                        "outfit": "red",
-                        "prompt": f"hana_charaloom, {scene}",
-                        "seed": 7,
-                        "file": f"{base}/{checkpoint}/red-{scene}-7.png",
-                        "kept": (checkpoint, scene) != ("step-000200", "standing") or base == "two",
-                        "rating": [],
-                        "identity_distance": 0.1 if recognised else 0.4,
-                        "recognised": recognised,
-                    }
-                )
-    return rows
+    for base, drawn in (("demo", (0, 100, 200)), ("two", (0, 200))):
+        for step in drawn:
+            rows += [score_row(base, step, scene, step > 0) for scene in ("portrait", "standing")]
+    rows += [score_row("demo", 200, scene, False) for scene in ("portrait", "standing")]
+    return [*rows, score_row("demo", 200, "portrait", True, weight=0.8)]
+
+
+def score_row(base: str, step: int, scene: str, embedding: bool, weight: float = 1.0) -> dict:
+    recognised = step == 200 and embedding
+    checkpoint = f"step-{step:06d}" if step else "none"
+    alone = "_text" if step and not embedding else ""
+    return {
+        "base": base,
+        "checkpoint": checkpoint,
+        "step": step,
+        "weight": weight if step else 0.0,
+        "embedding": embedding,
+        "round": 1 if base == "demo" and step and embedding and weight == 1 else None,
+        "prompt_id": f"red-{scene}",
+        "kind": "outfit",
+        "outfit": "red",
+        "prompt": f"hana_charaloom, {scene}",
+        "seed": 7,
+        "file": f"{base}/{checkpoint}{alone}{'' if weight == 1 else weight}/red-{scene}-7.png",
+        "kept": not (recognised and scene == "standing" and base == "demo"),
+        "rating": [],
+        "identity_distance": 0.1 if recognised else 0.4,
+        "recognised": recognised,
+        "outfit_drawn": "red",
+        "asked": [],
+        "seen": [],
+        "core_seen": None,
+        "faults": [],
+        "training_likeness": None,
+        "training_view": None,
+        "memorised": False,
+        "embedding_vector": None,
+    }
 
 
 @pytest.fixture
@@ -68,7 +82,8 @@ def results(tmp_path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (20 * number % 256, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
-    chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], "scores.parquet")
+    rule = {"scores": {"recognised": 1}, "first": 1.0, "keep": 0.5}
+    chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
     write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
@@ -197,7 +212,7 @@ def test_prompts_can_be_copied_as_they_are(results):
 
 def test_the_card_tells_what_was_measured(results):
     page = re.sub(r"<[^>]+>", "", shown(parts(build(results))[1]))
-    assert "step-000200 on demo: 2 of 2 previews are recognised" in page
+    assert "2 of 2 previews are recognised" in page
     assert "2 of 2 previews recognised with the embedding, 0 of 2 by the text trigger alone" in page
     assert "SHA-256" in page
     dataset = read_json(results / "dataset.manifest.json")["lineage"]["digest"]

@@ -85,7 +85,7 @@ def make_readable(folder: Path) -> None:
     """The few artifacts that the table of `charaloom status` reads."""
     for stage, counts in {"raw": {"rows": 0}, "filtered": {"kept": 0}, "clustered": {"trained": 0}}.items():
         write_json(folder / f"{stage}.manifest.json", {"counts": counts})
-    numbers = {"checkpoint": "step-000100", "recognised": 3, "pictures": 4}
+    numbers = {"checkpoint": "step-000100", "recognised": 3, "asked": 4}
     write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
 
 

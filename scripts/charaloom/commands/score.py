@@ -8,10 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from charaloom import filter_scores, outfit_scores
+from charaloom import filter_scores, outfit_scores, preview_scores
 from charaloom.commands.demo import World, prepare
 from charaloom.commands.run import build, print_failures
-from charaloom.config import DEFAULTS, load_project, read_config, stage_params
+from charaloom.config import DEFAULTS, load_project, preview_bases, read_config, stage_params
 from charaloom.errors import CharaloomError
 from charaloom.files import read_json, write_json
 from charaloom.filter_scores import FilterCounts
@@ -48,6 +48,26 @@ def score_curation(seeds: list[int]) -> int:
 def score_outfits(seeds: list[int]) -> int:
     """Tags and outfits alone, over the worlds of some seeds, beside what CyberHarem's clusters make of them."""
     return compare(seeds, "clustered", outfit_scores, outfits_of_world)
+
+
+def score_previews(seeds: list[int]) -> int:
+    """The previews of the chosen checkpoints in the worlds of some seeds, by a judge that the workflow never asks."""
+    found, lines = [], []
+    for seed in seeds:
+        world = prepare(seed)
+        build_up_to("selection", world)
+        project, truth = load_project(world.overlays), read_json(world.folder / "truth.json")
+        bases = preview_bases(project.config)
+        for name in project.characters:
+            place, params = world.results / name, stage_params(project, name, "previews")
+            counts = preview_scores.counted(place, name, truth, params, place / "checkpoints", world.work)
+            lines.append(preview_scores.figures(f"seed {seed}, {name}", counts, bases))
+            found.append(counts)
+    lines.append(preview_scores.figures("all", reduce(add, found), bases))
+    print()
+    print(figures_table(lines, preview_scores.columns(bases)))
+    print(json.dumps(lines[-1], ensure_ascii=False))
+    return 0
 
 
 def compare(seeds: list[int], stage: str, scores: ModuleType, judge: Judge) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from charaloom.files import read_json, whole_file
+from charaloom.model import compared
 from charaloom.tables import read_table
 
 TILE = 112
@@ -19,7 +20,7 @@ COLUMNS = 8
 def character_rows(folder: Path) -> list[list[Image.Image]]:
     """Three rows of tiles: kept pictures of each outfit, previews without a model, the same with the chosen one."""
     selection = read_json(folder / "selection.json")
-    scores = read_table(folder / "previews" / "scores.parquet", ["base", "checkpoint", "prompt_id", "seed", "file"])
+    scores = compared(read_table(folder / "previews" / "scores.parquet"), selection)
     drawn = {
         (row["checkpoint"], row["prompt_id"], row["seed"]): folder / "previews" / row["file"]
         for row in scores

@@ -45,6 +45,7 @@ FAULTS = {
     "no_file_url": 2,
     "broken_file": 3,
 }
+EXTRAS = 6  # characters of a world that have no search of their own
 # Kinds for which keeping and dropping are both right: her own crop of a group picture is hers.
 EITHER = ("several_people",)
 
@@ -78,8 +79,7 @@ class Post:
 def build_world(folder: Path, seed: int, characters: int = 2, posts: int = 190) -> None:
     """Draw a world into `folder`, whole or not at all: posts.jsonl, data/, characters.tsv, truth.json."""
     rng = Random(seed)
-    people = cast.draw_cast(rng, characters + 6)
-    stars, extras = people[:characters], people[characters:]
+    stars, extras = cast_of(rng, characters)
     made: list[Post] = []
     for star in stars:
         made += character_posts(rng, star, [*stars, *extras], posts)
@@ -91,6 +91,12 @@ def build_world(folder: Path, seed: int, characters: int = 2, posts: int = 190) 
         write_board(part, made)
         write_roster(part / "characters.tsv", stars)
         write_json(part / "truth.json", truth(seed, stars, made))
+
+
+def cast_of(rng: Random, characters: int) -> tuple[list[Character], list[Character]]:
+    """The characters that a world is about, and those who only appear beside them; first draw of a world's `rng`."""
+    people = cast.draw_cast(rng, characters + EXTRAS)
+    return people[:characters], people[characters:]
 
 
 def character_posts(rng: Random, star: Character, everybody: list[Character], posts: int) -> list[Post]:
