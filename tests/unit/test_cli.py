@@ -15,7 +15,7 @@ from charaloom.config import CODE, load_project
 from charaloom.errors import CharaloomError
 from charaloom.files import write_json
 from charaloom.needs import needs_table
-from charaloom.tables import CLUSTERED, FILTERED, RAW, SCORES, write_table
+from charaloom.tables import CLUSTERED, FILTERED, RAW, write_table
 
 # --- the command line
 
@@ -244,18 +244,13 @@ def make_results(folder: Path, keeping: set[str] = KEPT) -> None:
     ]
     write_table(folder / "clustered.parquet", outfits, CLUSTERED, "view", {})
     write_json(folder / "outfits.json", {"outfits": [{"id": "a", "trained": True}, {"id": "b", "trained": False}]})
-    scores = [
-        {"file": f"{base}/{checkpoint}/{number}", "base": base, "checkpoint": checkpoint, "recognised": recognised}
-        for base, checkpoint, flags in (
-            ("tiny", "step-000100", (True, False)),
-            ("tiny", "none", (False, False)),
-            ("other", "step-000100", (True, True)),
-        )
-        for number, recognised in enumerate(flags)
+    numbers = {"checkpoint": "step-000100", "recognised": 1, "asked": 2}
+    per_base = [
+        {"base": "other", "with_lora": {"recognised": 2, "asked": 2}, "without_lora": None},
+        {"base": "tiny", "with_lora": numbers, "without_lora": {"recognised": 0, "asked": 2}},
     ]
-    write_table(folder / "previews" / "scores.parquet", scores, SCORES, "file", {})
-    numbers = {"checkpoint": "step-000100", "recognised": 1, "pictures": 2}
-    write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
+    chosen = {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers], "per_base": per_base}
+    write_json(folder / "selection.json", chosen)
 
 
 def test_scores_of_a_small_world(tmp_path: Path) -> None:

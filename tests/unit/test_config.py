@@ -126,7 +126,7 @@ def test_a_character_has_keys_of_her_own(place: Path) -> None:
         ({"training": {"steps": "many"}}, ["more.yaml: training.steps: 'many' is not a whole number"]),
         ({"training": {"steps": 10.5}}, ["training.steps: 10.5 is not a whole number"]),
         ({"training": {"steps": True}}, ["training.steps: True is not a whole number"]),
-        ({"training": {"precision": "fp64"}}, ["training.precision: 'fp64' is not one of fp32, fp16, bf16"]),
+        ({"training": {"precision": "fp64"}}, ["training.precision: 'fp64' is not one of auto, fp32, fp16, bf16"]),
         ({"training": {"resolution": 500}}, ["training.resolution: 500 is not a multiple of 8"]),
         ({"training": None}, ["more.yaml: training: null is not a group of keys"]),
         ({"training": {"base": "tinny"}}, ["more.yaml: training.base", "did you mean `tiny`?"]),
@@ -173,7 +173,9 @@ def test_a_character_file_is_checked_too(place: Path) -> None:
 def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:
     large = {"path": "base", "family": "sdxl", "clip_skip": 0, "licence": "mit"}
     overlay("config/characters/mei.yaml", previews={"bases": ["tiny", "large"]})
-    assert error(overlay("more.yaml", bases={"large": large})).endswith("previews.bases: 'large' is an sdxl base, and 'tiny', which is trained on, is sd15")
+    assert error(overlay("more.yaml", bases={"large": large})).endswith(
+        "previews.bases: 'large' is an sdxl base, and 'tiny', which is trained on, is sd15"
+    )
 
 
 def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
