@@ -24,6 +24,7 @@ its config file. This package alone imports torch and hcpdiff at its top: only t
 | trainer | threads share each small operation instead of the batch |
 | trainer | milestones only at multiples of one number, the last one is written twice, NaN trains on |
 | trainer | a resumed training has lost its moments and its place in the data, and ends in other bytes |
+| process | the config is laid out prettily three times, two seconds in all, before it is run |
 | warm | each training imports and loads everything anew |
 """
 

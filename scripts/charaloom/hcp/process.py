@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from hcpdiff.easy import SD15_auto_loader, SDXL_auto_loader
-from rainbowneko.parser import load_config_with_cli
+from rainbowneko.parser import cfg2py, load_config_with_cli, python_cfg
 
 from charaloom.hcp import MENDED
 from charaloom.hcp.noise import NoiseSchedule, Sampler
@@ -22,11 +22,18 @@ LOADED: dict[str, dict[str, Any]] = {}  # by real path; filled by a warm process
 def train_here(config: str) -> None:
     """Train by a config in the working folder; ends the process with a message where it cannot."""
     check_versions()
+    leave_code_as_it_is()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
     parser, found = load_config_with_cli(config, args_list=[])
     Trainer(parser, found).train()
+
+
+def leave_code_as_it_is() -> None:
+    """rainbowneko lays out its config three times before it runs it: two seconds for a file that nobody reads."""
+    for module in (python_cfg, cfg2py):
+        module.FormatCode = lambda code, **style: (code, False)
 
 
 def check_versions() -> None:

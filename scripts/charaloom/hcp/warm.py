@@ -14,6 +14,7 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ from charaloom.hcp.process import LOADED, load_base, train_here
 from charaloom.trainer_process import die_with_parent
 
 MESSAGE_BYTES = 65536
+EVERYTHING = (
+    "charaloom.hcp.data",
+    "charaloom.hcp.layers",
+    "hcpdiff.ckpt_manager",
+    "hcpdiff.data",
+    "hcpdiff.loss",
+    "hcpdiff.models",
+    "rainbowneko.loggers",
+    "rainbowneko.train.loss",
+    "sklearn.cluster",
+    "torch.utils.tensorboard",
+)
 
 
 class Warm:
@@ -94,7 +107,14 @@ class Warm:
             os._exit(code)
 
 
+def import_everything() -> None:
+    """What a training imports later, each fork for itself if nobody did before."""
+    for name in EVERYTHING:
+        import_module(name)
+
+
 def main() -> None:
+    import_everything()
     facts = json.loads(sys.argv[1])
     LOADED[facts["base"]] = load_base(facts["base"], facts["family"])
     Warm(facts["socket"], facts["seconds"]).serve()
