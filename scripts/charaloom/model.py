@@ -140,7 +140,7 @@ def copy_tiles(
     ]
     mine.sort(key=lambda row: (place.get(row["prompt_id"], len(place)), row["file"]))
     seen: dict[str | None, int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, dict[str, Any]]] = []
     for row in mine:
         ranked.append((seen.setdefault(row["outfit"], 0), len(ranked), row))
         seen[row["outfit"]] += 1
