@@ -14,7 +14,7 @@ from charaloom.commands.snakemake import Snakemake, find_profile, jobs_in, told
 from charaloom.config import CODE, load_project
 from charaloom.errors import CharaloomError
 from charaloom.files import write_json
-from charaloom.tables import CLUSTERED, FILTERED, RAW, SCORES, write_table
+from charaloom.tables import CLUSTERED, FILTERED, RAW, write_table
 
 # --- the command line
 
@@ -191,18 +191,11 @@ def make_results(folder: Path, keeping: set[str] = KEPT) -> None:
     ]
     write_table(folder / "clustered.parquet", outfits, CLUSTERED, "view", {})
     write_json(folder / "outfits.json", {"outfits": [{"id": "a", "trained": True}, {"id": "b", "trained": False}]})
-    scores = [
-        {"file": f"{base}/{checkpoint}/{number}", "base": base, "checkpoint": checkpoint, "recognised": recognised}
-        for base, checkpoint, flags in (
-            ("tiny", "step-000100", (True, False)),
-            ("tiny", "none", (False, False)),
-            ("other", "step-000100", (True, True)),
-        )
-        for number, recognised in enumerate(flags)
-    ]
-    write_table(folder / "previews" / "scores.parquet", scores, SCORES, "file", {})
-    numbers = {"checkpoint": "step-000100", "recognised": 1, "pictures": 2}
-    write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
+    numbers = {"checkpoint": "step-000100", "recognised": 1, "asked": 2}
+    told = {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]}
+    pair = {"base": "tiny", "with_lora": numbers, "without_lora": {"recognised": 0, "asked": 1}}
+    other = {**pair, "base": "other", "without_lora": None}
+    write_json(folder / "selection.json", {**told, "per_base": [pair, other]})
 
 
 def test_scores_of_a_small_world(tmp_path: Path) -> None:
