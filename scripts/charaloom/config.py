@@ -248,9 +248,7 @@ def check_families(config: Config, files: Sequence[PathLike]) -> None:
         if config["bases"][name]["family"] != family:
             where = f"{origin(files, ('previews', 'bases'), config)}: previews.bases"
             own = config["bases"][name]["family"]
-            raise CharaloomError(
-                f"{where}: {name!r} is an {own} base, and {trained!r}, which is trained on, is {family}"
-            )
+            raise CharaloomError(f"{where}: {name!r} is an {own} base, {trained!r}, which is trained on, is {family}")
 
 
 def bases_wanted(config: Config) -> list[tuple[str, tuple[str, str]]]:

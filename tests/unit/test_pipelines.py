@@ -14,44 +14,6 @@ SETTINGS = {"negative": "nsfw, (bad hands)", "width": 64, "height": 64, "steps":
 BASE = {"name": "tiny", "digest": "abcdef0123456789", "clip_skip": 1}
 
 
-@pytest.fixture(scope="module")
-def tiny_sdxl(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A diffusers folder of the SDXL architecture with random weights: two text encoders, size conditioning."""
-    import torch
-    from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    torch.manual_seed(1)
-    tokenizer = CLIPTokenizer.from_pretrained(tiny_base / "tokenizer")
-    sizes = {"intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "projection_dim": 32}
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    one, two = (CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=size, **sizes, **ends) for size in (32, 48))
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(32, 64),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=80,
-        attention_head_dim=8,
-        norm_num_groups=8,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + 32,
-    )
-    folder = tmp_path_factory.mktemp("sdxl") / "tiny"
-    StableDiffusionXLPipeline(
-        vae=AutoencoderKL.from_pretrained(tiny_base / "vae"),
-        text_encoder=CLIPTextModel(one),
-        text_encoder_2=CLIPTextModelWithProjection(two),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        unet=unet,
-        scheduler=DDPMScheduler(),
-    ).save_pretrained(folder)
-    return folder
-
-
 def sdxl_checkpoint(folder: Path, base: Path) -> Checkpoint:
     """A LoRA over the attention of the UNet in kohya keys, and an embedding with the two tensors of SDXL."""
     import torch
