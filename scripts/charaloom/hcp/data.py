@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from hcpdiff.data import VaeCache
 from PIL import Image
+from rainbowneko import _share
 from rainbowneko.data import AutoSizeHandler, ImageLabelSource, RatioBucket
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -120,7 +121,7 @@ class Latents(VaeCache):
             with whole_file(self.file) as part:
                 flat = {f"{name}.{key}": value.cpu() for name, values in kept.items() for key, value in values.items()}
                 save_file(flat, part)
-        device = next(model.denoiser.parameters()).device
+        device = _share.device  # of the training; the model is moved there later
         self.cache = {name: {key: value.to(device) for key, value in values.items()} for name, values in kept.items()}
         model.vae.to("cpu")
 
@@ -163,7 +164,7 @@ class Latents(VaeCache):
 
     def encode(self, model: Any, pictures: list[tuple[str, Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Latents [4, height / 8, width / 8] of pictures of one size."""
-        vae = model.vae
+        vae = model.vae.to(_share.device)
         batch = torch.stack([image for _, image, _ in pictures]).to(next(vae.parameters()))
         posterior = vae.encode(batch).latent_dist
         found = {}
