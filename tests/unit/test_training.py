@@ -593,6 +593,13 @@ def test_mend_lora_computes_what_hcps_computes(rows: int, into: int, out: int, b
 
 
 @pytest.mark.slow
+def test_hcpdiff_has_no_loha_that_could_be_a_recipe() -> None:
+    """When this fails, a recipe for it is worth a look: docs/training.md says why there is none."""
+    with pytest.raises(ModuleNotFoundError, match="hcpdiff.models.plugin"):
+        import hcpdiff.models.lora_layers  # noqa: F401
+
+
+@pytest.mark.slow
 def test_mend_latents_depend_on_their_picture_alone_and_survive(
     trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
 ) -> None:
