@@ -595,7 +595,7 @@ def test_mend_lora_computes_what_hcps_computes(rows: int, into: int, out: int, b
 @pytest.mark.slow
 def test_hcpdiff_has_no_loha_that_could_be_a_recipe() -> None:
     """When this fails, a recipe for it is worth a look: docs/training.md says why there is none."""
-    with pytest.raises(ModuleNotFoundError, match="hcpdiff.models.plugin"):
+    with pytest.raises(ModuleNotFoundError, match=r"hcpdiff\.models\.plugin"):
         import hcpdiff.models.lora_layers  # noqa: F401
 
 

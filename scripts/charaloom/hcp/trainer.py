@@ -122,9 +122,7 @@ class Trainer(HCPTrainerSingleCard):
         assert self.workers
         done = list(self.workers.map(self.part_gradients, *zip(*parts, strict=True)))
         for parameter, *gradients in zip(parameters, *(found for _, found in done), strict=True):
-            found = [
-                gradient for gradient in gradients if gradient is not None
-            ]  # no caption of a part may hold the word
+            found = [one for one in gradients if one is not None]  # a part may have no caption with the trained word
             parameter.grad = reduce(torch.add, found) if found else None
         if self.cfgs.train.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, self.cfgs.train.max_grad_norm)
