@@ -161,10 +161,14 @@ def ccip_metric() -> bytes:
 def tagger() -> bytes:
     """Mean colour to an embedding of 8 numbers and the scores of all labels; always sure of 1girl, solo and smile."""
     rng = np.random.default_rng(2)
-    sure = [4, -4, -6, -6, 4, 4, -3, -3, -3, -3, 2, -4]
+    ratings, tags, character = [4, -4, -6, -6], [4, 4, -3, -3, -3, -3, 2], [-4]
+    unseen = [-4] * (len(TAGS) - len(tags))
+    sure = [*ratings, *tags, *unseen, *character]
+    embedding = rng.normal(size=(3, 8)) / 100
+    weights = rng.normal(size=(8, len(sure) - len(unseen))) / 2
     constants = {
-        "to_embedding": (rng.normal(size=(3, 8)) / 100).astype(np.float32),
-        "to_tags": (rng.normal(size=(8, len(sure))) / 2).astype(np.float32),
+        "to_embedding": embedding.astype(np.float32),
+        "to_tags": np.insert(weights, [len(ratings + tags)] * len(unseen), 0, axis=1).astype(np.float32),
         "bias": np.float32(sure),
     }
     nodes = [

@@ -182,7 +182,9 @@ def test_text_encoder_without_its_prefix_is_refused(tiny_base: Path, tmp_path: P
 
 
 def test_what_cannot_be_trained_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(CharaloomError, match="family `sdxl`"):
+    with pytest.raises(CharaloomError, match="family `sd3` is not one of sd15, sdxl"):
+        local_base(entry(tiny_base, family="sd3"), tmp_path / "work")
+    with pytest.raises(CharaloomError, match="has no text_encoder_2/"):
         local_base(entry(tiny_base, family="sdxl"), tmp_path / "work")
     with pytest.raises(CharaloomError, match="does not exist"):
         local_base(entry(tmp_path / "nowhere"), tmp_path / "work")

@@ -10,7 +10,15 @@ import pytest
 
 from charaloom.errors import CharaloomError
 from charaloom.files import sha256_file
-from charaloom.lora import bundle_weights, kohya_weights, lora_metadata, read_metadata, read_weights, write_weights
+from charaloom.lora import (
+    EMBEDDING_KEY,
+    bundle_weights,
+    kohya_weights,
+    lora_metadata,
+    read_metadata,
+    read_weights,
+    write_weights,
+)
 
 FACTS: dict[str, Any] = {
     "character": "hana",
@@ -19,6 +27,7 @@ FACTS: dict[str, Any] = {
     "alpha": 2,
     "base_name": "tiny",
     "base_digest": "0" * 64,
+    "family": "sd15",
     "resolution": 512,
     "clip_skip": 1,
     "steps": 100,
@@ -62,10 +71,10 @@ def test_bundle_holds_the_embedding_and_refuses_dots() -> None:
     import torch
 
     lora = kohya_weights(hcp_layer("denoiser.conv"))
-    bundle = bundle_weights(lora, torch.ones(2, 8), "hana_emb")
+    bundle = bundle_weights(lora, {EMBEDDING_KEY: torch.ones(2, 8)}, "hana_emb")
     assert bundle.keys() - lora.keys() == {"bundle_emb.hana_emb.string_to_param.*"}
     with pytest.raises(CharaloomError, match="a dot in the name"):
-        bundle_weights(lora, torch.ones(2, 8), "hana.emb")
+        bundle_weights(lora, {EMBEDDING_KEY: torch.ones(2, 8)}, "hana.emb")
 
 
 def test_metadata_says_what_users_and_tools_ask_for() -> None:

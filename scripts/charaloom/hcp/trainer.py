@@ -1,7 +1,7 @@
 """HCP's trainer, made reproducible, resumable and quicker."""
 
 import math
-import os
+import resource
 import signal
 import sys
 import time
@@ -12,7 +12,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import psutil
 import torch
 from hcpdiff.trainer_ac_single import HCPTrainerSingleCard
 from torch import Tensor
@@ -231,10 +230,10 @@ class Trainer(HCPTrainerSingleCard):
         )
 
     def memory(self) -> float:
-        """Megabytes: the most that was taken of the GPU, or what the process takes now."""
+        """Megabytes: the most that was taken of the GPU, or of the machine."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        return psutil.Process(os.getpid()).memory_info().rss / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def rows_of(value: Any, rows: slice) -> Any:
