@@ -611,9 +611,7 @@ def test_mend_latents_depend_on_their_picture_alone_and_survive(
     chosen = params(tiny_base, steps=1, save_every=1, buckets=1)
     train_once(tmp_path, inputs, chosen)
     (kept,) = (tmp_path / "work").glob("hana/*/latents/pictures.safetensors")
-    fewer = {
-        name: value.tolist() for name, value in load_file(kept).items()
-    }  # a copy: it is written over
+    fewer = {name: value.tolist() for name, value in load_file(kept).items()}  # a copy
     before = kept.stat().st_mtime_ns
     assert set(fewer) < set(whole)
     train_once(tmp_path, inputs, {**chosen, "steps": 2})
