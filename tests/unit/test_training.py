@@ -600,7 +600,7 @@ def test_hcpdiff_has_no_loha_that_could_be_a_recipe() -> None:
 
 
 @pytest.mark.slow
-def test_mend_latents_depend_on_their_picture_alone_and_survive(
+def test_mend_latents_are_encoded_once_and_survive(
     trained: SimpleNamespace, tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file

@@ -105,7 +105,7 @@ class Buckets(RatioBucket):
 class Latents(VaeCache):
     """Latents encoded once, kept in `file` for a restart and on the device for the steps.
 
-    Each picture's cut and its sample of the posterior come from `seed` and its name alone.
+    Where each picture is cut, and the noise of its sample, are drawn from `seed` and its name alone.
     """
 
     def __init__(self, file: str, seed: int):
