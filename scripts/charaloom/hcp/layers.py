@@ -8,8 +8,8 @@ from hcpdiff.models.lora_layers_patch import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# One product with the sum of both weights beats three thin ones where many rows pass: by counting products, not measured
-# by itself; `make bench-train` shows the whole beside hcpdiff's own.
+# One product with the sum of both weights beats three thin ones where many rows pass: found by counting products.
+# `make bench-train` shows the whole beside hcpdiff's own.
 MERGE_ABOVE = 4.0
 # Thin products reach about this share of the speed of whole ones.
 THIN_SPEED = 0.4
