@@ -1,6 +1,6 @@
 """Training with HCP-Diffusion: a LoRA and an embedding, kept at each milestone.
 
-READS   dataset/, outfits.json, the base model
+READS   dataset/, outfits.json, the base model; for early stopping also what previews are judged by
 MAKES   checkpoints/   step-NNNNNN.safetensors in kohya keys, their embeddings, the trainer's config, the loss
 
 The trainer's own state lives in work/, so that a killed run continues; here appears only what is finished.
@@ -12,6 +12,7 @@ rule checkpoints:
         manifest="<results>/{character}/dataset.manifest.json",
         dataset=ancient("<results>/{character}/dataset/README.md"),
         outfits=ancient("<results>/{character}/outfits.json"),
+        judged_by=ancient(early_stopping_inputs),
     output:
         config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
         manifest=ensure("<results>/{character}/checkpoints.manifest.json", non_empty=True),

@@ -76,6 +76,16 @@ def folder_digest(wildcards):
     return settings.folder_digest(project.characters[wildcards.character])
 
 
+@inspected
+def early_stopping_inputs(wildcards):
+    """What the checkpoints of a training that may end early are judged by."""
+    if not project.config_of(wildcards.character)["training"]["early_stopping"]:
+        return []
+    results, work = (project.config["paths"][place] for place in ("results", "work"))
+    tables = [f"{results}/{wildcards.character}/{table}.parquet" for table in ("measured", "clustered")]
+    return [*tables, f"{work}/models.manifest.json"]
+
+
 def board_slots():
     """One resource per board: a profile that allows 1 of each lets one crawler per site run at a time."""
     return {f"board_{board}": board_slot(board) for board in project.config["boards"]}

@@ -10,17 +10,25 @@ if TYPE_CHECKING:
 
 bases = [snakemake.params.stage["base"]]
 with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
+    from charaloom.previews import Sources
     from charaloom.training import train
 
+    outfits, dataset = snakemake.input.outfits, Path(snakemake.input.dataset).parent
+    judged = None
+    if snakemake.params.stage["early_stopping"]:
+        measured, clustered, models = snakemake.input.judged_by
+        hub = Path(snakemake.config["paths"]["work"]) / "hub"
+        judged = Sources(outfits, dataset, measured, clustered, hub, models)
     train(
         character=snakemake.wildcards.character,
         params=snakemake.params.stage,
-        dataset=Path(snakemake.input.dataset).parent,
+        dataset=dataset,
         dataset_manifest=snakemake.input.manifest,
-        outfits=snakemake.input.outfits,
+        outfits=outfits,
         folder=Path(snakemake.output.config).parent,
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],
         log=snakemake.log[0],
         warm_seconds=snakemake.config["training"]["warm_seconds"],
+        judged_by=judged,
     )

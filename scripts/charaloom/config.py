@@ -284,6 +284,8 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
     character = project.characters[name]
     section = training_of(config) if stage == "checkpoints" else config.get(SECTIONS.get(stage, stage), {})
     params = {**section, **facts_of(config, character, stage)}
+    if stage == "checkpoints" and params["early_stopping"]:
+        params["previews"] = stage_params(project, name, "previews")
     if stage == "measured":
         del params["threads"]  # pictures side by side: changes no number
     params["version"] = STAGE_VERSION[stage]

@@ -3,7 +3,7 @@
 What is drawn: on the training base (the first of `bases`) every checkpoint draws the first prompts, those that stay
 draw more (`selection`), the last one all of them. Then to show what it is worth: the chosen checkpoint on every other
 base; the bases without LoRA (`none`), the chosen checkpoint at other LoRA weights and by its text trigger alone, all
-on the prompts of the first round.
+on the first prompts (`sweep`).
 
 Pictures are drawn in fixed batches, rated before they are kept, and judged at once (`judging`). A finished batch
 survives a kill in `work`, and a batch is drawn whole or not at all, so that a resumed run gives the same bytes as an
@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -39,7 +39,7 @@ from charaloom.pipelines import (
     read_checkpoints,
 )
 from charaloom.seeds import derive_seed
-from charaloom.selection import schedule, survivors
+from charaloom.selection import numbers, schedule, survivors
 from charaloom.tables import SCORES, write_table
 
 if TYPE_CHECKING:
@@ -104,16 +104,13 @@ def render(
     """
     upstream = {"checkpoints": os.fspath(checkpoints_manifest), "models": os.fspath(models_manifest)}
     local = {base["name"]: local_base(base, work) for base in params["bases"]}
-    params = {**params, "bases": [{**base, "digest": local[base["name"]].digest} for base in params["bases"]]}
-    params["software"] = {name: version(name) for name in SOFTWARE}
+    params = known(params, local)
     facts = lineage("previews", character, without_paths(params), upstream)
     prompts = read_prompts(outfits, character, params)
     steps = read_checkpoints(checkpoints)
-    judge = Judge(hub, held_out_files(dataset), read_json(outfits)["core"], measured, clustered, params)
-    judged_by = [sha256_file(path) for path in (*judge.held_out, measured, clustered, models_manifest)]
-    store = Path(work) / character / "previews"
-    with locked(store):
-        studio = Studio(character, params, store, judge, local, judged_by)
+    judged_by = Sources(outfits, dataset, measured, clustered, hub, models_manifest)
+    with studio_of(character, params, judged_by, local, work) as studio:
+        store = studio.store
         batches = list(rounds(studio, prompts, steps))
         rows = [row for batch in batches for row in studio.rows(batch)]
         with whole_folder(folder) as part:
@@ -128,8 +125,34 @@ def render(
         counts,
         bases=without_paths(params)["bases"],
         checkpoints=[step.name for step in steps],
-        settings=settings(params, judge.threshold),
+        settings=settings(params, studio.judge.threshold),
     )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files that tell what to draw, and what it is judged by."""
+
+    outfits: PathLike
+    dataset: PathLike
+    measured: PathLike
+    clustered: PathLike
+    hub: PathLike
+    models_manifest: PathLike
+
+
+def first_scores(
+    character: str, params: Row, steps: list[Checkpoint], sources: Sources, work: PathLike
+) -> dict[str, float]:
+    """Score of each checkpoint by the first round alone; its pictures are kept for when the rounds are drawn."""
+    local = {base["name"]: local_base(base, work) for base in params["bases"][:1]}
+    prompts = read_prompts(sources.outfits, character, params)
+    with studio_of(character, known(params, local), sources, local, work) as studio:
+        batches = {step.name: first_round(studio, prompts, [step]) for step in steps}
+        studio.draw([batch for drawn in batches.values() for batch in drawn])
+        rows = {name: [row for batch in drawn for row in studio.rows(batch)] for name, drawn in batches.items()}
+        scores = {name: numbers(found, params["selection"], studio.judge.threshold) for name, found in rows.items()}
+    return {name: found["score"] or 0.0 for name, found in scores.items()}
 
 
 # --- what is drawn ----------------------------------------------------------------------------------------------------
@@ -169,6 +192,12 @@ def safe_name(prompt: str) -> str:
     return plain if plain == prompt else f"{plain}-{digest(prompt)[:6]}"
 
 
+def first_round(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> list[Batch]:
+    """What every checkpoint draws, on the training base."""
+    base, first = studio.params["bases"][0], part_of(prompts, studio.params["selection"]["first"])
+    return [batch for step in steps for batch in studio.batches(base, step, prompts[:first], 1)]
+
+
 def rounds(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> Iterator[Batch]:
     """Draw the rounds of the selection on the training base, then what shows the choice; every batch in its order."""
     params, rule = studio.params, studio.params["selection"]
@@ -188,13 +217,13 @@ def rounds(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> 
             by_name = {step.name: step for step in alive}
             alive = [by_name[name] for name in survivors(rows, rule, studio.judge.threshold)]
     shown = [batch for other in others for part in parts for batch in studio.batches(other, alive[0], prompts[part])]
-    shown += extras(studio, prompts[parts[0]], alive[0])
+    shown += extras(studio, prompts[: part_of(prompts, params["sweep"])], alive[0])
     studio.draw(sorted(shown, key=lambda batch: studio.place[batch.base["name"]]))
     yield from shown
 
 
 def extras(studio: "Studio", prompts: list[Prompt], chosen: Checkpoint) -> Iterator[Batch]:
-    """On the prompts of the first round: each base alone, the chosen checkpoint at other weights, and by text alone."""
+    """On the first prompts: each base alone, the chosen checkpoint at other weights, and by text alone."""
     for base in studio.params["bases"]:
         yield from studio.batches(base, NOTHING, prompts)
         for weight in studio.params["weights"]:
@@ -208,11 +237,16 @@ def segments(prompts: int, shares: Iterable[float]) -> list[slice]:
     """What each round adds to the prompts, as slices; rounds that add nothing are left out, the first never is."""
     found, start = [], 0
     for share in shares:
-        end = min(max(ceil(share * prompts), 1), prompts)
+        end = part_of(range(prompts), share)
         if end > start:
             found.append(slice(start, end))
             start = end
     return found
+
+
+def part_of(prompts: Sized, share: float) -> int:
+    """How many prompts a share of them is, at least one."""
+    return min(max(ceil(share * len(prompts)), 1), len(prompts))
 
 
 def parcels(prompts: list[Prompt], most: int) -> list[tuple[Prompt, ...]]:
@@ -228,6 +262,27 @@ def settings(params: Row, threshold: float) -> Row:
 
 
 # --- drawing and keeping ----------------------------------------------------------------------------------------------
+
+
+def known(params: Row, local: dict[str, LocalBase]) -> Row:
+    """`params` with what else decides the bytes: the digests of bases that are here, the versions of the libraries."""
+    bases = [
+        {**base, "digest": local[base["name"]].digest} if base["name"] in local else base for base in params["bases"]
+    ]
+    return {**params, "bases": bases, "software": {name: version(name) for name in SOFTWARE}}
+
+
+@contextmanager
+def studio_of(
+    character: str, params: Row, sources: Sources, local: dict[str, LocalBase], work: PathLike
+) -> Iterator["Studio"]:
+    """The studio of one character, for one run at a time. Raises CharaloomError where another one draws."""
+    core = read_json(sources.outfits)["core"]
+    judge = Judge(sources.hub, held_out_files(sources.dataset), core, sources.measured, sources.clustered, params)
+    judged_by = (*judge.held_out, sources.measured, sources.clustered, sources.models_manifest)
+    store = Path(work) / character / "previews"
+    with locked(store):
+        yield Studio(character, params, store, judge, local, [sha256_file(path) for path in judged_by])
 
 
 class Studio:

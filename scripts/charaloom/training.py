@@ -24,6 +24,8 @@ from charaloom.files import digest, read_json, sha256_file, whole_folder, write_
 from charaloom.folders import EXTENSIONS, files_of
 from charaloom.lora import EMBEDDING_KEYS, kohya_weights, lora_metadata, read_weights, write_weights
 from charaloom.manifest import lineage, write_manifest
+from charaloom.pipelines import read_checkpoints
+from charaloom.previews import Sources, first_scores, without_path, without_paths
 from charaloom.recipes import settled
 from charaloom.trainer_process import Trainee, run_trainer
 from charaloom.training_config import embedding_word, hcp_config, milestones
@@ -31,7 +33,7 @@ from charaloom.training_config import embedding_word, hcp_config, milestones
 STAGE = "checkpoints"
 SOFTWARE = ("torch", "hcpdiff", "rainbowneko", "diffusers", "transformers", "accelerate", "numpy", "pillow")
 PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-MORE = ("steps", "save_every")  # more of the same: what was trained before counts
+MORE = ("steps", "save_every", "early_stopping", "previews")  # more of the same: what was trained before counts
 LOCK_SECONDS = 10.0  # a trainer whose job was killed ends within moments
 
 
@@ -46,30 +48,56 @@ def train(
     work: str | os.PathLike[str],
     log: str | os.PathLike[str],
     warm_seconds: float = 0.0,
+    judged_by: Sources | None = None,
 ) -> None:
     """Train one character and write `folder` (LoRA and embedding per milestone, config.py, loss.tsv) and its manifest.
 
     `params` is the config section `training` over its recipe, with seed, trigger and the `base` to train on; `work` is
     the work folder of all characters. `warm_seconds`: how long a warm process waits for the next character, 0 for none.
+    `judged_by`: what the previews of early stopping are judged by, where it is on.
     Same inputs and params give the same bytes on the same kind of machine. Raises CharaloomError where the base cannot
     be used, the dataset is empty, or the trainer fails (the end of `log` is quoted).
     """
     base = local_base(params["base"], work)
     params = {**params, "precision": precision(params["precision"])}
-    facts = lineage(STAGE, character, known_params(params, base), {"dataset": dataset_manifest, "outfits": outfits})
+    upstream = {"dataset": dataset_manifest, "outfits": outfits}
+    upstream |= {"models": judged_by.models_manifest} if judged_by else {}
+    facts = lineage(STAGE, character, known_params(params, base), upstream)
     params = settled(params, read_json(dataset_manifest)["counts"]["train"])
     room = Path(work) / character / f"{STAGE}-{room_key(character, params, base, facts)}"
     with locked(room) as lock:
         prepare(room, Path(dataset), read_json(outfits), params["regularisation"])
-        config = hcp_config(character, params, base, (room / "inputs" / "regularisation.json").exists())
-        trainee = Trainee(room, config, base, params["threads"], Path(log), lock, warm_seconds)
-        if not trained(room, params):
-            run_trainer(trainee)
-        kept = collect(character, params, base, room, Path(folder), facts["digest"])
+        regularised = (room / "inputs" / "regularisation.json").exists()
+        scores: dict[str, float] = {}
+        for length in lengths(params):  # one, or with early stopping one for each checkpoint
+            config = hcp_config(character, length, base, regularised)
+            if not trained(room, length):
+                run_trainer(Trainee(room, config, base, params["threads"], Path(log), lock, warm_seconds))
+            if judged_by:
+                collect(character, length, base, room, config, room / "judged", facts["digest"])
+                newest = read_checkpoints(room / "judged")[-1:]
+                scores |= first_scores(character, params["previews"], newest, judged_by, work)
+                if not improving(scores, params["early_stopping"]):
+                    break
+        kept = collect(character, length, base, room, config, Path(folder), facts["digest"])
+        shutil.rmtree(room / "judged", ignore_errors=True)
         counts = {"pictures": len(read_json(room / "inputs" / "pictures.json")), "checkpoints": len(kept)}
-        shown = {"steps": params["steps"], "rank": params["rank"], "mode": params["mode"], "recipe": params["recipe"]}
+        shown = {"steps": length["steps"], "rank": params["rank"], "mode": params["mode"], "recipe": params["recipe"]}
+        shown |= {"early_stopping": scores} if judged_by else {}
         write_manifest(manifest, facts, {STAGE: folder}, counts, checkpoints=kept, licence=base.licence, training=shown)
     forget_others(room)
+
+
+def lengths(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """`params` for each training of another length, the shorter first: with early stopping one for each checkpoint."""
+    steps = milestones(int(params["steps"]), int(params["save_every"]))
+    return [{**params, "steps": step} for step in (steps if params["early_stopping"] else steps[-1:])]
+
+
+def improving(scores: dict[str, float], patience: int) -> bool:
+    """Whether the best checkpoint so far is one of the newest; scores in the order of training."""
+    values = list(scores.values())
+    return len(values) - 1 - values.index(max(values)) < patience
 
 
 def precision(asked: str) -> str:
@@ -87,9 +115,11 @@ def precision(asked: str) -> str:
 
 def known_params(params: dict[str, Any], base: LocalBase) -> dict[str, Any]:
     """What decides the bytes: the base by its digest instead of its path, and the versions of the libraries."""
-    named = {key: value for key, value in params["base"].items() if key not in {"path", "config"}}
+    named = without_path(params["base"])
     software = {name: version(name) for name in SOFTWARE}
     own = {key: value for key, value in params.items() if key != "regularisation"}  # its digest stands beside it
+    if "previews" in own:
+        own["previews"] = without_paths(own["previews"])
     return {**own, "base": {**named, "digest": base.digest}, "software": software}
 
 
@@ -97,7 +127,8 @@ def room_key(character: str, params: dict[str, Any], base: LocalBase, facts: dic
     """Names what a training has in common with one of another length: all but its steps and checkpoints."""
     same = {key: value for key, value in params.items() if key not in MORE}
     source = hcp_config(character, {**params, "steps": 1, "save_every": 1}, base)
-    return digest([known_params(same, base), facts["inputs"], source])[:16]
+    inputs = {name: found for name, found in facts["inputs"].items() if name != "models"}
+    return digest([known_params(same, base), inputs, source])[:16]
 
 
 @contextmanager
@@ -123,7 +154,7 @@ def forget_others(room: Path) -> None:
         if other == room or not other.is_dir():
             continue
         with suppress(CharaloomError, OSError), locked(other):
-            for name in ("inputs", "latents", "run"):
+            for name in ("inputs", "judged", "latents", "run"):
                 shutil.rmtree(other / name, ignore_errors=True)
 
 
@@ -216,7 +247,7 @@ def picture_suffix(image: dict[str, Any]) -> str:
 
 
 def collect(
-    character: str, params: dict[str, Any], base: LocalBase, room: Path, folder: Path, version: str
+    character: str, params: dict[str, Any], base: LocalBase, room: Path, config: str, folder: Path, version: str
 ) -> list[dict[str, Any]]:
     """Convert what the trainer wrote into the output folder; returns the checkpoints, first step first."""
     tags, steps = read_json(room / "inputs" / "tags.json"), int(params["steps"])
@@ -239,7 +270,7 @@ def collect(
                 version=version,
             )
             kept.append(convert(character, step, base.family, room / "run" / "ckpts", part, metadata))
-        write_text(part / "config.py", (room / "config.py").read_text(encoding="utf-8"))
+        write_text(part / "config.py", config)
         losses = (room / "run" / "loss.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
         write_text(part / "loss.tsv", "".join(losses[: steps + 1]))
     return kept

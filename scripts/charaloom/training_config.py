@@ -73,6 +73,7 @@ def make_cfg():
             board="board",
             title="$character",
             rates=$rates,
+            ema=$ema,
             gradient_accumulation_steps=1,
             workers=0,
             max_grad_norm=1.0,
@@ -170,6 +171,7 @@ def hcp_config(character: str, params: dict[str, Any], base: LocalBase, regulari
         "steps": int(params["steps"]),
         "milestones": milestones(int(params["steps"]), int(params["save_every"])),
         "warmup": int(params["warmup"]),
+        "ema": float(params["ema"]),
         "gamma": float(params["min_snr"]),
         "clip_skip": int(base.clip_skip) + (base.family == "sdxl"),  # the last layer but one is where SDXL begins
         "final_norm": base.family == "sd15",

@@ -289,6 +289,7 @@ def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **
         "steps": task.all_steps + 1,
         "save_every": task.all_steps + 1,
         "warmup": 0,
+        "ema": 0.99,
         "min_snr": 5.0,
         "gradient_checkpointing": False,
         "mode": "reproducible",

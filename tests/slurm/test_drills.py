@@ -37,7 +37,7 @@ def is_python_in(folder: Path, pid: int) -> bool:
 
 
 def hold(project: Project, *spared: Run) -> None:
-    """Make all that works in a project's folder stand still, so that on no machine it ends before the test has looked."""
+    """Make all that works in a project's folder stand still, so that it does not end before the test has looked."""
     for pid in set(pythons(project.folder)) - {run.process.pid for run in spared}:
         os.kill(pid, signal.SIGSTOP)
 

@@ -20,7 +20,7 @@ from charaloom.manifest import lineage, write_manifest
 from charaloom.models import picture_models
 from charaloom.pictures import open_picture
 from charaloom.pipelines import NOTHING, Easel, read_checkpoints
-from charaloom.selection import schedule
+from charaloom.selection import choose, schedule
 from charaloom.tables import CLUSTERED, MEASURED, read_table, write_table
 
 CHARACTER = "hana"
@@ -50,6 +50,7 @@ PARAMS = {
     "scenes": 2,
     "batch": 2,
     "weights": [0.5, 1.0],
+    "sweep": 0.25,
     "rating_model": 1.1,
     "memorised": 0.85,
     "selection": RULE,
@@ -322,6 +323,30 @@ def test_rounds_then_the_chosen_one_on_every_base(drawn):
         ("tiny", chosen, 1.0, False): 2,
     }
     assert {str(path) for path in files_below(drawn[0])} == {*(row["file"] for row in rows), "scores.parquet"}
+
+
+def test_early_stopping_judges_by_what_the_first_round_draws(world, tmp_path):
+    root, hub = world
+    sources = previews.Sources(
+        *(root / name for name in ("outfits.json", "dataset", "measured.parquet", "clustered.parquet")),
+        hub,
+        root / "models.json",
+    )
+    steps = read_checkpoints(root / "checkpoints")
+    scores = {}
+    for step in steps:  # one after another, as a training makes them
+        scores |= previews.first_scores(CHARACTER, params_of(root), [step], sources, tmp_path / "work")
+    before = {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir() if path.is_dir()}
+    rows = read_table(render(world, tmp_path, tmp_path / "work") / "scores.parquet")
+    assert before < {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir()}, (
+        "none is drawn again"
+    )
+    chosen = choose(rows, ["tiny", "other"], [step.name for step in steps], RULE, previews_threshold(tmp_path), "")
+    assert scores == {found["checkpoint"]: found["score"] for found in chosen["curves"]}
+
+
+def previews_threshold(folder: Path) -> float:
+    return read_json(folder / "previews.manifest.json")["settings"]["threshold"]
 
 
 def test_the_first_round_sees_every_outfit_in_another_scene(world):

@@ -43,9 +43,11 @@ def params(base: Path, **other: Any) -> dict[str, Any]:
         "steps": STEPS,
         "save_every": 3,
         "warmup": 0,
+        "ema": 0.99,
         "min_snr": 5.0,
         "gradient_checkpointing": False,
         "mode": "reproducible",
+        "early_stopping": None,
         "regularisation": None,
         "regularisation_batch": 1,
         "regularisation_weight": 1.0,
@@ -121,8 +123,9 @@ def trained(
     )
     final = settled(chosen, len(drawn_pictures))
     with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"), training.locked(room) as lock:
-        run_trainer(Trainee(room, hcp_config("hana", final, base), base, 1, root / "log.txt", lock))
-    kept = training.collect("hana", final, base, room, root / "checkpoints", facts["digest"])
+        config = hcp_config("hana", final, base)
+        run_trainer(Trainee(room, config, base, 1, root / "log.txt", lock))
+    kept = training.collect("hana", final, base, room, config, root / "checkpoints", facts["digest"])
     return SimpleNamespace(
         root=root, room=room, raw=room / "run" / "ckpts", folder=root / "checkpoints", kept=kept, log=root / "log.txt"
     )
@@ -244,6 +247,34 @@ def test_more_steps_go_on_and_fewer_train_nothing(
     train_once(tmp_path, inputs, params(tiny_base, rate_unet=0.02))
     rooms = [path for path in (tmp_path / "work" / "hana").iterdir() if (path / "run").exists()]
     assert len(rooms) == 1, "the room of other settings is given back"
+
+
+@pytest.mark.slow
+def test_early_stopping_ends_in_the_bytes_of_a_training_of_that_length(
+    tiny_base: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two checkpoints in a row are no better than the one before: the third is the last."""
+    given = {3: 0.8, 6: 0.7, 9: 0.8, 12: 0.9}
+    asked: list[int] = []
+
+    def first_scores(character: str, params: Any, steps: list[Any], *_: Any) -> dict[str, float]:
+        asked.extend(step.step for step in steps)
+        return {step.name: given[step.step] for step in steps}
+
+    monkeypatch.setattr(training, "first_scores", first_scores)
+    (tmp_path / "models.json").write_text("{}\n")
+    inputs = write_dataset(tmp_path, drawn_pictures)
+    sources = training.Sources(inputs["outfits"], inputs["dataset"], "", "", "", tmp_path / "models.json")
+    early = params(tiny_base, steps=12, early_stopping=2, previews={"bases": []})
+    stopped = train_once(tmp_path / "early", inputs, early, judged_by=sources)
+    assert asked == [3, 6, 9]
+    assert stopped.keys() == train_once(tmp_path / "straight", inputs, params(tiny_base, steps=9)).keys()
+    for name in stopped:
+        assert tensors_equal(*(tmp_path / way / "checkpoints" / name for way in ("early", "straight"))), name
+    told = json.loads((tmp_path / "early" / "checkpoints.manifest.json").read_text())["training"]
+    assert told["steps"] == 9
+    assert told["early_stopping"] == {"step-000003": 0.8, "step-000006": 0.7, "step-000009": 0.8}
+    assert train_once(tmp_path / "early", inputs, early, judged_by=sources) == stopped, "again: nothing is trained"
 
 
 @pytest.mark.slow
@@ -734,7 +765,8 @@ def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     saved: list[int] = []
     monkeypatch.setattr(NekoSaver, "save_all", lambda **facts: saved.append(facts["name_template"]))
-    facts = {"ckpt_saver": {}, "model_wrapper": None, "all_plugin": {}, "train_pts": {}, "optimizer": None}
+    facts = {"ckpt_saver": {}, "model_wrapper": None, "all_plugin": {}, "train_pts": {}, "averaged": []}
+    facts["optimizer"] = SimpleNamespace(param_groups=[])
     log = SimpleNamespace(info=print)
 
     def save(kind: type) -> list[Any]:
@@ -760,6 +792,29 @@ def test_mend_checkpoints_and_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         trainer.train_one_step({})
 
 
+def test_a_milestone_keeps_the_average_of_the_last_steps() -> None:
+    import torch
+
+    from charaloom.hcp.trainer import Trainer
+
+    def after(steps: int, decay: float) -> Any:
+        weights = torch.nn.Parameter(torch.zeros(2))
+        trainer = Trainer.__new__(Trainer)
+        trainer.__dict__ |= {"cfgs": SimpleNamespace(train=SimpleNamespace(ema=decay)), "averaged": [[torch.ones(2)]]}
+        trainer.optimizer = SimpleNamespace(param_groups=[{"params": [weights]}])
+        for step in range(1, steps + 1):
+            weights.data.fill_(float(step))
+            trainer.follow(step)
+        with trainer.average_in_place():
+            shown = weights.detach().clone()
+        assert weights.tolist() == [steps, steps], "training goes on from its own weights"
+        return shown[0].item()
+
+    assert after(5, decay=0.0) == 5.0
+    assert after(1000, decay=0.9) == pytest.approx(1000 - 9, abs=1e-2)  # the mean age at decay d is d / (1 - d) steps
+    assert after(20, decay=0.999) > 10, "where it began is forgotten soon"
+
+
 @pytest.mark.slow
 def test_a_full_disk_costs_the_new_state_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -775,8 +830,10 @@ def test_a_full_disk_costs_the_new_state_only(
     weights = torch.nn.Parameter(torch.ones(3))
     trainer.optimizer = torch.optim.AdamW([weights])
     trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: 1.0)
+    trainer.averaged = [[torch.full((3,), 2.0)]]
     trainer.keep(4)
     weights.data.zero_()
+    trainer.averaged[0][0].zero_()
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -788,6 +845,7 @@ def test_a_full_disk_costs_the_new_state_only(
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
     assert trainer.restore() == 4
     assert weights.tolist() == [1.0, 1.0, 1.0]
+    assert trainer.averaged[0][0].tolist() == [2.0, 2.0, 2.0]
     (tmp_path / "state.pt").write_bytes(b"half")
     assert trainer.restore() == 0
 

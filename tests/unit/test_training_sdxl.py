@@ -29,7 +29,7 @@ def trained(
     with training.locked(room) as lock:
         training.prepare(room, inputs["dataset"], OUTFITS)
         run_trainer(Trainee(room, hcp_config("hana", chosen, base), base, 1, root / "log.txt", lock))
-    kept = training.collect("hana", chosen, base, room, root / "checkpoints", "of a test")
+    kept = training.collect("hana", chosen, base, room, "", root / "checkpoints", "of a test")
     return SimpleNamespace(room=room, folder=root / "checkpoints", kept=kept)
 
 

@@ -5,7 +5,9 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +35,8 @@ class Trainer(HCPTrainerSingleCard):
     seen before out of the loader again, without looking at them: whatever the loader draws, it draws again, and the end
     is the same to the byte. More steps than last time go on from that state too.
 
+    What a milestone keeps is the moving average of the weights: single steps of a constant rate go to and fro about it.
+
     On a CPU with several threads each of them computes a part of the batch from end to end: small operations cannot be
     shared by threads, batches can.
     """
@@ -54,7 +58,7 @@ class Trainer(HCPTrainerSingleCard):
         torch.backends.cuda.enable_mem_efficient_sdp(not reproducible)  # its backward adds in an order that changes
         torch.backends.cuda.enable_cudnn_sdp(not reproducible)
         self.losses: list[str] = []
-        self.average: float | None = None
+        self.smooth_loss: float | None = None
 
     def build_model(self) -> None:
         seed_all(self.cfgs.seed, "model")
@@ -68,10 +72,16 @@ class Trainer(HCPTrainerSingleCard):
         seed_all(self.cfgs.seed, "weights")
         return super().get_param_group_train()
 
+    @property
+    def weights(self) -> list[list[Tensor]]:
+        """The trained weights by parameter group."""
+        return [[parameter.detach() for parameter in group["params"]] for group in self.optimizer.param_groups]
+
     # --- the run
 
     def train(self, loss_ema: float = 0.93) -> None:
         self.split_threads()
+        self.averaged = [[value.clone() for value in group] for group in self.weights]
         self.resumed = self.saved = self.restore()
         self.started = self.kept = time.monotonic()
         self.curves = Curves(self.cfgs.train.board, self.cfgs.train.title, self.cfgs.train.rates, self.resumed)
@@ -104,10 +114,17 @@ class Trainer(HCPTrainerSingleCard):
         loss = sum(result[0].values())
         if not math.isfinite(loss):
             sys.exit(f"step {step}: the loss is {loss}; lower the learning rates or train in fp32")
+        self.follow(step)
         self.losses.append("\t".join([str(step), repr(loss), *map(repr, rates)]))
         self.report(step, loss, rates)
         seed_all(self.cfgs.seed, "captions", step + 1)
         return result
+
+    def follow(self, step: int) -> None:
+        """Move the average towards the weights; at first quicker, so that it forgets where training began."""
+        decay = min(self.cfgs.train.ema, (1 + step) / (10 + step))
+        for averaged, values in zip(self.averaged, self.weights, strict=True):
+            torch._foreach_lerp_(averaged, values, 1 - decay)
 
     def rates(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -165,9 +182,8 @@ class Trainer(HCPTrainerSingleCard):
         if missing := self.missing_before(state["step"]):
             print(f"the checkpoint of step {missing} was not kept: starting again at step 1", flush=True)
             return 0
-        for group, values in zip(self.optimizer.param_groups, state["weights"], strict=True):
-            for parameter, value in zip(group["params"], values, strict=True):
-                parameter.data.copy_(value)
+        write_over(self.weights, state["weights"])
+        write_over(self.averaged, state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.lr_scheduler.load_state_dict(state["rates"])
         self.losses = state["losses"]
@@ -184,8 +200,7 @@ class Trainer(HCPTrainerSingleCard):
 
     def keep(self, step: int) -> None:
         """Write the state whole or not at all; training goes on where the disk is full."""
-        weights = [[parameter.detach() for parameter in group["params"]] for group in self.optimizer.param_groups]
-        state = {"step": step, "weights": weights, "losses": self.losses}
+        state = {"step": step, "weights": self.weights, "averaged": self.averaged, "losses": self.losses}
         state |= {"optimizer": self.optimizer.state_dict(), "rates": self.lr_scheduler.state_dict()}
         try:
             with whole_file(Path(self.exp_dir, STATE)) as part:
@@ -194,6 +209,16 @@ class Trainer(HCPTrainerSingleCard):
             print(f"step {step}: the state could not be kept ({error}); the one before stays", flush=True)
         self.kept = time.monotonic()
 
+    @contextmanager
+    def average_in_place(self) -> Iterator[None]:
+        """The average where the weights are."""
+        before = [[value.clone() for value in group] for group in self.weights]
+        write_over(self.weights, self.averaged)
+        try:
+            yield
+        finally:
+            write_over(self.weights, before)
+
     def save_model(self, from_raw: bool = False) -> None:
         """After every step: a milestone where one is due, then, from time to time, the state to go on from."""
         if self.real_step <= self.saved:
@@ -201,7 +226,8 @@ class Trainer(HCPTrainerSingleCard):
         self.saved = self.real_step
         milestone = self.real_step in self.cfgs.train.milestones
         if milestone:
-            super().save_model(from_raw)
+            with self.average_in_place():
+                super().save_model(from_raw)
             names = "\t".join(["step", "loss", *self.cfgs.train.rates])
             with whole_file(Path(self.exp_dir, "loss.tsv")) as part:
                 part.write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
@@ -215,17 +241,17 @@ class Trainer(HCPTrainerSingleCard):
     # --- what is told
 
     def report(self, step: int, loss: float, rates: list[float]) -> None:
-        self.average = loss if self.average is None else 0.95 * self.average + 0.05 * loss
+        self.smooth_loss = loss if self.smooth_loss is None else 0.95 * self.smooth_loss + 0.05 * loss
         steps = self.cfgs.train.train_steps
         if step % max(1, steps // REPORTS) and step != steps:
             return
         speed = (step - self.resumed) / (time.monotonic() - self.started)
         pictures = speed * sum(self.batch_size_list)
-        numbers = {"loss": self.average, "images per second": pictures, "memory MB": self.memory()}
+        numbers = {"loss": self.smooth_loss, "images per second": pictures, "memory MB": self.memory()}
         self.curves.add(step, steps, numbers, rates)
         print(
             f"step {step}/{steps}, {speed:.2f} steps/s, {pictures:.1f} images/s, {(steps - step) / speed:.0f} s left,"
-            f" loss {self.average:.4f}",
+            f" loss {self.smooth_loss:.4f}",
             flush=True,
         )
 
@@ -234,6 +260,13 @@ class Trainer(HCPTrainerSingleCard):
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def write_over(groups: list[list[Tensor]], values: list[list[Tensor]]) -> None:
+    """Copy values into tensors, group by group."""
+    for targets, sources in zip(groups, values, strict=True):
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
 
 
 def rows_of(value: Any, rows: slice) -> Any:
