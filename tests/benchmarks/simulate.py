@@ -2,9 +2,11 @@
 
 Snakemake is real: it plans and runs every pass of `charaloom run` on the real Snakefile, with an executor that does all
 jobs at once, so that what it takes is its own work (its CPU time is counted, so that a busy machine does not matter).
-The cluster is simulated: the stages take what they took in a real run (stage_times.json, or benchmark files of your
-own run: ARGS="--benchmarks work/benchmarks"), in shards as the profile cuts them, on a number of GPUs and cores.
-Each job also pays for the start of its own Snakemake, each pass for the look that finds out that it has ended.
+The cluster is simulated: the stages take what they take for a thousand pictures each (stage_times_cluster.json), in
+shards as the profile cuts them, on a number of GPUs and cores, and one crawler asks the board. Each job also pays for
+the start of its own Snakemake, each pass for the look that finds out that it has ended. Beside it stands the share
+where every stage takes what it takes in the demo (stage_times_demo.json): a lower bound of work.
+Benchmark files of your own run: ARGS="--benchmarks work/benchmarks".
 """
 
 import argparse
@@ -14,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -23,7 +26,7 @@ from charaloom.commands.progress import measured_seconds
 from charaloom.commands.snakemake import Snakemake
 from charaloom.stages import PASSES
 
-TIMES = Path(__file__).with_name("stage_times.json")
+TIMES = {name: Path(__file__).with_name(f"stage_times_{name}.json") for name in ("cluster", "demo")}
 PLUGINS = Path(__file__).with_name("plugins")
 ON_GPU = ("checkpoints", "previews")
 LOCAL = ("models", "raw", "published")  # by the controller itself; one crawler asks the board
@@ -38,47 +41,63 @@ def main() -> None:
     parser.add_argument("--benchmarks", type=Path, help="benchmark files of a real run")
     parser.add_argument("--set", nargs="+", default=[], metavar="STAGE=SECONDS", help="other times of some stages")
     options = parser.parse_args()
-    times = stage_times(options.benchmarks)
-    times |= {stage: float(seconds) for stage, seconds in (pair.split("=") for pair in options.set)}
+    own = {stage: float(seconds) for stage, seconds in (pair.split("=") for pair in options.set)}
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
         make_roster(Path(scratch), options.characters)
         start = cpu_seconds(Path(scratch), f"results/{name_of(0)}/raw.manifest.json", "--dry-run")
         planning = cpu_seconds(Path(scratch), "--dry-run", "--quiet", "rules")
         passes = {stage: cpu_seconds(Path(scratch), f"stage_{stage}") for stage in PASSES}
+    cost = Cost(start, planning, passes)
+    demo = simulated(stage_times("demo", None), cost, options)
+    times = stage_times("cluster", options.benchmarks) | own
+    found = simulated(times, cost, options, shown=True)
+    print(
+        json.dumps({**found, "share_of_demo": demo["share"], "start_seconds": start, "characters": options.characters})
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds of Snakemake: the start of a job, the plan, each pass."""
+
+    start: float
+    planning: float
+    passes: dict[str, float]
+
+
+def simulated(
+    times: dict[str, float], cost: Cost, options: argparse.Namespace, shown: bool = False
+) -> dict[str, float]:
+    """Wall seconds of the stages and of Snakemake, one pass after another."""
     sizes = shard_sizes()
     rows = []
     for stage in PASSES:
         jobs = 1 if stage == "models" else options.characters
         slots = 1 if stage in LOCAL else options.gpus if stage in ON_GPU else options.cores
-        begin, look = (0.0, 0.0) if stage in LOCAL else (start, LOOK)
+        begin, look = (0.0, 0.0) if stage in LOCAL else (cost.start, LOOK)
         work = makespan(jobs, times[stage], sizes.get(stage, 1), slots)
         with_starts = makespan(jobs, times[stage] + begin, sizes.get(stage, 1), slots)
-        rows.append((stage, work, with_starts - work, passes[stage] + look))
-    print(f"{'stage':<12}{'work':>10}{'starts':>10}{'Snakemake':>11}   seconds")
-    for stage, work, starts, own in rows:
-        print(f"{stage:<12}{work:>10.0f}{starts:>10.0f}{own:>11.1f}")
+        rows.append((stage, work, with_starts - work, cost.passes[stage] + look))
+    if shown:
+        print(f"{'stage':<12}{'work':>10}{'starts':>10}{'Snakemake':>11}   seconds")
+        for row in rows:
+            print("{:<12}{:>10.0f}{:>10.0f}{:>11.1f}".format(*row))
     work, starts, own = (sum(row[column] for row in rows) for column in (1, 2, 3))
-    own += planning
+    own += cost.planning
     total = work + starts + own
-    print(
-        json.dumps(
-            {
-                "share": round((starts + own) / total, 4),
-                "controller_share": round(own / total, 4),
-                "hours": round(total / 3600, 2),
-                "start_seconds": start,
-                "controller_seconds": round(own, 1),
-                "characters": options.characters,
-                "gpus": options.gpus,
-                "cores": options.cores,
-            }
-        )
-    )
+    return {
+        "share": round((starts + own) / total, 4),
+        "controller_share": round(own / total, 4),
+        "hours": round(total / 3600, 2),
+        "controller_seconds": round(own, 1),
+        "gpus": options.gpus,
+        "cores": options.cores,
+    }
 
 
-def stage_times(folder: Path | None) -> dict[str, float]:
+def stage_times(name: str, folder: Path | None) -> dict[str, float]:
     """Seconds of one job of each stage."""
-    known = json.loads(TIMES.read_text())["seconds"]
+    known = json.loads(TIMES[name].read_text())["seconds"]
     return {stage: (measured_seconds(folder, stage) if folder else None) or known[stage] for stage in PASSES}
 
 

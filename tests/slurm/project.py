@@ -107,13 +107,13 @@ class Run:
             self.process.send_signal(signal.SIGINT)
             raise AssertionError(f"still running after {seconds:.0f} s:\n{self.said}") from None
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE, pause: float = 0.2) -> Any:
         """Wait for something while the program runs."""
         limit = time.monotonic() + seconds
         while not (value := true()):
             assert self.process.poll() is None, f"ended before {what}:\n{self.said}"
             assert time.monotonic() < limit, f"no {what} after {seconds:.0f} s:\n{self.said}"
-            time.sleep(0.2)
+            time.sleep(pause)
         return value
 
     def kill(self) -> None:

@@ -3,6 +3,10 @@
 import os
 import re
 import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -140,3 +144,55 @@ def test_snakemake_is_killed_and_its_orphans_awaited(project: Project, undisturb
     )
     assert again.wait() == 0, again.said
     assert project.artifacts() == undisturbed
+
+
+def test_a_full_scratch_disk(project: Project, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    """Training goes on without keeping its state, and ends where it cannot keep a checkpoint; with room it goes on."""
+    disk = project.folder / "work" / "hana"
+    with small_disk(disk, megabytes=60):
+        run = project.submit(HANA)
+        run.until(lambda: half_trained(project), "training")
+        fill(disk / "filler")
+        assert run.wait() == 1, run.said
+        assert "No space left on device" in run.said + project.said("hana")
+        assert project.artifacts() == {}, "nothing half written is taken for a result"
+        (disk / "filler").unlink()
+        again = project.submit(HANA)
+        assert again.wait() == 0, again.said
+        assert project.artifacts() == of("hana", undisturbed)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own in a folder; skips where nobody may mount one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "drill", folder], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"needs to mount a small disk: {done.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take what is left of a disk."""
+    with suppress(OSError), file.open("wb", buffering=0) as handle:
+        while True:
+            handle.write(bytes(65536))
+
+
+def test_a_shared_file_system_shows_files_late(project: Project, undisturbed: dict[str, str]) -> None:
+    """The exit code of the job is there at once, what it made ten seconds later."""
+    write_profile(project.folder / "profile", **{"latency-wait": 40})
+    run = project.submit(HANA)
+    assert run.until(lambda: [*project.folder.glob(".snakemake/**/codes/*[0-9]")], "an exit code", pause=0.01)
+    hidden = project.folder / "results" / "hana" / "checkpoints"
+    files = [hidden / "config.py", hidden.with_suffix(".manifest.json")]
+    for file in files:
+        file.rename(file.with_suffix(".late"))
+    time.sleep(10)
+    for file in files:
+        file.with_suffix(".late").rename(file)
+    assert run.wait() == 0, run.said
+    assert project.artifacts() == of("hana", undisturbed)
