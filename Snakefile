@@ -34,6 +34,10 @@ wildcard_constraints:
     target="[a-z0-9][a-z0-9_]*",
 
 
+onstart:
+    gc.enable()
+
+
 rule all:
     input:
         [targets(stage) for stage in STAGES],

@@ -4,7 +4,7 @@ import gc
 import inspect
 import sys
 
-gc.set_threshold(100_000, 50, 50)  # a DAG is millions of objects that all live: looking for dead ones took a tenth
+gc.disable()  # until jobs run: a DAG is millions of objects that all live, looking for dead ones took a tenth
 
 # The package stands beside its scripts and is never installed; jobs find it the same way.
 sys.path.append(str(Path(workflow.basedir, "scripts")))

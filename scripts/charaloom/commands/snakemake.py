@@ -16,6 +16,7 @@ from charaloom.errors import CharaloomError
 from charaloom.schemas import read_yaml
 
 STATS_ROW = re.compile(r"^(?P<rule>[a-z][a-z0-9_]*) +(?P<count>\d+)$")
+LAST_ROW = re.compile(r"^total +\d+$")
 STEPS = re.compile(r"^(?P<done>\d+) of (?P<all>\d+) steps \(")
 PR_SET_PDEATHSIG = 1
 SHOWN_ON_FAILURE = 20  # last lines of Snakemake's own output
@@ -44,16 +45,22 @@ class Snakemake:
         return [*given, *options, *self.extra]
 
     def plan(self, targets: Iterable[str] = ()) -> dict[str, int]:
-        """How many jobs of each rule are to be done for the targets, or for everything; raises where it cannot plan."""
-        result = subprocess.run(
-            self.command(targets, "--dry-run", "--quiet", "rules"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if result.returncode:
-            raise CharaloomError(told(result.stdout.splitlines()))
-        return jobs_in(result.stdout.splitlines())
+        """How many jobs of each rule are to be done for the targets, or for everything; raises where it cannot plan.
+
+        Snakemake tells its table first and then goes through all jobs to show each: nobody waits for that.
+        """
+        command = self.command(targets, "--dry-run", "--quiet", "rules")
+        said: list[str] = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line.rstrip())
+                if LAST_ROW.match(line):
+                    process.send_signal(signal.SIGINT)  # it cleans up behind itself
+                    return jobs_in(said)
+        if process.returncode:
+            raise CharaloomError(told(said))
+        return jobs_in(said)
 
     def run(self, targets: Iterable[str], log: Path) -> "Running":
         return Running(self.command(targets), log)
