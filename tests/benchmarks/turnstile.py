@@ -11,13 +11,14 @@ import resource
 import runpy
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
 class Turnstile:
     def __init__(self, orders: int, reports: int):
         self.orders, self.reports = os.fdopen(orders), os.fdopen(reports, "w")
-        self.left, self.seconds, self.last, self.busy = 1, list[float](), time.perf_counter(), time.process_time()
+        self.left, self.seconds, self.last, self.busy = 1, list[float](), time.perf_counter(), cpu_seconds()
 
     def pass_one(self, *_: Any) -> None:
         """After a step; the first one is reported unasked. Without a further order the process ends here."""
@@ -29,22 +30,41 @@ class Turnstile:
         self.seconds.append(now - self.last)
         self.left -= 1
         if not self.left:
-            report = {"seconds": self.seconds, "cpu_seconds": time.process_time() - self.busy, "peak_mb": peak_mb()}
+            report = {"seconds": self.seconds, "cpu_seconds": cpu_seconds() - self.busy, "peak_mb": peak_mb()}
             self.reports.write(json.dumps(report) + "\n")
             self.reports.flush()
             self.left, self.seconds = int(self.orders.readline() or 0), []
             if not self.left:
                 os._exit(0)
-            self.busy = time.process_time()
+            self.busy = cpu_seconds()
         self.last = time.perf_counter()
 
 
+def children() -> list[int]:
+    """Processes that this one has started and that live."""
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it has started."""
+    ticks = 0
+    for pid in children():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # user and system
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def peak_mb() -> int:
+    """The most memory it had; of those that it has started, what they have for themselves now."""
     import torch
 
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    own = 0
+    for pid in children():
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        own += sum(int(line.split()[1]) for line in lines if line.startswith("Private"))
+    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + own) / 1024)
 
 
 def main() -> None:

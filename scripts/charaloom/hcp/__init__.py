@@ -12,7 +12,6 @@ its config file. This package alone imports torch and hcpdiff at its top: only t
 | text | SDXL's second text encoder is called in a way that transformers 5 refuses |
 | text | with a trained word, what is pooled for SDXL is not the end of the text but a place before |
 | text | embeddings are written as pickles |
-| text | the tokens of a batch are kept in one place: two parts of a batch side by side mix them up |
 | data | caption files are taken in the order of the folder, which differs between folders |
 | data | dropping a caption leaves the words around it; shuffling moves the trigger away from the front |
 | data | pictures come in the same order whatever the seed |
@@ -21,7 +20,7 @@ its config file. This package alone imports torch and hcpdiff at its top: only t
 | data | latents cannot be kept over a restart, and each depends on all encoded before it |
 | layers | the gradient of every whole weight is computed to get that of its two thin factors |
 | trainer | cudnn.benchmark is switched on, no deterministic algorithms, draws depend on everything drawn before |
-| trainer | threads share each small operation instead of the batch |
+| crew | threads share each small operation instead of the batch |
 | trainer | milestones only at multiples of one number, the last one is written twice, NaN trains on |
 | trainer | a resumed training has lost its moments and its place in the data, and ends in other bytes |
 | process | the config is laid out prettily three times, two seconds in all, before it is run |

@@ -1,6 +1,5 @@
 """Noise as the base model knows it, drawn once for a whole batch."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,16 +52,16 @@ class Sampler(VPSampler):
 
     def __init__(self, schedule: NoiseSchedule):
         super().__init__(schedule)
-        self.drawn = threading.local()
+        self.drawn: Noised | None = None
 
     @contextmanager
     def given(self, noised: Noised) -> Iterator[None]:
-        """In this thread, and inside only, `add_noise_rand_t` gives back `noised`."""
-        self.drawn.noised = noised
+        """Inside, `add_noise_rand_t` gives back `noised`."""
+        self.drawn = noised
         try:
             yield
         finally:
-            self.drawn.noised = None
+            self.drawn = None
 
     def add_noise_rand_t(self, x: Tensor, **states: Any) -> Noised:
-        return getattr(self.drawn, "noised", None) or super().add_noise_rand_t(x, **states)
+        return self.drawn or super().add_noise_rand_t(x, **states)

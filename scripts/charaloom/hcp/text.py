@@ -1,6 +1,5 @@
 """The embedding: one new word for one text encoder (SD 1.x) or two (SDXL)."""
 
-import threading
 from typing import Any
 
 import torch
@@ -57,20 +56,6 @@ def sdxl_text_encoder(base: str) -> SDXLTextEncoder:
     return SDXLTextEncoder({"clip_L": one, "clip_bigG": two})
 
 
-class EmbeddingHook(EmbeddingPTHook):
-    """HCP's hook, which remembers the tokens it was called with: here per thread."""
-
-    @property
-    def input_ids(self) -> Tensor:
-        return self.seen.ids
-
-    @input_ids.setter
-    def input_ids(self, ids: Tensor) -> None:
-        if "seen" not in self.__dict__:
-            self.__dict__["seen"] = threading.local()
-        self.seen.ids = ids
-
-
 class EmbeddingParser:
     """Trains one new word of `vectors` vectors, without weight decay.
 
@@ -90,7 +75,7 @@ class EmbeddingParser:
     def hooked(self, tokenizer: Any, encoder: nn.Module) -> nn.Parameter:
         start = self.start(tokenizer, encoder.get_input_embeddings().weight.detach())
         embedding = nn.Parameter(start, requires_grad=False)
-        hook = EmbeddingHook.hook(
+        hook = EmbeddingPTHook.hook(
             {self.word: embedding}, tokenizer, encoder, N_repeats=getattr(tokenizer, "N_repeats", 1)
         )
         hook.requires_grad_(False)

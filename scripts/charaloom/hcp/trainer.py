@@ -6,9 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +17,7 @@ from hcpdiff.trainer_ac_single import HCPTrainerSingleCard
 from torch import Tensor
 
 from charaloom.files import whole_file
+from charaloom.hcp.crew import Crew
 from charaloom.hcp.seeding import seed_all
 from charaloom.training_page import Curves
 
@@ -37,15 +36,14 @@ class Trainer(HCPTrainerSingleCard):
 
     What a milestone keeps is the moving average of the weights: single steps of a constant rate go to and fro about it.
 
-    On a CPU with several threads each of them computes a part of the batch from end to end: small operations cannot be
-    shared by threads, batches can.
+    On a CPU with several threads as many processes compute a part of the batch each (`crew`).
     """
 
     resumed = 0  # step of the state that it goes on from
     saved = 0  # step after which was saved what is due
     kept = 0.0  # when the state was written, by the monotonic clock
     told_to_stop = False
-    workers: ThreadPoolExecutor | None = None
+    crew: Crew | None = None
 
     def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
         super().init_context(cfgs_raw, gradient_accumulation_steps)
@@ -80,7 +78,7 @@ class Trainer(HCPTrainerSingleCard):
     # --- the run
 
     def train(self, loss_ema: float = 0.93) -> None:
-        self.split_threads()
+        self.split_batches()
         self.averaged = [[value.clone() for value in group] for group in self.weights]
         self.resumed = self.saved = self.restore()
         self.started = self.kept = time.monotonic()
@@ -91,13 +89,12 @@ class Trainer(HCPTrainerSingleCard):
         super().train(loss_ema)
         self.curves.close()
 
-    def split_threads(self) -> None:
-        """One thread for each part of a batch; what is left of the threads shares the work inside a part."""
+    def split_batches(self) -> None:
+        """On a CPU one process for each thread, where a batch has as many pictures; else the threads share each one."""
         threads = torch.get_num_threads()
-        self.parts = min(threads, sum(self.batch_size_list)) if self.device.type == "cpu" else 1
-        torch.set_num_threads(threads // self.parts)
-        if self.parts > 1:
-            self.workers = ThreadPoolExecutor(self.parts)
+        if self.device.type == "cpu" and sys.platform == "linux" and 1 < threads <= max(self.batch_size_list):
+            torch.set_num_threads(1)
+            self.crew = Crew(threads, self.model_wrapper.trainable_parameters, self.part_gradients)
 
     def stop_soon(self, number: int, frame: Any) -> None:
         """A time limit or Ctrl-C: the step that is being computed is the last one."""
@@ -110,7 +107,7 @@ class Trainer(HCPTrainerSingleCard):
             return {"loss": 0.0}, {}, {}
         seed_all(self.cfgs.seed, "noise", step)
         rates = self.rates()
-        result = self.split_step(data_dict) if self.workers else super().train_one_step(data_dict)
+        result = self.split_step(data_dict) if self.crew else super().train_one_step(data_dict)
         loss = sum(result[0].values())
         if not math.isfinite(loss):
             sys.exit(f"step {step}: the loss is {loss}; lower the learning rates or train in fp32")
@@ -133,26 +130,26 @@ class Trainer(HCPTrainerSingleCard):
 
     def split_step(self, data_dict: dict[str, Any]) -> Any:
         """One step of HCP's loop whose batch is computed in parts side by side; their gradients are added in order."""
+        assert self.crew
         parameters = self.model_wrapper.trainable_parameters
         parts = [part for name, data in data_dict.items() for part in self.parts_of(name, data)]
-        assert self.workers
-        done = list(self.workers.map(self.part_gradients, *zip(*parts, strict=True)))
-        for parameter, *gradients in zip(parameters, *(found for _, found in done), strict=True):
-            found = [one for one in gradients if one is not None]  # a part may have no caption with the trained word
-            parameter.grad = reduce(torch.add, found) if found else None
+        loss, gradients = self.crew.compute_all(parts)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         if self.cfgs.train.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, self.cfgs.train.max_grad_norm)
         self.optimizer.step()
         self.lr_scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"loss": sum(loss for loss, _ in done)}, {}, {}
+        return {"loss": loss}, {}, {}
 
     def parts_of(self, name: str, data: dict[str, Any]) -> list[tuple[Any, ...]]:
         """(name of the data, inputs, noised latents, share of the batch) of each part."""
+        assert self.crew
         inputs = {key: self.to_dev(value) for key, value in data.items()}
         noised = self.model_wrapper.noise_sampler.add_noise_rand_t(inputs["image"])
-        number = len(inputs["image"])
-        edges = [number * part // self.parts for part in range(self.parts + 1)]
+        number, parts = len(inputs["image"]), 1 + len(self.crew.others)
+        edges = [number * part // parts for part in range(parts + 1)]
         rows = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
         return [(name, rows_of(inputs, row), rows_of(noised, row), (row.stop - row.start) / number) for row in rows]
 
@@ -259,7 +256,8 @@ class Trainer(HCPTrainerSingleCard):
         """Megabytes: the most that was taken of the GPU, or of the machine."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        crew = sum(self.crew.grown) if self.crew else 0
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + crew) / 2**10
 
 
 def write_over(groups: list[list[Tensor]], values: list[list[Tensor]]) -> None:
