@@ -4,8 +4,8 @@ Snakemake is real: it plans and runs every pass of `charaloom run` on the real S
 jobs at once, so that what it takes is its own work (its CPU time is counted, so that a busy machine does not matter).
 The cluster is simulated: the stages take what they take for a thousand pictures each (stage_times_cluster.json), in
 shards as the profile cuts them, on a number of GPUs and cores, and one crawler asks the board. Each job also pays for
-the start of its own Snakemake, each pass for the look that finds out that it has ended. Beside it stands the share
-where every stage takes what it takes in the demo (stage_times_demo.json): a lower bound of work.
+the start of its own Snakemake, each pass for the look that finds out that it has ended. Beside it stand the shares
+where all pictures are there, and where every stage takes what it takes in the demo (stage_times_demo.json).
 Benchmark files of your own run: ARGS="--benchmarks work/benchmarks".
 """
 
@@ -51,9 +51,10 @@ def main() -> None:
     demo = simulated(stage_times("demo", None), cost, options)
     times = stage_times("cluster", options.benchmarks) | own
     found = simulated(times, cost, options, shown=True)
-    print(
-        json.dumps({**found, "share_of_demo": demo["share"], "start_seconds": start, "characters": options.characters})
-    )
+    fetched = simulated(times | {"raw": 0.0}, cost, options)  # as if all pictures were there
+    found |= {"share_without_crawling": fetched["share"], "share_of_demo": demo["share"]}
+    found |= {"start_seconds": start, "characters": options.characters}
+    print(json.dumps(found))
 
 
 @dataclass(frozen=True)
