@@ -26,8 +26,8 @@ CHARACTERS = ("hana", "mei", "rin")
 PATIENCE = 420.0  # seconds for one run of Snakemake; beyond that it hangs
 TRAINING = {
     "base": "tiny",
-    "steps": 150,
-    "save_every": 75,
+    "steps": 240,
+    "save_every": 120,
     "batch": 2,
     "resolution": 64,
     "rank": 4,

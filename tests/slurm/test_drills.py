@@ -115,11 +115,11 @@ def test_snakemake_is_killed_and_its_orphans_cancelled(project: Project, undistu
     asked = ("run", "--profile", str(project.folder / "profile"), "--until", "checkpoints")
     first = project.charaloom(*asked)
     first.until(lambda: half_trained(project), "training")
+    hold(project)  # above all Snakemake, which would cancel its jobs between the death of the command and its own
     for pid in pythons(project.folder):
         if "--profile" in command_of(pid):  # the command and its Snakemake, not what SLURM has started
             os.kill(pid, signal.SIGKILL)
     first.kill()
-    hold(project)
     assert project.jobs(), "the orphans are there still"
 
     second = project.charaloom(*asked)
