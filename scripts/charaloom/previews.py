@@ -147,8 +147,10 @@ def first_scores(
     """Score of each checkpoint by the first round alone; its pictures are kept for when the rounds are drawn."""
     local = {base["name"]: local_base(base, work) for base in params["bases"][:1]}
     prompts = read_prompts(sources.outfits, character, params)
+    first = prompts[: part_of(prompts, params["selection"]["first"])]
     with studio_of(character, known(params, local), sources, local, work) as studio:
-        batches = {step.name: first_round(studio, prompts, [step]) for step in steps}
+        base = studio.params["bases"][0]
+        batches = {step.name: studio.batches(base, step, first, 1) for step in steps}
         studio.draw([batch for drawn in batches.values() for batch in drawn])
         rows = {name: [row for batch in drawn for row in studio.rows(batch)] for name, drawn in batches.items()}
         scores = {name: numbers(found, params["selection"], studio.judge.threshold) for name, found in rows.items()}
@@ -190,12 +192,6 @@ def safe_name(prompt: str) -> str:
     """A prompt id as a file name: other characters are replaced, and a digest keeps two ids apart."""
     plain = re.sub(r"[^A-Za-z0-9_.()+-]", "_", prompt).lstrip(".")
     return plain if plain == prompt else f"{plain}-{digest(prompt)[:6]}"
-
-
-def first_round(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> list[Batch]:
-    """What every checkpoint draws, on the training base."""
-    base, first = studio.params["bases"][0], part_of(prompts, studio.params["selection"]["first"])
-    return [batch for step in steps for batch in studio.batches(base, step, prompts[:first], 1)]
 
 
 def rounds(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> Iterator[Batch]:
