@@ -30,7 +30,7 @@ drill-slurm: setup ## the demo on a real SLURM of three nodes and on this machin
 
 .PHONY: demo-weights
 demo-weights: setup ## train the demo's small models anew (hours on a laptop)
-	@$(PYTHON_BIN)/python -m charaloom.demo.train_all
+	@$(PYTHON_BIN)/python -m charaloom.demo.models.train_all
 
 .PHONY: test
 test: setup ## run the tests (ARGS="-k name" to choose)

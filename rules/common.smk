@@ -9,9 +9,9 @@ gc.disable()  # until jobs run: a DAG is millions of objects that all live, look
 # The package stands beside its scripts and is never installed; jobs find it the same way.
 sys.path.append(str(Path(workflow.basedir, "scripts")))
 
-from charaloom import config as settings
+from charaloom.config import project as settings
 from charaloom.errors import CharaloomError
-from charaloom.stages import STAGES
+from charaloom.config.stages import STAGES
 
 
 def opened_project():

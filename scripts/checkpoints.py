@@ -1,17 +1,17 @@
-"""Snakemake's side of checkpoints: `training.train` does the work."""
+"""Snakemake's side of checkpoints: `training.checkpoints.train` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 bases = [snakemake.params.stage["base"]]
 with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
-    from charaloom.previews import Sources
-    from charaloom.training import train
+    from charaloom.evaluation.previews import Sources
+    from charaloom.training.checkpoints import train
 
     outfits, dataset = snakemake.input.outfits, Path(snakemake.input.dataset).parent
     judged = None

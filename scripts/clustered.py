@@ -1,15 +1,15 @@
-"""Snakemake's side of clustered: `clustered.cluster_outfits` does the work."""
+"""Snakemake's side of clustered: `outfits.clustered.cluster_outfits` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.clustered import cluster_outfits
+    from charaloom.outfits.clustered import cluster_outfits
 
     cluster_outfits(
         character=snakemake.wildcards.character,

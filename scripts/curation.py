@@ -1,14 +1,14 @@
-"""Snakemake's side of curation: `curation.build_curation` does the work."""
+"""Snakemake's side of curation: `pages.curation.build_curation` does the work."""
 
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.curation import build_curation
+    from charaloom.pages.curation import build_curation
 
     build_curation(
         character=snakemake.wildcards.character,

@@ -1,15 +1,15 @@
-"""Snakemake's side of dataset: `dataset.build_dataset` does the work."""
+"""Snakemake's side of dataset: `publishing.dataset.build_dataset` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.dataset import build_dataset
+    from charaloom.publishing.dataset import build_dataset
 
     build_dataset(
         character=snakemake.wildcards.character,

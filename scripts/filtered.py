@@ -1,15 +1,15 @@
-"""Snakemake's side of filtered: `filtered.filter_views` does the work."""
+"""Snakemake's side of filtered: `curation.filtered.filter_views` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.filtered import filter_views
+    from charaloom.curation.filtered import filter_views
 
     filter_views(
         character=snakemake.wildcards.character,

@@ -1,15 +1,15 @@
-"""Snakemake's side of measured: `measured.measure` does the work."""
+"""Snakemake's side of measured: `vision.measured.measure` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.measured import measure
+    from charaloom.vision.measured import measure
 
     measure(
         character=snakemake.wildcards.character,

@@ -1,15 +1,15 @@
-"""Snakemake's side of model: `model.build_model` does the work."""
+"""Snakemake's side of model: `publishing.model.build_model` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.model import build_model
+    from charaloom.publishing.model import build_model
 
     build_model(
         character=snakemake.wildcards.character,

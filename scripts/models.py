@@ -1,15 +1,15 @@
-"""Snakemake's side of models: `models.fetch_models` does the work."""
+"""Snakemake's side of models: `vision.models.fetch_models` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], offline=False):
-    from charaloom.models import fetch_models
+    from charaloom.vision.models import fetch_models
 
     fetch_models(
         params=snakemake.params.stage,

@@ -1,14 +1,14 @@
-"""Snakemake's side of outfits: `outfits.build_outfits` does the work."""
+"""Snakemake's side of outfits: `pages.outfits.build_outfits` does the work."""
 
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.outfits import build_outfits
+    from charaloom.pages.outfits import build_outfits
 
     build_outfits(
         character=snakemake.wildcards.character,

@@ -1,16 +1,16 @@
-"""Snakemake's side of previews: `previews.render` does the work."""
+"""Snakemake's side of previews: `evaluation.previews.render` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 bases = snakemake.params.stage["bases"]
 with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
-    from charaloom.previews import render
+    from charaloom.evaluation.previews import render
 
     render(
         character=snakemake.wildcards.character,

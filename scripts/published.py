@@ -1,15 +1,15 @@
-"""Snakemake's side of published: `publishing.publish` does the work."""
+"""Snakemake's side of published: `publishing.published.publish` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], offline=False):
-    from charaloom.publishing import publish
+    from charaloom.publishing.published import publish
 
     publish(
         character=snakemake.wildcards.character,

@@ -1,14 +1,14 @@
-"""Snakemake's side of raw: `raw.build_raw` does the work."""
+"""Snakemake's side of raw: `sources.raw.build_raw` does the work."""
 
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], offline=False):
-    from charaloom.raw import build_raw
+    from charaloom.sources.raw import build_raw
 
     build_raw(
         character=snakemake.wildcards.character,

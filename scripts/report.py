@@ -1,15 +1,15 @@
-"""Snakemake's side of report: `report.write_report` does the work."""
+"""Snakemake's side of report: `pages.report.write_report` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.report import write_report
+    from charaloom.pages.report import write_report
 
     write_report(
         character=snakemake.wildcards.character,

@@ -1,15 +1,15 @@
-"""Snakemake's side of selection: `selection.select` does the work."""
+"""Snakemake's side of selection: `evaluation.selection.select` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.selection import select
+    from charaloom.evaluation.selection import select
 
     select(
         character=snakemake.wildcards.character,

@@ -1,15 +1,15 @@
-"""Snakemake's side of tagged: `tagged.tag_views` does the work."""
+"""Snakemake's side of tagged: `tagging.tagged.tag_views` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.job import job
+from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.tagged import tag_views
+    from charaloom.tagging.tagged import tag_views
 
     tag_views(
         character=snakemake.wildcards.character,

@@ -6,11 +6,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from charaloom.files import sha256_bytes, write_json, write_text
-from charaloom.manifest import lineage, write_manifest
-from charaloom.selection import select
-from charaloom.stages import STAGES
-from charaloom.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
+from charaloom.artifacts.files import sha256_bytes, write_json, write_text
+from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
+from charaloom.config.stages import STAGES
+from charaloom.evaluation.selection import select
 
 Row = dict[str, Any]
 CHARACTER = "hana"
@@ -225,7 +225,7 @@ def write_results(folder: Path) -> Path:
 
 def write_outfits(folder: Path, name: str = "outfits") -> Path:
     """The outfits page of these results, under a name of its own: the results' manifest stays."""
-    from charaloom.outfits import build_outfits
+    from charaloom.pages.outfits import build_outfits
 
     page = folder / f"{name}.html"
     tables = {table: folder / f"{table}.parquet" for table in ("raw", "measured", "tagged", "clustered")}
@@ -244,7 +244,7 @@ def write_outfits(folder: Path, name: str = "outfits") -> Path:
 
 def write_curation(folder: Path, name: str = "curation") -> Path:
     """The curation page of these results."""
-    from charaloom.curation import build_curation
+    from charaloom.pages.curation import build_curation
 
     page = folder / f"{name}.html"
     build_curation(

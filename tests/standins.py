@@ -69,7 +69,7 @@ def write_models(folder: Path) -> Path:
 
 def write_hub(folder: Path, *repos: str) -> Path:
     """A hub cache that holds the stand-ins of some repositories, as `fetch_models` leaves it."""
-    from charaloom.models import repository_folder
+    from charaloom.vision.models import repository_folder
 
     for lock in read_lock():
         if lock["repo"] in repos:
@@ -85,8 +85,8 @@ def write_hub(folder: Path, *repos: str) -> Path:
 
 def write_vocabulary(folder: Path) -> Path:
     """A hub cache with the boards' vocabulary and the text encoder's words."""
-    from charaloom.caption_lint import CLIP
-    from charaloom.vocabulary import IMPLICATIONS, TAGS
+    from charaloom.tagging.lint import CLIP
+    from charaloom.tagging.vocabulary import IMPLICATIONS, TAGS
 
     return write_hub(folder, TAGS[0], IMPLICATIONS[0], CLIP)
 

@@ -30,7 +30,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from charaloom import cluster
+from charaloom.cli import slurm as cluster
 from charaloom.errors import CharaloomError
 
 common_settings = slurm.common_settings

@@ -40,9 +40,9 @@ def main() -> None:
 
 
 def decide(folder: Path) -> None:
-    from charaloom.config import DEFAULTS, read_config
-    from charaloom.files import read_json
-    from charaloom.filtered import filter_views
+    from charaloom.artifacts.files import read_json
+    from charaloom.config.project import DEFAULTS, read_config
+    from charaloom.curation.filtered import filter_views
 
     params = {**read_config([DEFAULTS])["filtered"], "seed": 1, "ratings": ["general"], "tag": "hana_(charaloom)"}
     started = time.perf_counter()
@@ -63,8 +63,8 @@ def decide(folder: Path) -> None:
 
 
 def write_tables(folder: Path, number: int) -> None:
-    from charaloom.models import fetch_models
-    from charaloom.tables import MEASURED, RAW, write_stream
+    from charaloom.artifacts.tables import MEASURED, RAW, write_stream
+    from charaloom.vision.models import fetch_models
     from tests.standins import read_lock, write_models
 
     lock = {"lock": read_lock(), "hub": str(write_models(folder / "source"))}
@@ -106,7 +106,7 @@ def measured_rows(number: int) -> Iterator[dict[str, Any]]:
 
 
 def views(name: str, of: int, part: bool, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    from charaloom.measured import thumbnail, unmeasured
+    from charaloom.vision.measured import thumbnail, unmeasured
 
     spots = np.random.default_rng([5, of]).integers(0, 255, (9, 12), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(spots).resize((96, 128), Image.Resampling.BICUBIC))

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from charaloom.files import sha256_file
+from charaloom.artifacts.files import sha256_file
 
 WIDTH, PATCH = 256, 16
 GFLOP = {

@@ -50,10 +50,10 @@ def run(side: str, scratch: str, threads: int) -> dict[str, float]:
 
 def prepare(folder: Path, number: int, real_size: bool) -> None:
     """Pictures of one and of several people, as JPEG and PNG, and a filled hub cache."""
-    from charaloom.config import read_lock
-    from charaloom.demo import cast
-    from charaloom.demo.drawing import draw_group
-    from charaloom.models import fetch_models
+    from charaloom.config.project import read_lock
+    from charaloom.demo.world import cast
+    from charaloom.demo.world.drawing import draw_group
+    from charaloom.vision.models import fetch_models
 
     rng = Random(5)
     people = [cast.draw_character(rng, f"somebody{k}", outfits=1) for k in range(4)]
@@ -72,7 +72,7 @@ def prepare(folder: Path, number: int, real_size: bool) -> None:
 
 
 def ours(folder: Path, threads: int) -> dict[str, float]:
-    from charaloom.measured import Measuring, in_order
+    from charaloom.vision.measured import Measuring, in_order
 
     look = Measuring(folder / "kept", folder / "hub")
     rows = [

@@ -43,11 +43,11 @@ def main() -> None:
 
 
 def work(folder: Path) -> None:
-    from charaloom.clustered import cluster_outfits
-    from charaloom.config import DEFAULTS, read_config
-    from charaloom.files import read_json
-    from charaloom.tables import read_table
-    from charaloom.tagged import tag_views
+    from charaloom.artifacts.files import read_json
+    from charaloom.artifacts.tables import read_table
+    from charaloom.config.project import DEFAULTS, read_config
+    from charaloom.outfits.clustered import cluster_outfits
+    from charaloom.tagging.tagged import tag_views
 
     config, hub = read_config([DEFAULTS]), folder / "hub"
     started = time.perf_counter()
@@ -93,7 +93,7 @@ def agreement(truth: dict[str, int], found: dict[str, str]) -> float:
 
 
 def write_tables(folder: Path, number: int) -> None:
-    from charaloom.tables import FILTERED, MEASURED, RAW, write_stream
+    from charaloom.artifacts.tables import FILTERED, MEASURED, RAW, write_stream
     from tests.standins import write_vocabulary
 
     write_vocabulary(folder / "hub")

@@ -129,7 +129,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 def plan(folder: Path) -> dict:
     """Jobs by rule, wall seconds and peak memory of one dry run, as `charaloom run` makes it."""
-    from charaloom.commands.snakemake import Snakemake, jobs_in
+    from charaloom.cli.snakemake import Snakemake, jobs_in
 
     command = Snakemake(folder=folder).command((), "--dry-run", "--quiet", "rules")
     started = time.perf_counter()
@@ -147,7 +147,7 @@ def plan(folder: Path) -> dict:
 
 def wait_for_plan(folder: Path, jobs: dict) -> float:
     """Seconds until `charaloom run` knows what is to be done."""
-    from charaloom.commands.snakemake import Snakemake
+    from charaloom.cli.snakemake import Snakemake
 
     started = time.perf_counter()
     planned = Snakemake(folder=folder).plan()

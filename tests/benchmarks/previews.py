@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from charaloom.pipelines import Checkpoint, Easel, open_pipeline, positive
+from charaloom.diffusion.pipelines import Checkpoint, Easel, open_pipeline, positive
 
 CODE = Path(__file__).resolve().parents[2]
 BASE = CODE / "resources" / "demo" / "bases" / "main"

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from charaloom.files import whole_folder
+from charaloom.artifacts.files import whole_folder
 from tests.conftest import tokenizer_files
 
 NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}

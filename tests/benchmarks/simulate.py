@@ -22,9 +22,9 @@ from pathlib import Path
 import yaml
 from plan import ROOT, make_roster, name_of
 
-from charaloom.commands.progress import measured_seconds
-from charaloom.commands.snakemake import Snakemake
-from charaloom.stages import PASSES
+from charaloom.cli.progress import measured_seconds
+from charaloom.cli.snakemake import Snakemake
+from charaloom.config.stages import PASSES
 
 TIMES = {name: Path(__file__).with_name(f"stage_times_{name}.json") for name in ("cluster", "demo")}
 PLUGINS = Path(__file__).with_name("plugins")

@@ -214,7 +214,7 @@ class Running:
     """A trainer's process, stopped at its turnstile."""
 
     def __init__(self, name: str, command: Command, room: Path, threads: int):
-        from charaloom.trainer_process import die_with_parent
+        from charaloom.training.process import die_with_parent
 
         orders, self.orders = os.pipe()
         self.reports, reports = os.pipe()
@@ -261,7 +261,7 @@ class Running:
 
 def environment(name: str, threads: int) -> dict[str, str]:
     """Ours, for all: no token, no hub, fixed threads; the deterministic workspace of cuBLAS only for us."""
-    from charaloom.trainer_process import child_environment
+    from charaloom.training.process import child_environment
 
     own = child_environment(threads)
     if name not in (OURS, FAST):
@@ -275,11 +275,11 @@ def environment(name: str, threads: int) -> dict[str, str]:
 
 def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **mode: Any) -> Command:
     """The stage's own config and process; reproducible mode."""
-    from charaloom import training
-    from charaloom.bases import local_base
-    from charaloom.files import write_text
-    from charaloom.trainer_process import link
-    from charaloom.training_config import hcp_config
+    from charaloom.artifacts.files import write_text
+    from charaloom.diffusion.bases import local_base
+    from charaloom.training import checkpoints as training
+    from charaloom.training.process import link
+    from charaloom.training.trainer_config import hcp_config
 
     entry = {"name": "bench", "path": str(task.base), "repo": None, "revision": None}
     params = {
@@ -314,7 +314,7 @@ def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **
     write_text(room / "config.py", hcp_config("bench", params, base))
     link(room / "base", base.folder)
     (room / "board").mkdir()
-    return Command("charaloom.hcp", ["--cfg", "config.py"])
+    return Command("charaloom.training.hcp", ["--cfg", "config.py"])
 
 
 def stock_hcp(task: Task, room: Path, pictures: Path, options: argparse.Namespace) -> Command:

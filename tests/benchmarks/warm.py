@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trainings", type=int, default=4)
     number = parser.parse_args().trainings
-    from charaloom.config import load_project, stage_params
+    from charaloom.config.project import load_project, stage_params
 
     project = load_project([ROOT / "config" / "demo.yaml"])
     results = Path(project.config["paths"]["results"])
@@ -45,7 +45,7 @@ def main() -> None:
 
 def first_step(character: str, params: dict[str, object], dataset: Path, folder: Path) -> float:
     """Seconds from the call to the first step."""
-    from charaloom.training import train
+    from charaloom.training.checkpoints import train
 
     folder.mkdir(parents=True)
     log = folder / "log.txt"

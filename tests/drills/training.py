@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 JOB = """
 import json, sys
-from charaloom.training import train
+from charaloom.training.checkpoints import train
 train(**json.loads(sys.argv[1]))
 """
 
@@ -73,7 +73,7 @@ class Drill:
         return told[-1].split(",")[0] if told else "before its first step"
 
     def digests(self) -> dict[str, str]:
-        from charaloom.files import sha256_file
+        from charaloom.artifacts.files import sha256_file
 
         return {path.name: sha256_file(path) for path in sorted((self.folder / "checkpoints").iterdir())}
 
@@ -104,7 +104,7 @@ def survived(drill: Drill, seconds: float, wanted: dict[str, str]) -> bool:
 
 
 def plan(options: argparse.Namespace) -> tuple[Drill, list[Drill]]:
-    from charaloom.config import load_project, stage_params
+    from charaloom.config.project import load_project, stage_params
 
     project = load_project([ROOT / "config" / "demo.yaml"])
     results = Path(project.config["paths"]["results"])

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from charaloom.demo.board import Answer, Board, Handler
+from charaloom.demo.world.board import Answer, Board, Handler
 
 Fault = Callable[[Handler, Answer], None]
 

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from charaloom.commands.demo import board
-from charaloom.commands.verify import PUBLISHED, digests, equality_table
-from charaloom.config import CODE
-from charaloom.demo.world import build_world
-from charaloom.files import canonical_json, write_text
+from charaloom.artifacts.files import canonical_json, write_text
+from charaloom.config.project import CODE
+from charaloom.demo.commands.demo import board
+from charaloom.demo.commands.verify import PUBLISHED, digests, equality_table
+from charaloom.demo.world.building import build_world
 from tests.slurm.cluster import Cluster, cluster, free_ports
 from tests.slurm.project import Project, write_profile
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from charaloom.config import CODE
-from charaloom.files import files_below, sha256_file, write_json
+from charaloom.artifacts.files import files_below, sha256_file, write_json
+from charaloom.config.project import CODE
 from tests.slurm.cluster import Cluster
 
 CHARACTERS = ("hana", "mei", "rin")
@@ -67,7 +67,7 @@ class Project:
         )
 
     def charaloom(self, *arguments: str) -> "Run":
-        return self.start(sys.executable, "-m", "charaloom.cli", *arguments, log="charaloom.log")
+        return self.start(sys.executable, "-m", "charaloom", *arguments, log="charaloom.log")
 
     def artifacts(self, stage: str = "checkpoints") -> dict[str, str]:
         """SHA-256 by name of what a stage made of all characters."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workplace
 
-from charaloom.config import CODE
-from charaloom.stages import STAGES
+from charaloom.config.project import CODE
+from charaloom.config.stages import STAGES
+from tests.workflow.workplace import Workplace
 
 AFTER_FILTERED = dict.fromkeys(STAGES[STAGES.index("filtered") :], 2)
 

@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from conftest import Workplace
 
-from charaloom.manifest import read_manifest
+from charaloom.artifacts.manifest import read_manifest
 from tests.small_results import write_curated
+from tests.workflow.workplace import Workplace
 
 
 def test_the_raw_stage_runs_on_real_pictures_and_then_has_nothing_to_do(project: Workplace) -> None:

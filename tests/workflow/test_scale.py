@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charaloom.stages import STAGES
+from charaloom.config.stages import STAGES
 from tests.benchmarks import plan
 
 

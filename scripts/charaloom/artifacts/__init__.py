@@ -1,0 +1,1 @@
+"""Files, tables and manifests as stages leave them; seeds."""

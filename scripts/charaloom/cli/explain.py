@@ -1,0 +1,256 @@
+"""`charaloom explain`: the whole story of one picture, from its posts to its place in the dataset.
+
+Only rows of that picture are read, and never its bytes. What has not been made yet is said to be missing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from charaloom.config.project import Project, load_project, read_removals
+from charaloom.config.schemas import meant
+from charaloom.errors import CharaloomError
+from charaloom.pages.html import explain, numbers, other_reasons, reason_words, short_name
+
+Row = dict[str, Any]
+Tables = dict[str, list[Row] | None]  # rows of the picture by stage; None where the stage has not run
+
+LEAST_DIGITS = 6  # of a SHA-256 that is given in part
+TOLD = 5  # pictures that are named where an id fits several
+HERS = 0  # her identity cluster
+KINDS = {"picture": "the picture", "person": "a person in it", "halfbody": "a half body", "head": "a head"}
+READ: dict[str, list[str] | None] = {  # columns by stage; None: all, for they are small
+    "raw": ["picture", "size", "format", "problem", "posts"],
+    "measured": ["view", "kind", "problem", "width", "height", "confidence"],
+    "filtered": None,
+    "tagged": ["view", "tags", "dropped"],
+    "clustered": ["view", "outfit", "stability", "caption"],
+}
+
+
+def explain_picture(overlays: list[Path], character: str, wanted: str) -> int:
+    """Print all that is known of a character's picture, named by SHA-256 or its beginning, by a post, or by a view."""
+    project = load_project(overlays)
+    if character not in project.characters:
+        raise CharaloomError(f"{character}: is not in {project.config['roster']}{meant(character, project.characters)}")
+    print("\n".join(story(results_of(project, character), found(project, character, wanted))))
+    return 0
+
+
+def results_of(project: Project, character: str) -> Path:
+    return Path(project.config["paths"]["results"]) / character
+
+
+# --- which picture
+
+
+def found(project: Project, character: str, wanted: str) -> str:
+    """The one picture that is meant; an error says where it was looked for, and why it may be missing."""
+    raw = results_of(project, character) / "raw.parquet"
+    if not raw.is_file():
+        raise CharaloomError(f"{raw}: is not there yet; `charaloom run` makes it")
+    known = read_ids(raw)
+    fitting = matching(known, wanted)
+    if not fitting:
+        raise CharaloomError(
+            f"{wanted}: fits no picture of {character}. Looked for among {len(known)} pictures of {raw}: the first "
+            f"{LEAST_DIGITS} digits or more of a SHA-256, a post id, <site>:<post id>. "
+            f"{why_missing(project, character, wanted)}"
+        )
+    if len(fitting) > 1:
+        more = f" and {len(fitting) - TOLD} more" if len(fitting) > TOLD else ""
+        raise CharaloomError(f"{wanted}: fits {len(fitting)} pictures, say which: {', '.join(fitting[:TOLD])}{more}")
+    return fitting[0]
+
+
+def read_ids(raw: Path) -> dict[str, list[Row]]:
+    """Site and number of the posts of every picture."""
+    import pyarrow.parquet as pq
+
+    columns = ["picture", "posts.list.element.site", "posts.list.element.post_id"]
+    return {row["picture"]: row["posts"] or [] for row in pq.ParquetFile(raw).read(columns).to_pylist()}
+
+
+def matching(known: dict[str, list[Row]], wanted: str) -> list[str]:
+    """Pictures of a post with this id; else those whose SHA-256 begins so. Of a view's id the picture counts."""
+    by_post = [
+        picture
+        for picture, posts in known.items()
+        if any(wanted in (post["post_id"], f"{post['site']}:{post['post_id']}") for post in posts)
+    ]
+    name = wanted.partition("/")[0]
+    if by_post or name in known:
+        return by_post or [name]
+    begun = name.lower() if len(name) >= LEAST_DIGITS else wanted
+    return [picture for picture in known if picture.startswith(begun)] if len(begun) >= LEAST_DIGITS else []
+
+
+def why_missing(project: Project, character: str, wanted: str) -> str:
+    """What a person may do about an id that fits nothing."""
+    removals = read_removals(project.config["removals"]).get("removals", {})
+    listed = [name for kind in ("posts", "pictures") for name in removals.get(kind, [])]
+    if any(name == wanted or name.endswith(f":{wanted}") for name in listed):
+        return f"{project.config['removals']} names it: it is not had, on request."
+    for other in project.characters:
+        raw = results_of(project, other) / "raw.parquet"
+        if other != character and raw.is_file() and matching(read_ids(raw), wanted):
+            return f"{other} has it: charaloom explain {other} {wanted}"
+    return "A post that is newer than the last crawl, or beyond raw.limit, is not there."
+
+
+# --- its story
+
+
+def story(folder: Path, picture: str) -> Iterator[str]:
+    tables: Tables = {stage: rows_of(folder / f"{stage}.parquet", picture, READ[stage]) for stage in READ}
+    files = dataset_files(folder / "dataset" / "data", picture)
+    raw = (tables["raw"] or [{}])[0]
+    yield picture
+    for post in raw["posts"] or []:
+        yield from post_lines(post)
+    yield told("file", file_words(raw, tables["measured"] or []))
+    groups = duplicate_groups(folder / "filtered.parquet", tables["filtered"] or [])
+    for row in sorted(tables["filtered"] or tables["measured"] or [], key=reading_order):
+        yield ""
+        yield from view_lines(row, tables, groups, files or {})
+    yield from missing_lines(tables, files)
+
+
+def rows_of(table: Path, picture: str, columns: list[str] | None) -> list[Row] | None:
+    """A table's rows of one picture."""
+    import pyarrow.parquet as pq
+
+    if not table.is_file():
+        return None
+    return pq.read_table(table, columns=columns, filters=[("picture", "==", picture)]).to_pylist()
+
+
+def reading_order(row: Row) -> tuple[int, str]:
+    """The picture, then the persons in it, then their parts."""
+    return list(KINDS).index(row["kind"]), row["view"]
+
+
+def told(label: str, text: str) -> str:
+    return f"  {label:<11} {text}"
+
+
+def post_lines(post: Row) -> Iterator[str]:
+    yield told("post", " ".join(filter(None, [f"{post['site']}:{post['post_id']}", post["page_url"]])))
+    artists = ", ".join(post["artists"] or []) or "unknown"
+    score = "none" if post["score"] is None else post["score"]
+    yield told("", f"artist {artists}; rating {post['rating'] or 'none'}; board's score {score}")
+
+
+def file_words(raw: Row, measured: list[Row]) -> str:
+    whole = next((row for row in measured if row["kind"] == "picture"), {})
+    size = f"{raw['size']} bytes" if raw["size"] is not None else None
+    pixels = f"{whole['width']} x {whole['height']} pixels" if whole.get("width") else None
+    problem = raw["problem"] or whole.get("problem")
+    return ", ".join(filter(None, [raw["format"], pixels, size, problem])) or "nothing is known of it"
+
+
+def view_lines(row: Row, tables: Tables, groups: dict[str, list[str]], files: dict[str, str]) -> Iterator[str]:
+    """One view: where it is, the verdict, and, of one that may train, everything that was found out."""
+    yield f"{short_name(row['view'])}  {place_words(row, row_of(tables['measured'], row['view']))}"
+    if "verdict" not in row:
+        return
+    yield told("verdict", verdict_words(row))
+    for reason in other_reasons(row):
+        yield told("also", f"{reason_words(reason)}: {explain(reason['rule'])}")
+    if row.get("scores"):
+        yield told("numbers", ", ".join(map(reason_words, row["scores"])))
+    if row["duplicate_group"]:
+        yield told("duplicates", duplicate_words(row, groups[row["duplicate_group"]]))
+    if row["identity_distance"] is not None:
+        yield told("identity", identity_words(row))
+    if row["verdict"] == "keep":
+        yield from kept_lines(row["view"], tables, files)
+
+
+def row_of(rows: list[Row] | None, view: str) -> Row | None:
+    return next((row for row in rows or [] if row["view"] == view), None)
+
+
+def place_words(row: Row, measured: Row | None) -> str:
+    kind = KINDS[row["kind"]]
+    if measured is None or not measured["width"]:
+        return kind
+    size = f"{kind}, {measured['width']} x {measured['height']} pixels"
+    at = f" at {row['x0']},{row['y0']}" if row.get("x0") is not None else ""
+    sure = f", found with {measured['confidence']:.2f}" if measured["confidence"] is not None else ""
+    return f"{size}{at}{sure}"
+
+
+def verdict_words(row: Row) -> str:
+    if row["verdict"] == "keep":
+        return "kept, held out" if row["split"] == "held_out" else "kept, to train"
+    measured = numbers(row)
+    return f"dropped by {row['rule']}{f' {measured}' if measured else ''}: {explain(row['rule'])}"
+
+
+def duplicate_groups(filtered: Path, rows: list[Row]) -> dict[str, list[str]]:
+    """Members of the duplicate groups that some views belong to, by the best of each."""
+    import pyarrow.parquet as pq
+
+    bests = sorted({row["duplicate_group"] for row in rows if row["duplicate_group"]})
+    if not bests:
+        return {}
+    members = pq.read_table(
+        filtered, columns=["view", "duplicate_group"], filters=[("duplicate_group", "in", bests)]
+    ).to_pylist()
+    return {best: sorted(row["view"] for row in members if row["duplicate_group"] == best) for best in bests}
+
+
+def duplicate_words(row: Row, group: list[str]) -> str:
+    others = ", ".join(short_name(view) for view in group if view not in (row["view"], row["duplicate_group"]))
+    if row["duplicate_group"] != row["view"]:
+        return f"a copy of {short_name(row['duplicate_group'])}{f', as are {others}' if others else ''}"
+    return f"the best of {len(group)}; the others: {others}" if others else "none"
+
+
+def identity_words(row: Row) -> str:
+    cluster = row["identity_cluster"]
+    named = "hers" if cluster == HERS else "in no cluster" if cluster is None or cluster < 0 else f"cluster {cluster}"
+    return f"{named}, distance {row['identity_distance']:.4f} to her cluster"
+
+
+def kept_lines(view: str, tables: Tables, files: dict[str, str]) -> Iterator[str]:
+    tagged, clustered = row_of(tables["tagged"], view), row_of(tables["clustered"], view)
+    if tagged:
+        yield told("tags", ", ".join(f"{tag['name']} {tag['score']:.2f} ({tag['origin']})" for tag in tagged["tags"]))
+        yield told("left out", ", ".join(f"{tag['name']} ({tag['reason']})" for tag in tagged["dropped"]) or "none")
+    if clustered:
+        stability = f", stability {clustered['stability']:.2f}" if clustered["stability"] is not None else ""
+        yield told("outfit", f"{clustered['outfit']}{stability}" if clustered["outfit"] else "none")
+        yield told("caption", clustered["caption"])
+    if view in files:
+        yield told("dataset", files[view])
+
+
+def dataset_files(data: Path, picture: str) -> dict[str, str] | None:
+    """Shard and file name in the dataset by view; None where there is no dataset yet."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not data.is_dir():
+        return None
+    names = {}
+    for shard in sorted(data.glob("*.parquet")):
+        table = pq.ParquetFile(shard).read(["view", "picture", "image.path"])
+        for row in table.filter(pc.equal(table["picture"], picture)).to_pylist():
+            names[row["view"]] = f"data/{shard.name}: {row['image']['path']}"
+    return names
+
+
+def missing_lines(tables: Tables, files: dict[str, str] | None) -> Iterator[str]:
+    """Stages that have not run, and those that ran before this picture came."""
+    absent = [stage for stage, rows in tables.items() if rows is None] + ["dataset"] * (files is None)
+    if absent:
+        yield f"\nnot made yet: {', '.join(absent)}"
+    kept = {row["view"] for row in tables["filtered"] or [] if row["verdict"] == "keep"}
+    old = [stage for stage in ("measured", "filtered") if tables[stage] == []]
+    for stage in ("tagged", "clustered"):
+        rows = tables[stage]
+        old += [stage] * (rows is not None and kept > {row["view"] for row in rows})
+    if old:
+        yield f"\nolder than this picture: {', '.join(old)}; `charaloom run` renews them"

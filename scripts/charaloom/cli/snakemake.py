@@ -1,0 +1,144 @@
+"""Snakemake as a program: how it is called, what its output says. It is never imported: it may live elsewhere."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from charaloom.config.project import CODE
+from charaloom.config.schemas import read_yaml
+from charaloom.errors import CharaloomError
+
+STATS_ROW = re.compile(r"^(?P<rule>[a-z][a-z0-9_]*) +(?P<count>\d+)$")
+LAST_ROW = re.compile(r"^total +\d+$")
+STEPS = re.compile(r"^(?P<done>\d+) of (?P<all>\d+) steps \(")
+PR_SET_PDEATHSIG = 1
+SHOWN_ON_FAILURE = 20  # last lines of Snakemake's own output
+
+
+@dataclass
+class Snakemake:
+    """One way to call Snakemake: the same config, profile and place for every target."""
+
+    overlays: list[Path] = field(default_factory=list)
+    profile: str | None = "local"
+    cores: int | None = None
+    folder: Path | None = None  # working directory, if another than this one
+    extra: list[str] = field(default_factory=list)
+
+    def command(self, targets: Iterable[str], *options: str) -> list[str]:
+        given = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(CODE / "Snakefile")]
+        if self.profile:
+            given += ["--profile", find_profile(self.profile)]
+        if self.folder:
+            given += ["--directory", str(self.folder)]
+        if self.cores:
+            given += ["--cores", str(self.cores)]
+        if self.overlays:
+            given += ["--configfile", *(str(path.absolute()) for path in self.overlays)]
+        return [*given, *options, *self.extra]
+
+    def plan(self, targets: Iterable[str] = ()) -> dict[str, int]:
+        """How many jobs of each rule are to be done for the targets, or for everything; raises where it cannot plan.
+
+        Snakemake tells its table first and then goes through all jobs to show each: nobody waits for that.
+        """
+        command = self.command(targets, "--dry-run", "--quiet", "rules")
+        said: list[str] = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line.rstrip())
+                if LAST_ROW.match(line):
+                    process.send_signal(signal.SIGINT)  # it cleans up behind itself
+                    return jobs_in(said)
+        if process.returncode:
+            raise CharaloomError(told(said))
+        return jobs_in(said)
+
+    def run(self, targets: Iterable[str], log: Path) -> "Running":
+        return Running(self.command(targets), log)
+
+    def unlock(self) -> None:
+        """Take away the lock that a killed run left; who calls knows that it is dead."""
+        subprocess.run(self.command((), "--unlock"), capture_output=True, check=False)
+
+    def on_cluster(self) -> bool:
+        """Whether the profile gives its jobs to SLURM."""
+        files = sorted(Path(find_profile(self.profile)).glob("*.yaml")) if self.profile else []
+        return any(str((read_yaml(file) or {}).get("executor", "")).startswith("slurm") for file in files)
+
+
+class Running:
+    """A Snakemake at work. Iterate over it for (done, all) steps; afterwards `code` is its exit code.
+
+    Everything it says goes to `log`, the last lines also to `tail`.
+    """
+
+    def __init__(self, command: list[str], log: Path):
+        self.tail: deque[str] = deque(maxlen=SHOWN_ON_FAILURE)
+        self.code: int | None = None
+        self.log = log
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment(),
+            preexec_fn=interrupted_with_parent,
+        )
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        assert self.process.stdout is not None
+        with self.log.open("a", encoding="utf-8") as log:
+            for line in self.process.stdout:
+                log.write(line)
+                log.flush()
+                self.tail.append(line.rstrip())
+                found = STEPS.match(line)
+                if found:
+                    yield int(found["done"]), int(found["all"])
+        self.code = self.process.wait()
+
+
+def interrupted_with_parent() -> None:
+    """Snakemake ends its jobs and itself where this command is killed (Linux; in the child, before it starts)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def environment() -> dict[str, str]:
+    """The environment of child processes: the package found as the jobs find it, output without delay."""
+    path = os.pathsep.join(filter(None, [str(CODE / "scripts"), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def find_profile(name: str) -> str:
+    """A profile's folder: as given from here, beside the code, or one of Charaloom's own by its name."""
+    for folder in (Path(name), CODE / name, CODE / "profiles" / name):
+        if any(folder.glob("*.yaml")):
+            return str(folder.absolute())
+    own = ", ".join(sorted(path.name for path in (CODE / "profiles").iterdir() if path.name != "default"))
+    raise CharaloomError(f"--profile {name}: there is no such profile; Charaloom's own are {own}")
+
+
+def jobs_in(lines: Iterable[str]) -> dict[str, int]:
+    """Jobs by rule from a dry run's table; empty where there is nothing to be done."""
+    found = (STATS_ROW.match(line) for line in lines)
+    rows = [(row["rule"], int(row["count"])) for row in found if row]
+    return {rule: count for rule, count in rows if rule not in ("all", "total") and not rule.startswith("stage_")}
+
+
+def told(lines: list[str]) -> str:
+    """The part of Snakemake's output that says what went wrong."""
+    for line in lines:
+        if line.startswith("Error: "):
+            return line.removeprefix("Error: ")
+    return "Snakemake could not plan:\n" + "\n".join(lines[-SHOWN_ON_FAILURE:])

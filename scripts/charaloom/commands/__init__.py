@@ -1,1 +1,0 @@
-"""What the `charaloom` command does, one module per subcommand."""

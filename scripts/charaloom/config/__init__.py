@@ -1,0 +1,1 @@
+"""The config, the roster, schemas, recipes and stages."""

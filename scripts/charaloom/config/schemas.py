@@ -1,0 +1,168 @@
+"""YAML files and their schemas: what breaks a schema is told in one line that names file, key and what is allowed."""
+
+import copy
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from charaloom.errors import CharaloomError
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schemas"
+PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training", "previews", "selection")
+
+Config = dict[str, Any]
+PathLike = str | os.PathLike[str]
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_yaml(path: PathLike) -> Any:
+    """Content of a YAML file; an empty one is an empty mapping. Errors name the file and the line."""
+    try:
+        with Path(path).open(encoding="utf-8") as handle:
+            content = yaml.load(handle, Loader)
+    except OSError as problem:
+        raise CharaloomError(f"{path}: cannot be read: {problem.strerror}") from problem
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise CharaloomError(f"{path}: is no valid YAML: {' '.join(str(problem).split())}") from problem
+    return {} if content is None else content
+
+
+@cache
+def schema(name: str) -> Config:
+    """config, roster, or character: the sections of the config that one character may have of her own."""
+    if name != "character":
+        return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    whole = copy.deepcopy(schema("config"))
+    sections = {section: whole["properties"][section] for section in PER_CHARACTER}
+    for part in (*sections.values(), *whole["$defs"].values()):
+        part.pop("required", None)
+    return {**whole, "$id": "charaloom/character", "properties": sections, "required": []}
+
+
+@cache
+def validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema(name))
+
+
+def check(value: Config, name: str, files: Sequence[PathLike]) -> None:
+    """Raise one line with file, key and what is allowed where `value`, merged from `files`, breaks the schema."""
+    broken = violation(value, name)
+    if broken:
+        key, message = broken
+        raise CharaloomError(f"{origin(files, key, value)}: {'.'.join(map(str, key)) or 'config'}: {message}")
+
+
+def violation(value: Config, name: str) -> tuple[tuple[Any, ...], str] | None:
+    """Key path and one line for the violation of a schema that explains most, or None."""
+    problems = validator(name).iter_errors(value)
+    # An unknown key explains a missing one, so it is told first; then by key path.
+    order = lambda it: (it.validator != "additionalProperties", list(map(str, it.absolute_path)))  # noqa: E731
+    first = min(problems, key=order, default=None)
+    return explain(first, schema(name)) if first else None
+
+
+def described(against: Config, key: Sequence[Any]) -> str:
+    """What the schema says of a key."""
+    for part in key:
+        inside = against.get("items") if isinstance(part, int) else against.get("properties", {}).get(part)
+        against = inside or against.get("additionalProperties") or {}
+    return against.get("description", "")
+
+
+def explain(problem: Any, against: Config) -> tuple[tuple[Any, ...], str]:
+    """Key path and one line for a violation of the schema `against`."""
+    path = tuple(problem.absolute_path)
+    value, limit = problem.instance, problem.validator_value
+    named = problem.validator in {"pattern", "maxLength", "not"} and "propertyNames" in problem.absolute_schema_path
+    hint = problem.schema.get("description", "") if named else described(against, path)
+    told = f" ({hint.rstrip('.')})" if hint else ""
+    match problem.validator:
+        case "additionalProperties":
+            known = sorted(problem.schema.get("properties", {}))
+            unknown = next(name for name in sorted(value, key=str) if name not in known)
+            return (*path, unknown), f"unknown key{meant(str(unknown), known)}"
+        case "required":
+            missing = [name for name in limit if name not in value]
+            return path, f"`{missing[0]}` is missing{told}"
+        case "type":
+            kinds = limit if isinstance(limit, list) else [limit]
+            names = " or ".join(TYPE_NAMES[kind] for kind in kinds)
+            return path, f"{shown(value)} is not {names}{told}"
+        case "enum" | "const":
+            allowed = limit if isinstance(limit, list) else [limit]
+            return path, f"{shown(value)} is not one of {', '.join(str(item) or '(empty)' for item in allowed)}{told}"
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            return path, f"{shown(value)} is {BEYOND[problem.validator]} {limit}{told}"
+        case "pattern" | "maxLength" | "minLength" | "propertyNames" | "not":
+            return (*path, value) if named else path, f"{shown(value)} is not allowed{told or f': must match {limit}'}"
+        case "multipleOf":
+            return path, f"{shown(value)} is not a multiple of {limit}{told}"
+        case _:
+            return path, f"{problem.message}{told}"
+
+
+BEYOND = {
+    "minimum": "below",
+    "exclusiveMinimum": "not above",
+    "maximum": "above",
+    "exclusiveMaximum": "not below",
+}
+TYPE_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a group of keys",
+    "null": "null",
+}
+
+
+def shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` for a near miss, else the list of what is allowed."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; allowed: {', '.join(names)}"
+
+
+def origin(files: Sequence[PathLike], key: Sequence[Any], config: Config) -> str:
+    """The file that gave a key its value: the last one that holds it so; the command line where none does."""
+    given = held(config, key)
+    holders = [(path, found) for path in files if (found := held(read_yaml(path), key)) is not MISSING]
+    exact = [path for path, found in holders if found == given]
+    if exact:
+        return tidy(exact[-1])
+    return tidy(holders[-1][0]) if holders and isinstance(given, dict | list) else "--config"
+
+
+MISSING = object()
+
+
+def held(content: Any, key: Sequence[Any]) -> Any:
+    """What lies at a key path, or MISSING."""
+    for part in key:
+        inside = isinstance(content, dict) and part in content
+        listed = isinstance(content, list) and isinstance(part, int) and part < len(content)
+        if not (inside or listed):
+            return MISSING
+        content = content[part]
+    return content
+
+
+def tidy(path: PathLike) -> str:
+    """A path as a person would write it from the working directory."""
+    full = Path(path).absolute()
+    here = Path.cwd()
+    return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)

@@ -1,0 +1,1 @@
+"""Which views are kept: rules, duplicates, identity, held-out pictures."""

@@ -1,0 +1,159 @@
+"""What the rules of the filters judge: a measured view, its picture, the posts it came from, and its reasons."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
+from charaloom.images.boxes import area, box_of, overlap
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PathLike = str | os.PathLike[str]
+Row = dict[str, Any]
+Params = dict[str, Any]
+Vectors = dict[str, "np.ndarray"]
+
+HEAD_INSIDE = 0.5  # share of a head's area that must lie in a view for it to count there
+MEASURED_COLUMNS = (
+    *(name for name, _ in VIEW_COLUMNS),
+    *("problem", "width", "height", "confidence", "sharpness", "phash", "classes", "monochrome", "rating", "ai"),
+    *("generated", "aesthetic", "persons", "heads", "faces"),
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A rule that drops a view; score and threshold are None where there is nothing to measure."""
+
+    rule: str
+    score: float | None = None
+    threshold: float | None = None
+
+    def row(self) -> Row:
+        return {"rule": self.rule, "score": self.score, "threshold": self.threshold}
+
+
+@dataclass
+class View:
+    """A measured row with what the rules want to know of its picture."""
+
+    row: Row
+    picture: Row
+    posts: list[Row]
+    size: int  # bytes of the file
+    persons: list[Row]
+    heads: int = 0  # in this view
+    text: float = 0.0  # the tagger's surest text tag of the whole picture
+    reasons: list[Reason] = field(default_factory=list)
+    scores: list[Reason] = field(default_factory=list)  # every number that a rule looked at
+    duplicate_group: str | None = None
+    cluster: int = -1
+    distance: float | None = None
+    split: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.row["view"]
+
+    @cached_property
+    def is_candidate(self) -> bool:
+        """A picture of at most one person, or a person in a picture of several, that could be measured."""
+        if self.row["kind"] == "picture":
+            return self.row["problem"] is None and len(self.persons) < 2
+        return len(self.persons) > 1 and any(self.row is person for person in self.persons)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Where the person of this candidate stands in the picture; all of it where none was detected."""
+        return box_of(self.persons[0] if self.row["kind"] == "picture" and self.persons else self.row)
+
+    def tags(self, *categories: str) -> set[str]:
+        """What the boards say of its picture, by category: general, character, copyright, meta."""
+        return {tag for post in self.posts for category in categories for tag in post[f"tags_{category}"] or []}
+
+
+def decided(score: float) -> float:
+    """Scores are compared with four decimals: further ones differ between processors."""
+    return round(float(score), 4)
+
+
+def read_views(raw: PathLike, measured: PathLike, params: Params) -> list[View]:
+    """All measured views in the order of their names, each with its picture's row, posts and persons."""
+    pictures = {row["picture"]: row for row in read_table(raw, ["picture", "size", "posts"])}
+    texts = surest(measured, params.get("text") or [])
+    by_picture: dict[str, list[Row]] = defaultdict(list)
+    for row in read_table(measured, MEASURED_COLUMNS):
+        by_picture[row["picture"]].append(row)
+    views = []
+    for name, rows in by_picture.items():
+        whole = next(row for row in rows if row["kind"] == "picture")
+        persons = [row for row in rows if row["kind"] == "person" and sure(row, params)]
+        heads = [row for row in rows if row["kind"] == "head"]
+        posts, size = pictures[name]["posts"] or [], pictures[name]["size"] or 0
+        for row in rows:
+            inner = sum(overlap(box_of(head), box_of(row)) >= HEAD_INSIDE * area(box_of(head)) for head in heads)
+            views.append(View(row, whole, posts, size, persons, inner, texts.get(whole["view"], 0.0)))
+    return sorted(views, key=lambda view: view.name)
+
+
+def sure(person: Row, params: Params) -> bool:
+    least = params["person_confidence"]
+    return least is None or decided(person["confidence"]) >= least
+
+
+def surest(measured: PathLike, tags: list[str]) -> dict[str, float]:
+    """The highest score that the tagger gives any of these tags, by view; views without one are left out."""
+    return {view: max(found.values()) for view, found in tag_scores(measured, tags).items()}
+
+
+def tag_scores(measured: PathLike, tags: list[str]) -> dict[str, dict[str, float]]:
+    """The tagger's scores of some tags by view, without making an object of every other one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not tags:
+        return {}
+    table = pq.read_table(measured, columns=["view", "tags"])
+    column = table.column("tags").combine_chunks()
+    pairs, owners = column.flatten(), pc.list_parent_indices(column)
+    wanted = pc.is_in(pairs.field("name"), value_set=pa.array(tags))
+    pairs, owners = pairs.filter(wanted), table.column("view").combine_chunks().take(owners.filter(wanted))
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for view, pair in zip(owners.to_pylist(), pairs.to_pylist(), strict=True):
+        found[view][pair["name"]] = decided(pair["score"])
+    return found
+
+
+def tags_seen(measured: PathLike) -> list[str]:
+    """Every tag that the tagger gave any view, sorted."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(measured, columns=["tags"]).column("tags").combine_chunks()
+    return sorted(pc.unique(column.flatten().field("name")).to_pylist())
+
+
+def read_vectors(measured: PathLike, column: str, kinds: Sequence[str] = ("picture", "person")) -> Vectors:
+    """Vectors of a column by view of these kinds, as rows of one float32 matrix; views without one are left out."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    names: list[str] = []
+    parts: list[np.ndarray] = []
+    for batch in pq.ParquetFile(measured).iter_batches(batch_size=2048, columns=["view", "kind", column]):
+        wanted = batch.filter(pc.and_(pc.is_in(batch["kind"], pa.array(kinds)), pc.is_valid(batch[column])))
+        if wanted.num_rows:
+            names += wanted["view"].to_pylist()
+            parts.append(wanted[column].flatten().to_numpy(zero_copy_only=False).reshape(wanted.num_rows, -1))
+    if not names:
+        return {}
+    matrix = np.concatenate(parts).astype(np.float32, copy=False)
+    return dict(zip(names, matrix, strict=True))

@@ -1,0 +1,147 @@
+"""`charaloom score`: the demo against its ground truth."""
+
+import json
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from charaloom.artifacts.files import read_json, write_json
+from charaloom.cli.run import build, print_failures
+from charaloom.config.project import DEFAULTS, load_project, preview_bases, read_config, stage_params
+from charaloom.demo.commands.demo import World, prepare
+from charaloom.demo.scores import filters as filter_scores
+from charaloom.demo.scores import outfits as outfit_scores
+from charaloom.demo.scores import previews as preview_scores
+from charaloom.demo.scores.filters import FilterCounts
+from charaloom.demo.scores.outfits import OutfitCounts
+from charaloom.demo.scores.stages import figures_table, score_tables, scored
+from charaloom.errors import CharaloomError
+
+CYBERHAREM = Path("config/cyberharem.yaml")
+ORDERS = 20
+Judge = Callable[[World], tuple[Any, Any]]  # what our config and CyberHarem's get right in a world
+
+
+def score(seed: int | None) -> int:
+    """Build the demo of a seed as far as it is not built, print how good it is, write `score.json`."""
+    world = prepare(seed)
+    outcome = build(world.snakemake(), world.serving)
+    print_failures(outcome)
+    if outcome.code:
+        return outcome.code
+    project = load_project(world.overlays)
+    found = scored(world.results, world.folder / "truth.json", list(project.characters))
+    write_json(world.results / "score.json", found)
+    print()
+    print(score_tables(found))
+    print(f"\n{world.results / 'score.json'}")
+    return 0
+
+
+def score_curation(seeds: list[int]) -> int:
+    """The filters alone, over the worlds of some seeds: build each up to them, print what they got right, beside what
+    CyberHarem's chain makes of the same pictures."""
+    return compare(seeds, "filtered", filter_scores, filters_of_world)
+
+
+def score_outfits(seeds: list[int]) -> int:
+    """Tags and outfits alone, over the worlds of some seeds, beside what CyberHarem's clusters make of them."""
+    return compare(seeds, "clustered", outfit_scores, outfits_of_world)
+
+
+def score_previews(seeds: list[int]) -> int:
+    """The previews of the chosen checkpoints in the worlds of some seeds, by a judge that the workflow never asks."""
+    found, lines = [], []
+    for seed in seeds:
+        world = prepare(seed)
+        build_up_to("selection", world)
+        project, truth = load_project(world.overlays), read_json(world.folder / "truth.json")
+        bases = preview_bases(project.config)
+        for name in project.characters:
+            place, params = world.results / name, stage_params(project, name, "previews")
+            counts = preview_scores.counted(place, name, truth, params, place / "checkpoints", world.work)
+            lines.append(preview_scores.figures(f"seed {seed}, {name}", counts, bases))
+            found.append(counts)
+    lines.append(preview_scores.figures("all", reduce(add, found), bases))
+    print()
+    print(figures_table(lines, preview_scores.columns(bases)))
+    print(json.dumps(lines[-1], ensure_ascii=False))
+    return 0
+
+
+def compare(seeds: list[int], stage: str, scores: ModuleType, judge: Judge) -> int:
+    """Build some worlds up to a stage and print its figures beside those of CyberHarem's config."""
+    found, lines = [], []
+    for seed in seeds:
+        world = prepare(seed)
+        build_up_to(stage, world)
+        own, other = judge(world)
+        found.append((own, other))
+        lines += [scores.figures(f"seed {seed}", own), scores.figures(f"seed {seed}, CyberHarem's", other)]
+    ours, theirs = (reduce(add, counts) for counts in zip(*found, strict=True))
+    lines += [scores.figures("all", ours), scores.figures("all, CyberHarem's", theirs)]
+    print()
+    print(figures_table(lines, scores.COLUMNS))
+    print(json.dumps(lines[-2:], ensure_ascii=False))
+    return 0
+
+
+def filters_of_world(world: World) -> tuple[FilterCounts, FilterCounts]:
+    truth = read_json(world.folder / "truth.json")
+    projects = load_project(world.overlays), load_project([*world.overlays, scaled(world)])
+    ours, theirs = FilterCounts(), FilterCounts()
+    hub = world.work / "hub"
+    for name in projects[0].characters:
+        folder = world.results / name
+        own, other = (stage_params(project, name, "filtered") for project in projects)
+        found = filter_scores.counted(folder, name, truth)
+        found.orders, found.same = ORDERS, filter_scores.same_in_any_order(folder, name, own, hub, ORDERS)
+        ours += found
+        theirs += filter_scores.by_cyberharem(folder, name, other, hub, truth, ORDERS)
+    return ours, theirs
+
+
+def outfits_of_world(world: World) -> tuple[OutfitCounts, OutfitCounts]:
+    truth = read_json(world.folder / "truth.json")
+    projects = load_project(world.overlays), load_project([*world.overlays, CYBERHAREM])
+    ours, theirs = OutfitCounts(), OutfitCounts()
+    for name in projects[0].characters:
+        folder = world.results / name
+        own, other = (stage_params(project, name, "clustered") for project in projects)
+        found = outfit_scores.counted(folder, name, truth)
+        outfit_scores.count_names(found, folder, name, own, world.work / "hub")
+        ours += found
+        theirs += outfit_scores.clustered_by(folder, name, other, world.work / "hub", truth)
+    return ours, theirs
+
+
+def build_up_to(stage: str, world: World) -> None:
+    """Build what a stage needs and the stage, where that is not done: nothing below it is built."""
+    targets = [world.results / name / f"{stage}.manifest.json" for name in load_project(world.overlays).characters]
+    snakemake = world.snakemake()
+    log = world.work / "logs" / "score.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with world.serving():
+        running = snakemake.run([str(target) for target in targets], log)
+        for done, steps in running:
+            print(f"\r{world.results}: {done} of {steps} jobs", end="", flush=True)
+    print()
+    if running.code:
+        raise CharaloomError("\n".join([f"`{stage}` of the demo world could not be built:", *running.tail]))
+
+
+def scaled(world: World) -> Path:
+    """CyberHarem's config with its sizes in the demo's measure: what is 512 px for real pictures is 96 px there."""
+    import yaml
+
+    chain = yaml.safe_load(CYBERHAREM.read_text())
+    real = read_config([DEFAULTS])["filtered"]["short_side"]["picture"]
+    factor = load_project(world.overlays).config["filtered"]["short_side"]["picture"] / real
+    chain["filtered"]["short_side"] = {k: round(v * factor) for k, v in chain["filtered"]["short_side"].items()}
+    chain["filtered"]["area"] = {k: round(v * factor**2) for k, v in chain["filtered"]["area"].items()}
+    path = world.work / "cyberharem.yaml"
+    write_json(path, chain)
+    return path

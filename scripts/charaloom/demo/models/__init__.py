@@ -1,0 +1,1 @@
+"""The demo's small models, and how they are trained."""

@@ -1,0 +1,1 @@
+"""Scores against the truth of the demo world; nothing else reads it."""

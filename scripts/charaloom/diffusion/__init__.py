@@ -1,0 +1,1 @@
+"""Base models, pipelines, LoRA files and generation data."""

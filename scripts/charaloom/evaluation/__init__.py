@@ -1,0 +1,1 @@
+"""Previews, their scores, and the selection of a checkpoint."""

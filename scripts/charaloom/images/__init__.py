@@ -1,0 +1,1 @@
+"""Pictures: decoding strangers' files, boxes, comparing drawings."""

@@ -1,0 +1,1 @@
+"""Outfits: grouping, names, prompts, repeats."""

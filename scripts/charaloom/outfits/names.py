@@ -1,0 +1,122 @@
+"""What an outfit is called: its signature, the tags that tell it from the others, and an identifier made of them.
+
+An identifier depends on what the outfit is, not on its size or number, so that it survives more pictures.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from charaloom.tagging.vocabulary import has_colour, is_clothing, is_garment, is_headwear, piece_of_colour
+
+Row = dict[str, Any]
+
+SIGNATURE_SHARE = 0.35  # of an outfit's views that show a signature tag at least
+SIGNATURE_EXCESS = 0.2  # by which its share exceeds the one in the other views at least
+SIGNATURE_MOST = 8
+CLEARLY = 0.25  # of a signature score below the best one, from which a tag names an outfit only after the others
+OFFICIAL_SHARE = 0.5  # of an outfit's views, and of the tag's, that agree where a board's tag names an outfit
+
+
+@dataclass
+class Outfit:
+    """A group of views (by index) that wear the same."""
+
+    members: list[int]
+    stability: float
+    signature: list[Row]
+    official: str | None = None  # the boards' name for it
+    identifier: str = ""
+    trained: bool = False
+    why_not: str | None = None  # it is not trained
+    repeats: int = 1  # how often each of its training views is seen in an epoch
+    training: list[int] = field(default_factory=list)  # members that train
+
+
+def signature(views: list[Row], members: list[int]) -> list[Row]:
+    """Clothing tags that tell this outfit from the other views: score is its share here less the share elsewhere."""
+    inside = set(members)
+    here, elsewhere = Counter[str](), Counter[str]()
+    for index, view in enumerate(views):
+        worn = {tag["name"] for tag in view["tags"] if is_clothing(tag["name"])}
+        (here if index in inside else elsewhere).update(worn)
+    others = max(len(views) - len(members), 1)
+    rows: list[Row] = []
+    for tag, count in here.items():
+        share = count / len(members)
+        score = round(share - elsewhere[tag] / others, 4)
+        if share >= SIGNATURE_SHARE and score >= SIGNATURE_EXCESS:
+            rows.append({"tag": tag, "score": score})
+    rows.sort(key=lambda row: (-row["score"], row["tag"]))
+    return [row for row in rows if not outshone(row, rows)][:SIGNATURE_MOST]
+
+
+def outshone(row: Row, rows: list[Row]) -> bool:
+    """Whether a colour of a piece is one that the tagger takes another colour for, which is seen clearly more often."""
+    piece = piece_of_colour(row["tag"])
+    return piece is not None and any(
+        piece_of_colour(other["tag"]) == piece and other["score"] - row["score"] > CLEARLY for other in rows
+    )
+
+
+def official_name(anchors: list[set[str]], members: list[int]) -> str | None:
+    """The boards' name of an outfit that most of these views have, and that few others have."""
+    told = Counter(name for names in anchors for name in names)
+    here = Counter(name for index in members for name in anchors[index])
+    agreed = [
+        name
+        for name, count in here.items()
+        if count >= OFFICIAL_SHARE * len(members) and count >= OFFICIAL_SHARE * told[name]
+    ]
+    return min(agreed, key=lambda name: (-here[name], name), default=None)
+
+
+def name_all(outfits: list[Outfit]) -> None:
+    """Give every outfit an identifier: what boards call it, else a coloured garment, else the best tag it has.
+
+    Where two outfits would share one, both add their next tag.
+    """
+    candidates = [naming_tags(outfit) for outfit in outfits]
+    first = Counter(tags[0] for tags in candidates)
+    taken: set[str] = set()
+    for outfit, tags in zip(outfits, candidates, strict=True):
+        wanted = "_".join(tags[:2]) if first[tags[0]] > 1 else tags[0]
+        outfit.identifier = next(name for name in numbered(wanted) if name not in taken)
+        taken.add(outfit.identifier)
+
+
+def numbered(name: str) -> Iterable[str]:
+    """The name, then the name with 2, 3 … behind it."""
+    yield name
+    number = 2
+    while True:
+        yield f"{name}_{number}"
+        number += 1
+
+
+def naming_tags(outfit: Outfit) -> list[str]:
+    """Signature tags, the ones that name an outfit best first: garments, anything else, hats; of each the ones that
+    nearly all of its pictures show, with a colour rather than without.
+
+    Scores count only as far as they lie clearly below the best one, so that a few more pictures rarely change a name.
+    """
+
+    def kind(tag: str) -> int:
+        return 2 if is_headwear(tag) else 0 if is_garment(tag) else 1
+
+    best: dict[int, float] = {}
+    for row in outfit.signature:
+        best[kind(row["tag"])] = max(best.get(kind(row["tag"]), 0.0), row["score"])
+
+    def rank(row: Row) -> tuple[int, bool, bool, str]:
+        tag = row["tag"]
+        return kind(tag), best[kind(tag)] - row["score"] > CLEARLY, not has_colour(tag), tag
+
+    tags = [plain_name(row["tag"]) for row in sorted(outfit.signature, key=rank)]
+    return [*([plain_name(outfit.official)] if outfit.official else []), *tags] or ["plain"]
+
+
+def plain_name(tag: str) -> str:
+    """A tag as an identifier: letters, digits and underscores."""
+    return "".join(letter if letter.isalnum() else "_" for letter in tag).strip("_")

@@ -1,0 +1,1 @@
+"""The dataset and the model repository, and where they go."""

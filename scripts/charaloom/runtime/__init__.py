@@ -1,0 +1,1 @@
+"""What every job of the workflow shares: log, GPU, child processes."""

@@ -1,0 +1,45 @@
+"""What every job of the workflow shares: its log, its ending, and no hub unless it says so."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from io import TextIOWrapper
+from pathlib import Path
+
+from charaloom.errors import CharaloomError
+from charaloom.runtime.gpus import one_gpu
+
+
+@contextmanager
+def job(log: str | os.PathLike[str], offline: bool = True, gpu: bool = False) -> Iterator[None]:
+    """Run a stage with both its streams, and those of what it starts, in `log`.
+
+    A CharaloomError ends the log with its one line, any other error with its traceback; both end the process with 1.
+    `offline` keeps huggingface_hub off the network: only the jobs that fetch or publish turn it off. `gpu` lets a job
+    see one GPU of several, its own.
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    Path(log).write_text("")
+    with Path(log).open("a") as handle:  # appending, so that a trainer may write to the same file
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.flush()
+            os.dup2(handle.fileno(), number)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="replace")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        with one_gpu() if gpu else nullcontext():
+            yield
+    except CharaloomError as problem:
+        print(f"Error: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Where pictures come from: boards, folders, and the store of downloads."""

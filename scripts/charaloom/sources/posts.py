@@ -1,0 +1,152 @@
+"""Posts: what a source says about a picture, in the columns of `raw` and without secrets; and what may be had of it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+
+from charaloom.errors import CharaloomError
+from charaloom.images.decoding import Limits
+
+RATINGS = {name[:length]: name for name in ("general", "sensitive", "questionable", "explicit") for length in (1, None)}
+RATINGS["safe"] = "general"  # what other boards write
+ALLOWED = ("general", "sensitive")  # the ceiling: no config and no flag goes above
+SECRETS = ("api_key", "login", "token", "access_token", "user_id", "password", "password_hash", "key", "signature")
+REMOVED = "removed: on request"
+
+Post = dict[str, Any]
+EMPTY_POST: Post = {
+    "site": None, "post_id": None, "page_url": None, "file_url": None, "md5": None, "rating": None, "score": None,
+    "favourites": None, "parent_id": None, "created": None, "source": None, "artists": [], "tags_general": [],
+    "tags_character": [], "tags_copyright": [], "tags_meta": [],
+}  # fmt: skip
+
+
+@dataclass
+class Found:
+    """One post of a source: what it says, its file where there is one, and why there is none."""
+
+    post: Post
+    file: Path | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may be had. `posts` holds `<site>:<post id>` or bare ids, `pictures` SHA-256 or MD5 in hex."""
+
+    ratings: frozenset[str]
+    limits: Limits
+    posts: frozenset[str] = frozenset()
+    artists: frozenset[str] = frozenset()
+    pictures: frozenset[str] = frozenset()
+
+    def refusal(self, post: Post) -> str | None:
+        """Why this post may not be had; None where it may, or where it has no rating."""
+        if self.posts & {post["post_id"], f"{post['site']}:{post['post_id']}"} or self.artists & set(post["artists"]):
+            return REMOVED
+        if post["md5"] in self.pictures:
+            return REMOVED
+        if post["rating"] is not None and post["rating"] not in self.ratings:
+            return f"rating {post['rating']}: not downloaded"
+        return None
+
+
+def rules_of(params: dict[str, Any]) -> Rules:
+    """The rules of a `raw` params dict. A character who is not known to be an adult gets general pictures only."""
+    if above := sorted(set(params["ratings"]) - set(ALLOWED)):
+        raise CharaloomError(
+            f"raw.ratings: {', '.join(above)} is never fetched. Use general, or general and sensitive."
+        )
+    ratings = set(params["ratings"]) if params.get("age") == "adult" else {"general"}
+    removals = params.get("removals") or {}
+    posts, artists, pictures = (
+        frozenset(map(str, removals.get(key) or ())) for key in ("posts", "artists", "pictures")
+    )
+    limits = Limits(params["maximum_pixels"], params["maximum_bytes"])
+    return Rules(frozenset(ratings), limits, posts, artists, frozenset(name.lower() for name in pictures))
+
+
+def judged(found: Found, rules: Rules) -> Found:
+    """Apply the rules; of a refused post only its number, page and rating are kept, of a removed one its number."""
+    problem = rules.refusal(found.post)
+    return found if problem is None else refused(found.post, problem)
+
+
+def refused(post: Post, problem: str) -> Found:
+    kept = ("site", "post_id") if problem == REMOVED else ("site", "post_id", "page_url", "rating")
+    return Found({**EMPTY_POST, **{key: post[key] for key in kept}}, None, problem)
+
+
+def post_of(row: dict[str, Any], site: str, post_id: str, root: str | None) -> Post:
+    """A post of Danbooru's dialect (or gallery-dl's JSON of one) in the columns of `raw`; URLs without secrets."""
+    return {
+        "site": site,
+        "post_id": post_id,
+        "page_url": f"{root}/posts/{post_id}" if root else None,
+        "file_url": absolute(root, text_of(row.get("file_url"))),
+        "md5": md5 if re.fullmatch(r"[0-9a-f]{32}", md5 := str(row.get("md5") or "").lower()) else None,
+        "rating": RATINGS.get(str(row.get("rating") or "").lower()),
+        "score": number_of(row.get("score")),
+        "favourites": number_of(row.get("fav_count")),
+        "parent_id": str(row["parent_id"]) if row.get("parent_id") else None,
+        "created": text_of(row.get("created_at")),
+        "source": scrubbed(text_of(row.get("source"))),
+        "artists": tags_of(row, "artist"),
+        "tags_general": tags_of(row, "general") or untyped_tags(row),
+        "tags_character": tags_of(row, "character"),
+        "tags_copyright": tags_of(row, "copyright"),
+        "tags_meta": tags_of(row, "meta"),
+    }
+
+
+def absolute(root: str | None, url: str | None) -> str | None:
+    """A file's URL below its board's root, without secrets; None where there is none, or it is no URL."""
+    try:
+        return scrubbed(urljoin(f"{root}/", url)) if root and url else None
+    except ValueError:
+        return None
+
+
+def tags_of(row: dict[str, Any], kind: str) -> list[str]:
+    return words(row.get(f"tag_string_{kind}") or row.get(f"tags_{kind}"))
+
+
+def untyped_tags(row: dict[str, Any]) -> list[str]:
+    """The flat tags of a post that knows no categories."""
+    typed = any(tags_of(row, kind) for kind in ("artist", "character", "copyright", "meta"))
+    return [] if typed else words(row.get("tag_string") or row.get("tags"))
+
+
+def words(value: object) -> list[str]:
+    """Tags, each once, in the order given; from a list or a text with blanks."""
+    parts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    return list(dict.fromkeys(part for part in map(text_of, parts) if part))
+
+
+def text_of(value: object) -> str | None:
+    """Text that UTF-8 can hold, or None."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) and value else None
+
+
+def is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62
+
+
+def number_of(value: Any) -> int | None:
+    return value if is_number(value) else None
+
+
+def scrubbed(url: str | None) -> str | None:
+    """A URL without user, password and the parameters that name an account or open one."""
+    if not url or "://" not in url:
+        return url or None
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return None
+    clean = [(key, value) for key, value in query if key.lower() not in SECRETS]
+    return parts._replace(netloc=host, query=parts.query if clean == query else urlencode(clean)).geturl()

@@ -1,0 +1,239 @@
+"""Stage `raw`: the pictures of a character as their source served them, and every post that each came from.
+
+One row per picture (SHA-256 of its bytes). A post without a usable file has a row, too, that says why.
+"""
+
+import fcntl
+import hashlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from charaloom.artifacts.files import canonical_json, digest, sha256_bytes, sha256_file, whole_file
+from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.tables import RAW, TABLE_SCHEMA
+from charaloom.errors import CharaloomError
+from charaloom.images.decoding import inspect
+from charaloom.sources.boards import crawl
+from charaloom.sources.folder import read_folder
+from charaloom.sources.posts import REMOVED, Found, Rules, refused, rules_of
+
+GROUP_ROWS = 16
+GROUP_BYTES = 32 * 2**20
+PathLike = str | os.PathLike[str]
+
+
+@dataclass
+class Picture:
+    """A row of the table before its bytes are read: `file` is None where there are none to store."""
+
+    key: str
+    size: int | None = None
+    format: str | None = None
+    problem: str | None = None
+    file: Path | None = None
+    posts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def build_raw(character: str, params: dict[str, Any], table: PathLike, manifest: PathLike, work: PathLike) -> None:
+    """Fetch or read the pictures of a character and write the table `raw` and its manifest.
+
+    Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
+    CharaloomError where the source refuses or fails, or where fewer than `params["minimum"]` pictures are usable.
+    """
+    rules = rules_of(params)
+    store = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
+    with locked(store) as lock:
+        found, source_counts = gather(character, params, rules, store, lock)
+        pictures = merged(examined(found, rules, Progress(f"{character}: pictures looked at")))
+        counts = {**counted(found, pictures), **source_counts}
+        require_enough(character, params["minimum"], counts)
+        origin = lineage("raw", character, lineage_params(params, rules, pictures), {})
+        write_pictures(table, pictures, origin)
+    write_manifest(manifest, origin, {"table": table}, counts)
+
+
+def store_key(params: dict[str, Any]) -> dict[str, Any]:
+    """What decides which files belong into one store: not pace, limits or ratings, so that those may change."""
+    source = params["source"]
+    if source["kind"] == "folder":
+        return {"kind": "folder"}
+    return {"kind": "board", "dialect": source["dialect"], "root": source["root"], "query": params["query"]}
+
+
+def lineage_params(params: dict[str, Any], rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
+    """The params that mean something, and a digest of what was found: a source is no declared input, but decides.
+
+    Left out are the pace, this machine's paths, and removals, which for the most part name other characters' pictures.
+    """
+    passing = ("path", "seconds_between_requests", "contact")
+    source = {key: value for key, value in params["source"].items() if key not in passing}
+    left_out = ("source", "removals", "query") if source["kind"] == "folder" else ("source", "removals")
+    content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
+    own = {key: value for key, value in params.items() if key not in left_out}
+    return {**own, "ratings": sorted(rules.ratings), "source": source, "content": content}
+
+
+def gather(
+    character: str, params: dict[str, Any], rules: Rules, store: Path, lock: int
+) -> tuple[list[Found], dict[str, int]]:
+    """All posts of the source, and counts that only it knows."""
+    source = params["source"]
+    if source["kind"] == "folder":
+        return read_folder(source["path"], rules)
+    progress = Progress(f"{character}: files from {source['name']}")
+    return crawl(source, params["query"], params["limit"], rules, store, lock, progress), {"limit": params["limit"]}
+
+
+# ---- pictures
+
+
+def examined(found: Iterable[Found], rules: Rules, progress: "Progress") -> Iterator[Picture]:
+    """One picture per post, its bytes read and judged, one in memory at a time."""
+    entries = list(found)
+    for number, entry in enumerate(entries):
+        yield examine(entry, rules)
+        progress(number + 1, len(entries))
+
+
+def examine(entry: Found, rules: Rules) -> Picture:
+    post = entry.post
+    missing = f"missing:{post['site']}:{post['post_id']}"
+    if entry.problem is not None or entry.file is None:
+        return Picture(missing, problem=entry.problem or "no file: not sent", posts=[post])
+    try:
+        size = entry.file.stat().st_size
+        if size > rules.limits.maximum_bytes:
+            return Picture(sha256_file(entry.file), size, None, f"too large: {size} bytes", None, [post])
+        data = entry.file.read_bytes()
+    except OSError as error:
+        return Picture(missing, problem=f"unreadable: {error.strerror}", posts=[post])
+    key = sha256_bytes(data)
+    if {key, hashlib.md5(data, usedforsecurity=False).hexdigest()} & rules.pictures:
+        return Picture(missing, problem=REMOVED, posts=[refused(post, REMOVED).post])
+    kind, problem = inspect(data, rules.limits)
+    return Picture(key, len(data), kind, problem, entry.file, [post])
+
+
+def merged(pictures: Iterable[Picture]) -> list[Picture]:
+    """One row per picture, with all its posts, in the order of the table."""
+    rows: dict[str, Picture] = {}
+    for picture in pictures:
+        row = rows.setdefault(picture.key, picture)
+        if row is not picture:
+            row.posts.extend(picture.posts)
+    for row in rows.values():
+        row.posts.sort(key=lambda post: (post["site"], post["post_id"]))
+    return [rows[key] for key in sorted(rows)]
+
+
+def counted(found: list[Found], pictures: list[Picture]) -> dict[str, Any]:
+    problems = Counter(picture.problem.partition(":")[0] for picture in pictures if picture.problem)
+    return {
+        "posts": len(found),
+        "rows": len(pictures),
+        "pictures": sum(picture.file is not None for picture in pictures),
+        "usable": sum(picture.problem is None for picture in pictures),
+        "problems": dict(sorted(problems.items())),
+    }
+
+
+def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None:
+    if counts["usable"] >= minimum:
+        return
+    told = ", ".join(f"{problem} ({count})" for problem, count in counts["problems"].items()) or "no problems"
+    raise CharaloomError(
+        f"{character}: {counts['usable']} usable pictures, raw.minimum asks for {minimum}. The source has "
+        f"{counts['posts']} posts: {told}. Check the query, raise raw.limit, add pictures, or lower raw.minimum."
+    )
+
+
+# ---- table
+
+
+def write_pictures(path: PathLike, pictures: list[Picture], origin: dict[str, Any]) -> None:
+    """Write the table in row groups of few rows, so that memory holds no more than one of them."""
+    schema = RAW.with_metadata({"charaloom.schema": str(TABLE_SCHEMA), "charaloom.lineage": canonical_json(origin)})
+    options = {"compression": "zstd", "use_dictionary": False, "write_statistics": ["picture"]}
+    with whole_file(path) as part, pq.ParquetWriter(part, schema, **options) as writer:
+        for group in groups(pictures):
+            rows = [row_of(picture) for picture in group]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=len(rows))
+
+
+def groups(pictures: list[Picture]) -> Iterator[list[Picture]]:
+    """Runs of at most GROUP_ROWS rows or about GROUP_BYTES bytes."""
+    group: list[Picture] = []
+    weight = 0
+    for picture in pictures:
+        size = picture.size if picture.file and picture.size else 0
+        if group and (len(group) == GROUP_ROWS or weight + size > GROUP_BYTES):
+            yield group
+            group, weight = [], 0
+        group.append(picture)
+        weight += size
+    if group:
+        yield group
+
+
+def row_of(picture: Picture) -> dict[str, Any]:
+    data = picture.file.read_bytes() if picture.file else None
+    if data is not None and sha256_bytes(data) != picture.key:
+        raise CharaloomError(
+            f"{picture.file}: changed while it was read. Run again when nothing writes to that folder."
+        )
+    return {
+        "picture": picture.key,
+        "bytes": data,
+        "size": picture.size,
+        "format": picture.format,
+        "problem": picture.problem,
+        "posts": picture.posts,
+    }
+
+
+# ---- housekeeping
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Hold the folder's lock (yields its descriptor); a second run waits for the first, and for its gallery-dl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: waiting for another run that uses it", file=sys.stderr, flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class Progress:
+    """A plain line on stderr every few seconds: how many of how many, how fast, how long still."""
+
+    SECONDS = 5.0
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.began = self.told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.told < self.SECONDS or not total:
+            return
+        self.told = now
+        rate = done / (now - self.began)
+        left = f", {(total - done) / rate:.0f} s left" if rate else ""
+        print(f"{self.label}: {done} of {total}, {rate:.1f} a second{left}", file=sys.stderr, flush=True)

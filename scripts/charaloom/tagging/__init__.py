@@ -1,0 +1,1 @@
+"""Tags: vocabulary, merging, core tags, captions and their lint."""

@@ -1,0 +1,159 @@
+"""What a tag speaks of: clothes, the person herself, how many there are; and what boards know of it.
+
+The lists are data: data/clothing.json, data/exclusive.json, and of the hub the tagger's vocabulary (names and counts of
+Danbooru's tags) and the implications that imgutils reads, both locked with the picture models.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from charaloom.vision.models import hub_file
+
+DATA = Path(__file__).parent / "data"
+TAGS = ("SmilingWolf/wd-swinv2-tagger-v3", "selected_tags.csv")
+IMPLICATIONS = ("alea31415/tag_filtering", "overlap_tags_simplified.json", "dataset")
+GENERAL = "0"  # category of the tagger's vocabulary
+CLOTHING, PERSON, PEOPLE, OTHER = "clothing", "person", "people", "other"
+
+
+class Vocabulary:
+    """The boards' tags as the models of the hub cache know them.
+
+    `counts`: posts of each general tag on Danbooru, from the tagger's vocabulary; `implications`: what a tag says
+    besides itself.
+    """
+
+    def __init__(self, hub: str | os.PathLike[str]):
+        with hub_file(Path(hub), *TAGS).open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["category"] == GENERAL]
+        self.counts = {row["name"]: int(row["count"]) for row in rows}
+        known = json.loads(hub_file(Path(hub), *IMPLICATIONS).read_text(encoding="utf-8"))
+        self.implications = {tag: frozenset(others) for tag, others in known.items()}
+
+    def implied(self, tags: Iterable[str]) -> set[str]:
+        """Tags that another one among them says already, by the boards' implications or by its words."""
+        given = set(tags)
+        said = {other for tag in given for other in self.implications.get(tag, ()) if other != tag}
+        return (said & given) | implied(given)
+
+
+@cache
+def _lists() -> dict[str, Any]:
+    return json.loads((DATA / "clothing.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _exclusive() -> dict[str, Any]:
+    return json.loads((DATA / "exclusive.json").read_text(encoding="utf-8"))["groups"]
+
+
+def contradictions(tags: Iterable[str]) -> list[list[str]]:
+    """Tags of which only one can be true, a sorted list for each group of them."""
+    given = set(tags)
+    found = [sorted(given & set(group["tags"])) for group in _exclusive().values() if given.isdisjoint(group["unless"])]
+    return [group for group in found if len(group) > 1]
+
+
+@cache
+def _endings(group: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(entry.split("_")) for entry in _lists()[group])
+
+
+def ends_in(tag: str, endings: Iterable[tuple[str, ...]]) -> bool:
+    """Whether the last words of a tag are one of these word tuples."""
+    words = tuple(tag.split("_"))
+    known = endings if isinstance(endings, (set, frozenset)) else frozenset(endings)
+    return any(words[start:] in known for start in range(len(words)))
+
+
+def _starts_with(tag: str, prefixes: Iterable[str]) -> bool:
+    return tag.split("_")[0] in set(prefixes)
+
+
+def _worn(tag: str) -> bool:
+    exceptions = _lists()["not_worn"]
+    return tag not in exceptions["tags"] and not _starts_with(tag, exceptions["prefixes"])
+
+
+@cache
+def is_headwear(tag: str) -> bool:
+    return _worn(tag) and ends_in(tag, _endings("headwear"))
+
+
+@cache
+def is_garment(tag: str) -> bool:
+    return _worn(tag) and ends_in(tag, _endings("garments"))
+
+
+@cache
+def is_clothing(tag: str) -> bool:
+    """What she wears and can take off for another outfit: garments, what goes with them, headwear."""
+    return _worn(tag) and (is_garment(tag) or is_headwear(tag) or ends_in(tag, _endings("accessories")))
+
+
+@cache
+def is_identity(tag: str) -> bool:
+    """What may be true of a person in any clothes: hair, eyes, ears, horns …, and things worn in the hair or face."""
+    passing = _lists()["passing"]
+    if tag in passing["tags"] or _starts_with(tag, passing["prefixes"]) or ends_in(tag, _endings("never_core")):
+        return False
+    return not is_clothing(tag) and (ends_in(tag, _endings("identity")) or ends_in(tag, _endings("adornments")))
+
+
+@cache
+def is_count(tag: str) -> bool:
+    return tag in _lists()["counts"]
+
+
+@cache
+def has_colour(tag: str) -> bool:
+    return any(tag.startswith(f"{colour}_") for colour in (*_lists()["colours"], *_lists()["patterns"]))
+
+
+@cache
+def piece_of_colour(tag: str) -> str | None:
+    """The piece of clothing of a plain colour: `kimono` of `red_kimono`; None for patterns and what is no clothing."""
+    colour = max((c for c in _lists()["colours"] if tag.startswith(f"{c}_")), key=len, default=None)
+    return tag[len(colour) + 1 :] if colour and is_clothing(tag) else None
+
+
+@cache
+def hidden_by_headwear(tag: str) -> bool:
+    return ends_in(tag, frozenset(tuple(entry.split("_")) for entry in _lists()["hides"]["headwear"]))
+
+
+@cache
+def _of_the_eyes(tag: str) -> bool:
+    return ends_in(tag, frozenset((entry,) for entry in _lists()["hides"]["eyes_out_of_sight"]["hides"]))
+
+
+@cache
+def _out_of_sight() -> frozenset[str]:
+    return frozenset(_lists()["hides"]["eyes_out_of_sight"]["tags"])
+
+
+def hidden(tag: str, others: Iterable[str]) -> bool:
+    """Whether the other tags of a view say that this trait could not be seen: a hairband under a hat, closed eyes."""
+    if hidden_by_headwear(tag) and any(map(is_headwear, others)):
+        return True
+    return _of_the_eyes(tag) and not _out_of_sight().isdisjoint(others)
+
+
+def implied(tags: Iterable[str]) -> set[str]:
+    """Tags that a more special one among them says already: `kimono` beside `red_kimono`."""
+    words = {tag: tuple(tag.split("_")) for tag in tags}
+    tails = {longer[start:] for longer in words.values() for start in range(1, len(longer))}
+    return {tag for tag, own in words.items() if own in tails}
+
+
+@cache
+def kind_of(tag: str) -> str:
+    """What a tag speaks of: `people` (how many), `clothing`, `person` (traits), `other`."""
+    if is_count(tag):
+        return PEOPLE
+    return CLOTHING if is_clothing(tag) else PERSON if is_identity(tag) else OTHER

@@ -1,0 +1,1 @@
+"""Training a LoRA and an embedding with HCP-Diffusion."""

@@ -1,0 +1,58 @@
+"""One training in this process, and the base model it needs, loaded once where a warm process has done it before."""
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hcpdiff.easy import SD15_auto_loader, SDXL_auto_loader
+from rainbowneko.parser import cfg2py, load_config_with_cli, python_cfg
+
+from charaloom.training.hcp import MENDED
+from charaloom.training.hcp.noise import NoiseSchedule, Sampler
+from charaloom.training.hcp.text import sdxl_text_encoder
+from charaloom.training.hcp.trainer import Trainer
+
+LOADERS = {"sd15": SD15_auto_loader, "sdxl": SDXL_auto_loader}
+LOADED: dict[str, dict[str, Any]] = {}  # by real path; filled by a warm process before it forks
+
+
+def train_here(config: str) -> None:
+    """Train by a config in the working folder; ends the process with a message where it cannot."""
+    check_versions()
+    leave_code_as_it_is()
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if torch.get_num_interop_threads() != 1:
+        torch.set_num_interop_threads(1)
+    parser, found = load_config_with_cli(config, args_list=[])
+    Trainer(parser, found).train()
+
+
+def leave_code_as_it_is() -> None:
+    """rainbowneko lays out its config three times before it runs it: two seconds for a file that nobody reads."""
+    for module in (python_cfg, cfg2py):
+        module.FormatCode = lambda code, **style: (code, False)
+
+
+def check_versions() -> None:
+    """The mends are tested against one version of each; another one may need others."""
+    found = {name: version(name) for name in MENDED}
+    if found != MENDED:
+        sys.exit(f"training needs {MENDED}, installed is {found}; install the versions of the environment's lock")
+
+
+def base_models(base: str, family: str) -> dict[str, Any]:
+    """The parts of a base model by HCP's names; those of a warm process belong to whom it forked."""
+    return LOADED.get(str(Path(base).resolve())) or load_base(base, family)
+
+
+def load_base(base: str, family: str) -> dict[str, Any]:
+    """Load a diffusers folder for training: fp32, nothing of it learns."""
+    parts = {"TE": sdxl_text_encoder(base)} if family == "sdxl" else {}
+    models = LOADERS[family](ckpt_path=base, noise_sampler=Sampler(NoiseSchedule(base)), **parts)
+    for part in ("denoiser", "TE", "vae"):
+        models[part].requires_grad_(False)
+    models["denoiser"].to(memory_format=torch.channels_last)
+    return models

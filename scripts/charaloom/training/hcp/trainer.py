@@ -1,0 +1,276 @@
+"""HCP's trainer, made reproducible, resumable and quicker."""
+
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from hcpdiff.trainer_ac_single import HCPTrainerSingleCard
+from torch import Tensor
+
+from charaloom.artifacts.files import whole_file
+from charaloom.training.curves import Curves
+from charaloom.training.hcp.crew import Crew
+from charaloom.training.hcp.seeding import seed_all
+
+STATE = "state.pt"
+REPORTS = 100  # lines of progress in a whole training
+STOPPED = 143  # what a shell says of a process that SIGTERM ended
+
+
+class Trainer(HCPTrainerSingleCard):
+    """HCP's trainer with draws that depend on the step alone, milestones, a loss table, progress, and a state to go on
+    from.
+
+    After a kill the next run sets weights, moments and learning rates back to the state and takes the batches that were
+    seen before out of the loader again, without looking at them: whatever the loader draws, it draws again, and the end
+    is the same to the byte. More steps than last time go on from that state too.
+
+    What a milestone keeps is the moving average of the weights: single steps of a constant rate go to and fro about it.
+
+    On a CPU with several threads as many processes compute a part of the batch each (`crew`).
+    """
+
+    resumed = 0  # step of the state that it goes on from
+    saved = 0  # step after which was saved what is due
+    kept = 0.0  # when the state was written, by the monotonic clock
+    told_to_stop = False
+    crew: Crew | None = None
+
+    def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
+        super().init_context(cfgs_raw, gradient_accumulation_steps)
+        reproducible = self.cfgs.train.reproducible
+        torch.use_deterministic_algorithms(reproducible)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time; nothing reads unwritten memory
+        torch.backends.cudnn.deterministic = reproducible
+        torch.backends.cudnn.benchmark = not reproducible
+        torch.backends.cudnn.allow_tf32 = not reproducible
+        torch.backends.cuda.enable_mem_efficient_sdp(not reproducible)  # its backward adds in an order that changes
+        torch.backends.cuda.enable_cudnn_sdp(not reproducible)
+        self.losses: list[str] = []
+        self.smooth_loss: float | None = None
+
+    def build_model(self) -> None:
+        seed_all(self.cfgs.seed, "model")
+        super().build_model()
+
+    def config_model(self) -> None:
+        super().config_model()
+        self.model_wrapper.denoiser.to(memory_format=torch.channels_last)
+
+    def get_param_group_train(self) -> list[dict[str, Any]]:
+        seed_all(self.cfgs.seed, "weights")
+        return super().get_param_group_train()
+
+    @property
+    def weights(self) -> list[list[Tensor]]:
+        """The trained weights by parameter group."""
+        return [[parameter.detach() for parameter in group["params"]] for group in self.optimizer.param_groups]
+
+    # --- the run
+
+    def train(self, loss_ema: float = 0.93) -> None:
+        self.split_batches()
+        self.averaged = [[value.clone() for value in group] for group in self.weights]
+        self.resumed = self.saved = self.restore()
+        self.started = self.kept = time.monotonic()
+        self.curves = Curves(self.cfgs.train.board, self.cfgs.train.title, self.cfgs.train.rates, self.resumed)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.stop_soon)
+        seed_all(self.cfgs.seed, "captions", 1)
+        super().train(loss_ema)
+        self.curves.close()
+
+    def split_batches(self) -> None:
+        """On a CPU one process for each thread, where a batch has as many pictures; else the threads share each one."""
+        threads = torch.get_num_threads()
+        if self.device.type == "cpu" and sys.platform == "linux" and 1 < threads <= max(self.batch_size_list):
+            torch.set_num_threads(1)
+            self.crew = Crew(threads, self.model_wrapper.trainable_parameters, self.part_gradients)
+
+    def stop_soon(self, number: int, frame: Any) -> None:
+        """A time limit or Ctrl-C: the step that is being computed is the last one."""
+        self.told_to_stop = True
+
+    def train_one_step(self, data_dict: dict[str, Any]) -> Any:
+        step = self.global_step + 1
+        if step <= self.resumed:
+            seed_all(self.cfgs.seed, "captions", step + 1)
+            return {"loss": 0.0}, {}, {}
+        seed_all(self.cfgs.seed, "noise", step)
+        rates = self.rates()
+        result = self.split_step(data_dict) if self.crew else super().train_one_step(data_dict)
+        loss = sum(result[0].values())
+        if not math.isfinite(loss):
+            sys.exit(f"step {step}: the loss is {loss}; lower the learning rates or train in fp32")
+        self.follow(step)
+        self.losses.append("\t".join([str(step), repr(loss), *map(repr, rates)]))
+        self.report(step, loss, rates)
+        seed_all(self.cfgs.seed, "captions", step + 1)
+        return result
+
+    def follow(self, step: int) -> None:
+        """Move the average towards the weights; at first quicker, so that it forgets where training began."""
+        decay = min(self.cfgs.train.ema, (1 + step) / (10 + step))
+        for averaged, values in zip(self.averaged, self.weights, strict=True):
+            torch._foreach_lerp_(averaged, values, 1 - decay)
+
+    def rates(self) -> list[float]:
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    # --- a batch in parts
+
+    def split_step(self, data_dict: dict[str, Any]) -> Any:
+        """One step of HCP's loop whose batch is computed in parts side by side; their gradients are added in order."""
+        assert self.crew
+        parameters = self.model_wrapper.trainable_parameters
+        parts = [part for name, data in data_dict.items() for part in self.parts_of(name, data)]
+        loss, gradients = self.crew.compute_all(parts)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self.cfgs.train.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(parameters, self.cfgs.train.max_grad_norm)
+        self.optimizer.step()
+        self.lr_scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"loss": loss}, {}, {}
+
+    def parts_of(self, name: str, data: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """(name of the data, inputs, noised latents, share of the batch) of each part."""
+        assert self.crew
+        inputs = {key: self.to_dev(value) for key, value in data.items()}
+        noised = self.model_wrapper.noise_sampler.add_noise_rand_t(inputs["image"])
+        number, parts = len(inputs["image"]), 1 + len(self.crew.others)
+        edges = [number * part // parts for part in range(parts + 1)]
+        rows = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
+        return [(name, rows_of(inputs, row), rows_of(noised, row), (row.stop - row.start) / number) for row in rows]
+
+    def part_gradients(
+        self, name: str, inputs: dict[str, Any], noised: Any, share: float
+    ) -> tuple[float, tuple[Tensor | None, ...]]:
+        """What one part adds to the loss, and to the gradient of each parameter."""
+        with self.model_wrapper.noise_sampler.given(noised):
+            predicted = self.model_wrapper(name, **inputs)
+        loss = sum(self.get_loss(name, predicted, inputs).values()) * share
+        return loss.item(), torch.autograd.grad(loss, self.model_wrapper.trainable_parameters, allow_unused=True)
+
+    # --- what is kept
+
+    def restore(self) -> int:
+        """Take up what an earlier run has kept; returns its step, 0 where there is nothing to go on from."""
+        path = Path(self.exp_dir, STATE)
+        for half in path.parent.glob(f".{STATE}.*.part"):  # of a kill while it was written
+            half.unlink()
+        if not path.exists():
+            return 0
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
+            print(f"{path} cannot be read ({error}): starting again at step 1", flush=True)
+            return 0
+        if missing := self.missing_before(state["step"]):
+            print(f"the checkpoint of step {missing} was not kept: starting again at step 1", flush=True)
+            return 0
+        write_over(self.weights, state["weights"])
+        write_over(self.averaged, state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["rates"])
+        self.losses = state["losses"]
+        print(f"going on after step {state['step']} of {self.cfgs.train.train_steps}", flush=True)
+        return state["step"]
+
+    def missing_before(self, step: int) -> int | None:
+        """A milestone that lies behind a state, or the end if it does, and is not there."""
+        behind = [milestone for milestone in self.cfgs.train.milestones if milestone <= step]
+        kept = [milestone for milestone in behind if Path(self.ckpt_dir, f"lora_unet-{milestone}.safetensors").exists()]
+        if step > self.cfgs.train.train_steps:
+            return self.cfgs.train.train_steps
+        return next((milestone for milestone in behind if milestone not in kept), None)
+
+    def keep(self, step: int) -> None:
+        """Write the state whole or not at all; training goes on where the disk is full."""
+        state = {"step": step, "weights": self.weights, "averaged": self.averaged, "losses": self.losses}
+        state |= {"optimizer": self.optimizer.state_dict(), "rates": self.lr_scheduler.state_dict()}
+        try:
+            with whole_file(Path(self.exp_dir, STATE)) as part:
+                torch.save(state, part)
+        except (OSError, RuntimeError) as error:  # torch tells a full disk as the one or the other
+            print(f"step {step}: the state could not be kept ({error}); the one before stays", flush=True)
+        self.kept = time.monotonic()
+
+    @contextmanager
+    def average_in_place(self) -> Iterator[None]:
+        """The average where the weights are."""
+        before = [[value.clone() for value in group] for group in self.weights]
+        write_over(self.weights, self.averaged)
+        try:
+            yield
+        finally:
+            write_over(self.weights, before)
+
+    def save_model(self, from_raw: bool = False) -> None:
+        """After every step: a milestone where one is due, then, from time to time, the state to go on from."""
+        if self.real_step <= self.saved:
+            return
+        self.saved = self.real_step
+        milestone = self.real_step in self.cfgs.train.milestones
+        if milestone:
+            with self.average_in_place():
+                super().save_model(from_raw)
+            names = "\t".join(["step", "loss", *self.cfgs.train.rates])
+            with whole_file(Path(self.exp_dir, "loss.tsv")) as part:
+                part.write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
+        if milestone or self.told_to_stop or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
+            self.keep(self.real_step)
+        if self.told_to_stop:
+            print(f"told to stop: the state of step {self.real_step} is kept, the next run goes on from it", flush=True)
+            self.curves.close()
+            sys.exit(STOPPED)
+
+    # --- what is told
+
+    def report(self, step: int, loss: float, rates: list[float]) -> None:
+        self.smooth_loss = loss if self.smooth_loss is None else 0.95 * self.smooth_loss + 0.05 * loss
+        steps = self.cfgs.train.train_steps
+        if step % max(1, steps // REPORTS) and step != steps:
+            return
+        speed = (step - self.resumed) / (time.monotonic() - self.started)
+        pictures = speed * sum(self.batch_size_list)
+        numbers = {"loss": self.smooth_loss, "images per second": pictures, "memory MB": self.memory()}
+        self.curves.add(step, steps, numbers, rates)
+        print(
+            f"step {step}/{steps}, {speed:.2f} steps/s, {pictures:.1f} images/s, {(steps - step) / speed:.0f} s left,"
+            f" loss {self.smooth_loss:.4f}",
+            flush=True,
+        )
+
+    def memory(self) -> float:
+        """Megabytes: the most that was taken of the GPU, or of the machine."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        crew = sum(self.crew.grown) if self.crew else 0
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + crew) / 2**10
+
+
+def write_over(groups: list[list[Tensor]], values: list[list[Tensor]]) -> None:
+    """Copy values into tensors, group by group."""
+    for targets, sources in zip(groups, values, strict=True):
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
+
+
+def rows_of(value: Any, rows: slice) -> Any:
+    """The rows of everything in `value` that has one for each picture."""
+    if isinstance(value, dict):
+        return type(value)({key: rows_of(inside, rows) for key, inside in value.items()})
+    if isinstance(value, tuple):
+        return tuple(rows_of(inside, rows) for inside in value)
+    return value[rows] if isinstance(value, Tensor | list) else value

@@ -1,0 +1,124 @@
+"""The warm process: everything imported, the base model loaded, one fork for each training that is asked for.
+
+    python -m charaloom.training.hcp.warm '{"socket": …, "base": …, "family": "sd15", "seconds": 30}'
+
+A job sends one line of JSON with the folder to train in, and two open files: its log and its lock. It is answered with
+two lines: the process id of the fork, and its exit code. A job that hangs up takes its fork with it.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from charaloom.training.hcp.process import LOADED, load_base, train_here
+from charaloom.training.process import die_with_parent
+
+MESSAGE_BYTES = 65536
+EVERYTHING = (
+    "charaloom.training.hcp.data",
+    "charaloom.training.hcp.layers",
+    "hcpdiff.ckpt_manager",
+    "hcpdiff.data",
+    "hcpdiff.loss",
+    "hcpdiff.models",
+    "rainbowneko.loggers",
+    "rainbowneko.train.loss",
+    "sklearn.cluster",
+    "torch.utils.tensorboard",
+)
+
+
+class Warm:
+    """Listens, forks, and tells each job how its fork ended."""
+
+    def __init__(self, path: str, seconds: float):
+        self.path, self.seconds = Path(path), seconds
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
+        self.jobs: dict[int, socket.socket] = {}  # by process id of the fork
+
+    def serve(self) -> None:
+        """Until no job has come, and none was at work, for `seconds`."""
+        while True:
+            events = self.selector.select(None if self.jobs else self.seconds)
+            for key, _ in events:
+                key.data(key.fileobj)
+            if not events and not self.jobs:
+                self.path.unlink(missing_ok=True)
+                return
+
+    def accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        message, files, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 2)
+        if not message.endswith(b"\n") or len(files) != 2:
+            connection.close()
+            return
+        process = os.fork()
+        if process == 0:
+            self.become_trainer(connection, files, json.loads(message))
+        for file in files:
+            os.close(file)
+        self.jobs[process] = connection
+        self.selector.register(os.pidfd_open(process), selectors.EVENT_READ, lambda pidfd: self.ended(process, pidfd))
+        self.selector.register(connection, selectors.EVENT_READ, lambda _: os.kill(process, signal.SIGKILL))
+        connection.sendall(f"{process}\n".encode())
+
+    def ended(self, process: int, pidfd: Any) -> None:
+        connection = self.jobs.pop(process)
+        _, status = os.waitpid(process, 0)
+        self.selector.unregister(pidfd)
+        os.close(pidfd)
+        self.selector.unregister(connection)
+        with suppress(OSError):  # the job has gone
+            connection.sendall(f"{abs(os.waitstatus_to_exitcode(status))}\n".encode())
+        connection.close()
+
+    def become_trainer(self, connection: socket.socket, files: list[int], request: dict[str, str]) -> None:
+        """In the fork: nothing of the others stays open; the lock does, until this process is gone."""
+        code = 1
+        try:
+            die_with_parent()
+            self.selector.close()
+            for open_socket in (self.listener, connection, *self.jobs.values()):
+                open_socket.close()
+            for stream in (1, 2):
+                os.dup2(files[0], stream)
+            os.chdir(request["room"])
+            train_here("config.py")
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else print(end.code, file=sys.stderr) or 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def import_everything() -> None:
+    """What a training imports later, each fork for itself if nobody did before."""
+    for name in EVERYTHING:
+        import_module(name)
+
+
+def main() -> None:
+    import_everything()
+    facts = json.loads(sys.argv[1])
+    LOADED[facts["base"]] = load_base(facts["base"], facts["family"])
+    Warm(facts["socket"], facts["seconds"]).serve()
+
+
+if __name__ == "__main__":
+    main()

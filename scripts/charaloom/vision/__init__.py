@@ -1,0 +1,1 @@
+"""The picture models: fetched, run, and what they measure."""

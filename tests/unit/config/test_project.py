@@ -1,0 +1,359 @@
+"""The config: merging, one-line errors, the roster, what each stage may know."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charaloom.config import project as settings
+from charaloom.config.schemas import schema
+from charaloom.config.stages import STAGE_VERSION, STAGES
+from charaloom.errors import CharaloomError
+
+HEADER = "character\tsource\tquery\ttrigger\tage\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a roster of two characters and a base model."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("pictures/hana", "pictures/mei", "base", "config"):
+        (tmp_path / folder).mkdir(parents=True)
+    roster("hana\tfolder\tpictures/hana\tflower girl\tadult", "mei\tfolder\tpictures/mei")
+    overlay(
+        bases={"tiny": {"path": "base", "family": "sd15", "clip_skip": 0, "licence": "mit"}},
+        training={"base": "tiny"},
+        previews={"bases": ["tiny"]},
+    )
+    return tmp_path
+
+
+def roster(*rows: str, header: str = HEADER) -> None:
+    Path("config/characters.tsv").write_text(header + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+
+def overlay(path: str = "config/config.yaml", **keys: Any) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(yaml.safe_dump(keys), encoding="utf-8")
+    return Path(path)
+
+
+def error(*overlays: Path) -> str:
+    with pytest.raises(CharaloomError) as caught:
+        settings.load_project(overlays)
+    return str(caught.value)
+
+
+# --- the shipped files
+
+
+def test_the_defaults_and_the_demo_obey_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(settings.CODE)
+    for files in ([settings.DEFAULTS], [settings.DEFAULTS, Path("config/demo.yaml")]):
+        settings.check(settings.read_config(files), "config", files)
+
+
+def test_every_key_is_described_and_no_other_is_allowed() -> None:
+    def walk(node: Any, path: str) -> None:
+        if not isinstance(node, dict):
+            return
+        if "properties" in node:
+            assert node.get("additionalProperties") is False, path
+            for key, value in node["properties"].items():
+                assert value.get("description") or value.get("$ref", "").startswith("#/$defs/settings"), f"{path}.{key}"
+                walk(value, f"{path}.{key}")
+        walk(node.get("additionalProperties"), f"{path}.*")
+        walk(node.get("items"), f"{path}[]")
+
+    for name in ("config", "roster", "removals", "character"):
+        walk(schema(name), name)
+
+
+def test_every_key_of_the_schema_has_its_default_in_the_config_file_only() -> None:
+    text = (settings.CODE / "config/schemas/config.schema.yaml").read_text()
+    assert "default:" not in text
+    defaults = settings.read_config([settings.DEFAULTS])
+    for name, section in schema("config")["properties"].items():
+        assert name in defaults or name == "demo"
+        if name == "training":  # what a recipe says too stands in the recipes
+            assert set(section["required"]) == set(defaults[name])
+            assert set(section["properties"]) - set(section["required"]) == set(
+                schema("config")["$defs"]["settings"]["properties"]
+            )
+        elif name in defaults and "properties" in section:
+            assert set(section["properties"]) == set(section["required"]) == set(defaults[name]), name
+
+
+def test_each_board_has_its_limit_in_the_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = settings.read_config([settings.DEFAULTS])["boards"]
+    for profile in ("local", "slurm"):
+        limits = yaml.safe_load((settings.CODE / f"profiles/{profile}/profile.v9+.yaml").read_text())["resources"]
+        assert all(limits[f"board_{board}"] == 1 for board in boards)
+
+
+# --- merging
+
+
+def test_later_files_win_key_by_key(place: Path) -> None:
+    more = overlay("more.yaml", filtered={"short_side": {"picture": 77}}, tagged={"blacklist": ["x"]})
+    project = settings.load_project([more])
+    assert project.config["filtered"]["short_side"]["picture"] == 77
+    assert project.config["filtered"]["area"] == settings.read_config([settings.DEFAULTS])["filtered"]["area"]
+    assert project.config["tagged"]["blacklist"] == ["x"]
+    assert project.config["training"]["base"] == "tiny"
+
+
+def test_a_character_has_keys_of_her_own(place: Path) -> None:
+    overlay("config/characters/mei.yaml", filtered={"short_side": {"picture": 99}})
+    project = settings.load_project()
+    assert settings.stage_params(project, "mei", "filtered")["short_side"]["picture"] == 99
+    assert settings.stage_params(project, "hana", "filtered")["short_side"]["picture"] != 99
+
+
+# --- one line for each mistake
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"filtered": {"short_sid": 3}}, ["more.yaml: filtered.short_sid", "did you mean `short_side`?"]),
+        ({"colour": 3}, ["more.yaml: colour", "unknown key"]),
+        ({"filtered": {"held_out": 1.5}}, ["more.yaml: filtered.held_out", "above 0.5"]),
+        ({"filtered": {"held_out": 0}}, ["filtered.held_out", "not above 0"]),
+        ({"training": {"steps": "many"}}, ["more.yaml: training.steps: 'many' is not a whole number"]),
+        ({"training": {"steps": 10.5}}, ["training.steps: 10.5 is not a whole number"]),
+        ({"training": {"steps": True}}, ["training.steps: True is not a whole number"]),
+        ({"training": {"precision": "fp64"}}, ["training.precision: 'fp64' is not one of auto, fp32, fp16, bf16"]),
+        ({"training": {"resolution": 500}}, ["training.resolution: 500 is not a multiple of 8"]),
+        ({"training": None}, ["more.yaml: training: null is not a group of keys"]),
+        ({"training": {"base": "tinny"}}, ["more.yaml: training.base", "did you mean `tiny`?"]),
+        ({"previews": {"bases": ["huge"]}}, ["more.yaml: previews.bases", "'huge'", "tiny"]),
+        ({"bases": {"tiny": {"path": "nowhere"}}}, ["more.yaml: bases.tiny.path", "'nowhere'", ".safetensors"]),
+        ({"raw": {"ratings": ["general", "explicit"]}}, ["more.yaml: raw.ratings.1: 'explicit' is not one of"]),
+        ({"boards": {"folder": {}}}, ["more.yaml: boards.folder"]),
+        ({"boards": {"my board": {}}}, ["more.yaml: boards.my board", "a-z, 0-9"]),
+        ({"boards": {"b": {"dialect": "danbooru"}}}, ["more.yaml: boards.b: `root` is missing"]),
+        ({"roster": "nowhere.tsv"}, ["nowhere.tsv", "`roster`"]),
+        ({"removals": "nowhere.yaml"}, ["nowhere.yaml: there is no such file"]),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(place: Path, keys: dict[str, Any], words: list[str]) -> None:
+    message = error(overlay("more.yaml", **keys))
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_broken_yaml_names_the_file_and_the_line(place: Path) -> None:
+    Path("more.yaml").write_text("training: {steps: 3\nfiltered: 4\n")
+    message = error(Path("more.yaml"))
+    assert message.startswith("more.yaml: is no valid YAML")
+    assert "line 2" in message
+    assert "\n" not in message
+
+
+def test_the_file_that_holds_the_mistake_is_named_not_the_last_one(place: Path) -> None:
+    message = error(overlay("one.yaml", filtered={"short_sid": 3}), overlay("two.yaml", filtered={"held_out": 0.2}))
+    assert message.startswith("one.yaml: filtered.short_sid")
+
+
+def test_a_character_file_is_checked_too(place: Path) -> None:
+    overlay("config/characters/mei.yaml", filtered={"short_sid": 3})
+    assert error().startswith("config/characters/mei.yaml: filtered.short_sid: unknown key")
+    overlay("config/characters/mei.yaml", seed=3)
+    assert "seed: unknown key" in error()
+    Path("config/characters/mei.yaml").unlink()
+    overlay("config/characters/mai.yaml", filtered={})
+    assert "did you mean `mei`?" in error()
+
+
+def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:
+    large = {"path": "base", "family": "sdxl", "clip_skip": 0, "licence": "mit"}
+    overlay("config/characters/mei.yaml", previews={"bases": ["tiny", "large"]})
+    told = error(overlay("more.yaml", bases={"large": large}))
+    assert told.endswith("previews.bases: 'large' is an sdxl base, 'tiny', which is trained on, is sd15")
+
+
+def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
+    overlay("config/characters/mei.yaml", training={"base": "tny"})
+    assert error().startswith("config/characters/mei.yaml: training.base: there is no base 'tny'; did you mean `tiny`?")
+
+
+# --- the roster
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("../hana\tfolder\tpictures/hana", ["line 2: character: '../hana' is not allowed", "a-z, 0-9"]),
+        ("Hana\tfolder\tpictures/hana", ["line 2: character: 'Hana'"]),
+        ("_hana\tfolder\tpictures/hana", ["line 2: character"]),
+        (f"{'a' * 65}\tfolder\tpictures/hana", ["line 2: character"]),
+        ("\tfolder\tpictures/hana", ["line 2: character: ''"]),
+        ("hub\tfolder\tpictures/hana", ["line 2: character: 'hub'", "another name"]),
+        ("hana\tdanboru\thana", ["line 2: source: 'danboru'", "did you mean `danbooru`?"]),
+        ("hana\tfolder\tpictures/hanna", ["line 2: query", "'pictures/hanna'"]),
+        ("hana\tfolder\t", ["line 2: query"]),
+        ("hana\tfolder\tpictures/hana\t\t17", ["line 2: age: '17' is not one of adult, minor, unknown"]),
+        ("hana\tfolder\tpictures/hana\tgirl, blue\t", ["line 2: trigger"]),
+        ("hana\tfolder\tpictures/hana\t\t\tmore", ["line 2: 6 columns"]),
+    ],
+)
+def test_a_bad_row_is_told_in_one_line(place: Path, row: str, words: list[str]) -> None:
+    roster(row)
+    message = error()
+    assert message.startswith("config/characters.tsv: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_name_may_stand_there_once(place: Path) -> None:
+    roster("hana\tfolder\tpictures/hana", "# a comment", "", "hana\tfolder\tpictures/mei")
+    assert "line 5: character: 'hana' is there twice" in error()
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("character\tsource\tqery\n", ["line 1", "'qery'", "did you mean `query`?"]),
+        ("character source query\n", ["line 1", "tabs"]),
+        ("character\tsource\n", ["line 1", "'query' is missing"]),
+        ("character\tsource\tquery\tquery\n", ["line 1", "twice"]),
+    ],
+)
+def test_a_bad_header_is_told(place: Path, header: str, words: list[str]) -> None:
+    roster("hana\tfolder\tpictures/hana", header=header)
+    message = error()
+    for word in words:
+        assert word in message
+
+
+def test_an_empty_roster_says_what_to_do(place: Path) -> None:
+    for text in (HEADER, "", "# nobody\n"):
+        Path("config/characters.tsv").write_text(text)
+        assert "holds no character yet" in error()
+        assert settings.open_project(settings.read_config(settings.config_files()), []).characters == {}
+
+
+def test_rosters_as_spreadsheets_write_them(place: Path) -> None:
+    text = "\ufeff" + HEADER + 'hana\tfolder\tpictures/hana\t"quoted" girl\tadult\n'
+    Path("config/characters.tsv").write_bytes(text.replace("\n", "\r\n").encode())
+    hana = settings.load_project().characters["hana"]
+    assert (hana.query, hana.trigger, hana.age) == ("pictures/hana", '"quoted" girl', "adult")
+
+
+def test_what_a_row_leaves_out(place: Path) -> None:
+    mei = settings.load_project().characters["mei"]
+    assert (mei.trigger, mei.age) == ("mei_charaloom", "unknown")
+
+
+# --- what each stage may know
+
+
+def test_params_are_sorted_json_with_a_version(place: Path) -> None:
+    project = settings.load_project()
+    for stage in STAGES:
+        params = (
+            settings.publish_params(project, "hana", "folder")
+            if stage == "published"
+            else settings.stage_params(project, "hana", stage)
+        )
+        assert json.loads(json.dumps(params)) == params
+        assert params["version"] == STAGE_VERSION[stage]
+        assert str(place) not in json.dumps(params)
+    assert list(settings.stage_params(project, "hana", "filtered")) == sorted(
+        settings.stage_params(project, "hana", "filtered")
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "changed"),
+    [
+        ({"filtered": {"identity": 0.2}}, {"filtered"}),
+        ({"raw": {"limit": 7}}, {"raw"}),
+        ({"training": {"steps": 7}}, {"checkpoints"}),
+        ({"measured": {"threads": 2}}, set()),
+        ({"seed": 7}, {"filtered", "clustered", "outfits", "checkpoints", "previews"}),
+        ({"bases": {"tiny": {"licence": "x"}}}, {"checkpoints", "previews", "model"}),
+        ({"paths": {"results": "elsewhere"}}, set()),
+    ],
+)
+def test_a_key_reaches_only_the_stages_that_read_it(place: Path, keys: dict[str, Any], changed: set[str]) -> None:
+    before = settings.load_project()
+    after = settings.load_project([overlay("more.yaml", **keys)])
+    different = {
+        stage
+        for stage in STAGES
+        if settings.stage_params(before, "hana", stage) != settings.stage_params(after, "hana", stage)
+    }
+    assert different == changed
+
+
+def test_sources_and_ratings(place: Path) -> None:
+    roster("hana\tdanbooru\thana_(x)\t\tadult", "mei\tdanbooru\tmei_(x)", "rin\tfolder\tpictures/mei\t\tadult")
+    project = settings.load_project([overlay("more.yaml", raw={"ratings": ["general", "sensitive"]})])
+    raw = settings.stage_params(project, "hana", "raw")
+    assert raw["source"]["kind"] == "board"
+    assert raw["source"]["name"] == "danbooru"
+    assert raw["query"] == "hana_(x)"
+    assert settings.stage_params(project, "rin", "raw")["source"] == {"kind": "folder", "path": "pictures/mei"}
+    filtered = {name: settings.stage_params(project, name, "filtered") for name in project.characters}
+    assert filtered["hana"]["ratings"] == ["general", "sensitive"]
+    assert filtered["mei"]["ratings"] == ["general"]
+    assert filtered["hana"]["tag"] == "hana_(x)"
+    assert filtered["rin"]["tag"] is None
+
+
+def test_removals_reach_raw_only(place: Path) -> None:
+    overlay("config/removals.yaml", posts=["danbooru:5"], artists=["b", "a"])
+    raw = settings.stage_params(settings.load_project(), "hana", "raw")
+    assert raw["removals"] == {"posts": ["danbooru:5"], "artists": ["a", "b"]}
+    settings.read_removals.cache_clear()
+
+
+def test_the_training_base_draws_first(place: Path) -> None:
+    for name in ("other", "third"):
+        Path(name).mkdir()
+    bases = {name: {"path": name, "family": "sd15", "clip_skip": 0, "licence": "x"} for name in ("other", "third")}
+    more = overlay("more.yaml", bases=bases, training={"base": "third"}, previews={"bases": ["other", "third"]})
+    params = settings.stage_params(settings.load_project([more]), "hana", "previews")
+    assert [base["name"] for base in params["bases"]] == ["third", "other"]
+
+
+def test_a_folder_is_known_by_its_pictures_and_what_is_written_beside_them(place: Path) -> None:
+    hana = settings.load_project().characters["hana"]
+    deep = Path("pictures/hana/more/deep")
+    deep.mkdir(parents=True)
+    empty = settings.folder_digest(hana)
+    (deep / "a.png").write_bytes(b"12")
+    one = settings.folder_digest(hana)
+    (deep / "a.txt").write_text("red")
+    red = settings.folder_digest(hana)
+    (deep / "a.txt").write_text("tan")
+    assert len({empty, one, red, settings.folder_digest(hana)}) == 4
+    (deep / "a.txt").write_text("red")
+    (deep / "Thumbs.db").write_text("x")
+    os.utime(deep / "a.png", (1, 1))
+    assert settings.folder_digest(hana) == red
+
+
+def test_a_thousand_characters_are_read_quickly(place: Path) -> None:
+    import time
+
+    roster(*(f"c{number}\tdanbooru\tc{number}" for number in range(1000)))
+    started = time.process_time()
+    project = settings.load_project()
+    for name in project.characters:
+        for stage in STAGES:
+            settings.stage_params(project, name, stage)
+    assert time.process_time() - started < 5
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> None:
+    settings.read_removals.cache_clear()
+    settings.read_lock.cache_clear()

@@ -1,0 +1,57 @@
+"""Recipes: which setting wins, and what a broken one is told."""
+
+from typing import Any
+
+import pytest
+
+from charaloom.config.project import DEFAULTS, read_config, training_of
+from charaloom.config.recipes import recipe, settled
+from charaloom.errors import CharaloomError
+
+RECIPES: dict[str, Any] = {
+    "whole": {
+        "rank": 16,
+        "batch": 4,
+        "by_family": {"sdxl": {"batch": 1}},
+        "by_pictures": [{"from": 0, "rank": 4}, {"from": 50, "rank": 8, "steps": 9}],
+    },
+    "plain": {"extends": "whole", "vectors": 0},
+    "round": {"extends": "about"},
+    "about": {"extends": "round"},
+}
+
+
+def test_later_settings_win() -> None:
+    found = recipe(RECIPES, "plain", "sdxl")
+    assert (found["rank"], found["batch"], found["vectors"]) == (16, 1, 0)
+    assert settled(found, 49)["rank"] == 4
+    assert settled(found, 50) == {"rank": 8, "batch": 1, "vectors": 0, "steps": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("round", "round extends about extends round: a circle"), ("x", "no recipe")]
+)
+def test_broken_recipes_are_told(name: str, told: str) -> None:
+    with pytest.raises(CharaloomError, match=told):
+        recipe(RECIPES, name, "sd15")
+
+
+def test_what_is_set_by_hand_wins_over_the_number_of_pictures() -> None:
+    config = read_config([DEFAULTS])
+    by_default = settled(training_of(config), 20)
+    config["training"]["rank"] = 64
+    by_hand = settled(training_of(config), 20)
+    assert (by_default["rank"], by_hand["rank"]) == (8, 64)
+    assert by_hand["steps"] == by_default["steps"]
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+@pytest.mark.parametrize("name", ["pivotal", "lora"])
+def test_recipes_that_come_with_it_say_everything(family: str, name: str) -> None:
+    config = read_config([DEFAULTS])
+    found = recipe(config["recipes"], name, family)
+    steps = [settled(found, pictures)["steps"] for pictures in (0, 100, 300, 5000)]
+    assert steps == sorted(steps)
+    assert (found["vectors"] > 0) == (name == "pivotal")
+    assert found["resolution"] == {"sd15": 512, "sdxl": 1024}[family]
+    assert not any("animefull" in str(base.get("repo")) for base in config["bases"].values()), "leaked weights"

@@ -1,0 +1,201 @@
+"""The dataset repository: pixels cut once, rows that `datasets` reads, a card, the same bytes again."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from charaloom.artifacts.files import sha256_bytes
+from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
+from charaloom.errors import CharaloomError
+from charaloom.publishing import dataset
+from charaloom.publishing.dataset import build_dataset, cut
+
+PARAMS = {"resolution": 64, "format": "WEBP", "quality": 95, "seed": 7, "version": 1}
+POST = {
+    **dict.fromkeys(("file_url", "md5", "score", "favourites", "parent_id", "created", "source")),
+    **{"site": "danbooru", "post_id": "12", "page_url": "https://danbooru.donmai.us/posts/12", "rating": "general"},
+    **{"artists": ["maker"], "tags_general": [], "tags_character": [], "tags_copyright": [], "tags_meta": []},
+}
+OUTFITS = {
+    "trigger": "hana_charaloom",
+    "core": ["blue_hair"],
+    "outfits": [
+        {
+            "id": "red_kimono",
+            "trigger": "hana_red_kimono",
+            "name": "red kimono",
+            "signature": [{"tag": "red_kimono", "score": 0.9}],
+            "support": 5,
+            "stability": 0.9,
+            "trained": True,
+            "representatives": [],
+        },
+        {
+            "id": "hat",
+            "trigger": "hana_hat",
+            "name": "hat",
+            "signature": [],
+            "support": 1,
+            "stability": 0.1,
+            "trained": False,
+            "representatives": [],
+        },
+    ],
+    "unassigned": 0,
+    "prompts": [],
+}
+
+
+def painting(number: int, size: tuple[int, int]) -> bytes:
+    rng = np.random.default_rng(number)
+    small = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+    stream = io.BytesIO()
+    small.resize(size, Image.Resampling.BICUBIC).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write_world(folder: Path, sizes: list[tuple[int, int]]) -> None:
+    """One kept view per picture; the second is a person cut from it."""
+    raw, measured, filtered, clustered = [], [], [], []
+    for index, size in enumerate(sizes):
+        data = painting(index, size)
+        name = sha256_bytes(data)
+        row = {"picture": name, "bytes": data, "size": len(data), "format": "PNG", "problem": None}
+        raw.append({**row, "posts": [POST, {**POST, "post_id": "13", "rating": "sensitive"}]})
+        kind, box = ("person", (10, 20, 60, 110)) if index == 1 else ("picture", (0, 0, *size))
+        view = {"view": f"{name}/{kind}/0", "picture": name, "kind": kind}
+        view |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
+        split = "held_out" if index == 2 else "train"
+        measured.append({**dict.fromkeys(MEASURED.names), **view, "sharpness": 9.0})
+        filtered.append({**dict.fromkeys(FILTERED.names), **view, "verdict": "keep", "identity_distance": 0.05})
+        text = "hana_charaloom, hana_red_kimono, 1girl, red kimono, smile"
+        outfit = "hat" if index == 3 else "red_kimono"
+        clustered.append({**view, "split": split, "outfit": outfit, "stability": 0.9, "repeats": 2, "caption": text})
+    gone = dict.fromkeys(FILTERED.names) | {"view": "x/picture/0", "picture": "x", "kind": "picture"}
+    filtered.append({**gone, "verdict": "drop", "rule": "monochrome"})
+    write_table(folder / "raw.parquet", raw, RAW, "picture", {})
+    write_table(folder / "measured.parquet", measured, MEASURED, "view", {})
+    write_table(folder / "filtered.parquet", filtered, FILTERED, "view", {})
+    write_table(folder / "clustered.parquet", clustered, CLUSTERED, "view", {})
+    (folder / "clustered.manifest.json").write_text("{}")
+    (folder / "outfits.json").write_text(json.dumps(OUTFITS))
+    core = [{"tag": "blue_hair", "share": 0.97, "core": True}, {"tag": "smile", "share": 0.9, "core": False}]
+    (folder / "core.json").write_text(json.dumps({"core": ["blue_hair"], "tags": core}))
+
+
+def run(folder: Path, **changes: Any) -> Path:
+    names = ("raw", "measured", "filtered", "clustered")
+    build_dataset(
+        character="hana",
+        params={**PARAMS, **changes},
+        **{name: folder / f"{name}.parquet" for name in names},
+        clustered_manifest=folder / "clustered.manifest.json",
+        outfits=folder / "outfits.json",
+        core=folder / "core.json",
+        folder=folder / "dataset",
+        manifest=folder / "dataset.manifest.json",
+    )
+    return folder / "dataset"
+
+
+SIZES = [(200, 100), (100, 200), (128, 128), (50, 80)]
+
+
+def test_rows_tell_everything(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES)
+    folder = run(tmp_path)
+    train = read_table(folder / "data/train-00000.parquet")
+    held_out = read_table(folder / "data/held_out-00000.parquet")
+    assert (len(train), len(held_out)) == (3, 1)
+    by_picture = {row["picture"]: row for row in train + held_out}
+    for index, size in enumerate(SIZES):
+        row = by_picture[sha256_bytes(painting(index, size))]
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+            assert image.format == "WEBP"
+            assert image.size == (row["width"], row["height"])
+            assert min(image.size) == (50 if index in (1, 3) else 64)  # made smaller, never larger
+        assert row["caption"] == row["text"] == "hana_charaloom, hana_red_kimono, 1girl, red kimono, smile"
+        assert row["tags"] == ["1girl", "red_kimono", "smile"]
+        assert row["outfit"] == (None if index == 3 else "red_kimono")
+        assert row["rating"] == "sensitive"
+        assert [post["post_id"] for post in row["posts"]] == ["12", "13"]
+        assert row["posts"][0]["artists"] == ["maker"]
+    person = next(row for row in train if row["kind"] == "person")
+    assert person["box"] == [10, 20, 60, 110]
+    with Image.open(io.BytesIO(painting(1, SIZES[1]))) as whole:
+        assert person["pixels_sha256"] == sha256_bytes(whole.crop((10, 20, 60, 110)).tobytes())
+
+
+def test_datasets_reads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import Image as Feature
+    from datasets import load_dataset
+
+    write_world(tmp_path, SIZES)
+    found = load_dataset(str(run(tmp_path)), cache_dir=str(tmp_path / "cache"))
+    assert set(found) == {"train", "held_out"}
+    assert isinstance(found["train"].features["image"], Feature)
+    assert min(found["train"][0]["image"].size) > 0
+
+
+def test_card_tells_funnel_traits_and_removal(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES)
+    _, front, body = (run(tmp_path) / "README.md").read_text().split("---\n", 2)
+    head = yaml.safe_load(front)
+    assert head["license"] == "other"
+    assert [entry["split"] for entry in head["configs"][0]["data_files"]] == ["train", "held_out"]
+    for part in ("hana_charaloom", "`blue hair` (97%)", "hana_red_kimono", "dropped by `monochrome` | 1", "removed"):
+        assert part in body
+    assert "hana_hat" not in body
+    assert str(tmp_path) not in front + body
+
+
+def test_same_bytes_again_and_shards_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_world(tmp_path, SIZES)
+    run(tmp_path)
+    first = (tmp_path / "dataset.manifest.json").read_bytes()
+    run(tmp_path)
+    assert (tmp_path / "dataset.manifest.json").read_bytes() == first
+    monkeypatch.setattr(dataset, "ROWS_PER_GROUP", 1)
+    monkeypatch.setattr(dataset, "BYTES_PER_SHARD", 1)
+    folder = run(tmp_path)
+    shards = sorted(path.name for path in (folder / "data").glob("train-*"))
+    assert shards == [f"train-{number:05d}.parquet" for number in range(3)]
+    assert sum(pq.read_metadata(folder / "data" / name).num_rows for name in shards) == 3
+
+
+def test_formats(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES)
+    row = read_table(run(tmp_path, format="PNG") / "data/train-00000.parquet")[0]
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+        assert row["pixels_sha256"] == sha256_bytes(image.tobytes())
+    with pytest.raises(CharaloomError, match="BMP"):
+        run(tmp_path, format="BMP")
+
+
+def test_an_empty_split_still_has_a_shard(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES[:2])
+    folder = run(tmp_path)
+    assert pq.read_metadata(folder / "data/held_out-00000.parquet").num_rows == 0
+
+
+def test_a_picture_that_left_raw_is_an_error(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES)
+    rows = read_table(tmp_path / "raw.parquet")
+    write_table(tmp_path / "raw.parquet", rows[:-1], RAW, "picture", {})
+    with pytest.raises(CharaloomError, match="rebuild from `raw`"):
+        run(tmp_path)
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize(("size", "expected"), [((300, 900), (64, 192)), ((64, 64), (64, 64)), ((63, 500), (63, 500))])
+def test_cut(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    view = {"x0": 0, "y0": 0, "x1": size[0], "y1": size[1]}
+    assert cut(Image.new("RGB", size), view, 64).size == expected

@@ -1,0 +1,242 @@
+"""The model repo: its files, its previews, and a card that other people's text cannot break."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
+from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.tables import SCORES, write_table
+from charaloom.errors import CharaloomError
+from charaloom.evaluation.selection import choose
+from charaloom.publishing import model
+
+CHARACTER = "hana"
+HOSTILE = "![x](http://evil) | </td> `tick` ```\n# heading *star* <b>"
+BASE = {"name": "demo", "path": "/somewhere/demo", "repo": None, "revision": None, "family": "sd15", "clip_skip": 1}
+BASE |= {"licence": "creativeml-openrail-m"}
+SETTINGS = {"threshold": 0.178, "negative": "nsfw, `lowres`", "sampler": "DPM++ 2M", "schedule": "Karras"}
+SETTINGS |= {"width": 64, "height": 64, "steps": 2, "guidance": 7.0}
+
+
+def score_rows() -> list[dict]:
+    """Previews of two bases; on the first every checkpoint, and the chosen one by its text trigger alone."""
+    rows = []
+    for base, drawn in (("demo", (0, 100, 200)), ("two", (0, 200))):
+        for step in drawn:
+            rows += [score_row(base, step, scene, step > 0) for scene in ("portrait", "standing")]
+    rows += [score_row("demo", 200, scene, False) for scene in ("portrait", "standing")]
+    return [*rows, score_row("demo", 200, "portrait", True, weight=0.8)]
+
+
+def score_row(base: str, step: int, scene: str, embedding: bool, weight: float = 1.0) -> dict:
+    recognised = step == 200 and embedding
+    checkpoint = f"step-{step:06d}" if step else "none"
+    alone = "_text" if step and not embedding else ""
+    return {
+        "base": base,
+        "checkpoint": checkpoint,
+        "step": step,
+        "weight": weight if step else 0.0,
+        "embedding": embedding,
+        "round": 1 if base == "demo" and step and embedding and weight == 1 else None,
+        "prompt_id": f"red-{scene}",
+        "kind": "outfit",
+        "outfit": "red",
+        "prompt": f"hana_charaloom, {scene}",
+        "seed": 7,
+        "file": f"{base}/{checkpoint}{alone}{'' if weight == 1 else weight}/red-{scene}-7.png",
+        "kept": not (recognised and scene == "standing" and base == "demo"),
+        "rating": [],
+        "identity_distance": 0.1 if recognised else 0.4,
+        "recognised": recognised,
+        "outfit_drawn": "red",
+        "asked": [],
+        "seen": [],
+        "core_seen": None,
+        "faults": [],
+        "training_likeness": None,
+        "training_view": None,
+        "memorised": False,
+        "embedding_vector": None,
+    }
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    import torch
+
+    from charaloom.diffusion.lora import write_weights
+
+    folder = tmp_path / CHARACTER
+    for step in (100, 200):
+        path = folder / "checkpoints" / f"step-{step:06d}.safetensors"
+        weights = {"lora_unet_x.lora_down.weight": torch.full((2, 4), step / 7)}
+        write_weights(path, weights, {"format": "pt", "ss_network_dim": "2"}, hashed=True)
+        write_weights(path.with_name(f"{path.stem}_emb.safetensors"), {"emb_params": torch.ones(2, 4)}, {})
+    rows = score_rows()
+    for number, row in enumerate(rows):
+        (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (20 * number % 256, 30, 30)).save(folder / "previews" / row["file"])
+    write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
+    rule = {"scores": {"recognised": 1}, "first": 1.0, "keep": 0.5}
+    chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
+    write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
+    outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
+    outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
+    prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
+    told = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
+    write_json(folder / "outfits.json", {**told, "prompts": prompts})
+    write_json(folder / "core.json", {})
+    for stage in ("selection", "dataset"):
+        write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, {}, {}), {}, {})
+    return folder
+
+
+def build(results: Path, name: str = "model", **base) -> Path:
+    model.build_model(
+        character=CHARACTER,
+        params={"version": 1, "trigger": "hana_charaloom", "base": {**BASE, **base}},
+        checkpoints=results / "checkpoints",
+        previews=results / "previews",
+        selection=results / "selection.json",
+        selection_manifest=results / "selection.manifest.json",
+        outfits=results / "outfits.json",
+        core=results / "core.json",
+        dataset_manifest=results / "dataset.manifest.json",
+        folder=results / name,
+        manifest=results / f"{name}.manifest.json",
+    )
+    return results / name
+
+
+def parts(folder: Path) -> tuple[dict, str]:
+    """Front matter and text of the card."""
+    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def shown(text: str) -> str:
+    """The card as HTML, by a Markdown parser that knows tables."""
+    markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
+    return markdown.render(text)
+
+
+def test_the_files_of_the_repo(results):
+    folder = build(results)
+    assert [str(path) for path in files_below(folder)] == [
+        "README.md",
+        "hana.safetensors",
+        "hana_bundle.safetensors",
+        "hana_emb.safetensors",
+        "previews/grid.webp",
+        "previews/red-portrait-7.png",
+        "selection.json",
+    ]
+    chosen = results / "checkpoints" / "step-000200.safetensors"
+    assert sha256_file(folder / "hana.safetensors") == sha256_file(chosen)
+    assert (folder / "selection.json").read_bytes() == (results / "selection.json").read_bytes()
+
+
+def test_the_bundle_holds_both_in_the_layout_of_a1111(results):
+    from safetensors import safe_open
+
+    with safe_open(build(results) / "hana_bundle.safetensors", framework="pt") as file:
+        assert set(file.keys()) == {"lora_unet_x.lora_down.weight", "bundle_emb.hana_emb.string_to_param.*"}
+        assert file.metadata()["ss_network_dim"] == "2"
+
+
+def test_without_an_embedding_there_is_one_file_and_no_word_about_others(results):
+    for path in (results / "checkpoints").glob("*_emb.safetensors"):
+        path.unlink()
+    folder = build(results)
+    assert [str(path) for path in files_below(folder) if path.suffix == ".safetensors"] == ["hana.safetensors"]
+    assert "hana_emb" not in parts(folder)[1]
+    assert "bundle" not in parts(folder)[1]
+
+
+def test_a_preview_keeps_its_generation_data_and_a_withheld_one_is_not_copied(results):
+    folder = build(results)
+    original = results / "previews" / "demo" / "step-000200" / "red-portrait-7.png"
+    assert (folder / "previews" / "red-portrait-7.png").read_bytes() == original.read_bytes()
+    assert not (folder / "previews" / "red-standing-7.png").exists()
+    with Image.open(folder / "previews" / "grid.webp") as grid:
+        assert grid.size == (4 * model.TILE, model.LABEL + 2 * model.TILE)
+
+
+def test_the_front_matter_is_what_the_hub_reads(results):
+    front, _ = parts(build(results, repo="someone/demo", licence="Fair AI Public License 1.0 SD"))
+    assert (front["license"], front["license_name"]) == ("other", "fair-ai-public-license-1.0-sd")
+    assert (front["base_model"], front["base_model_relation"]) == ("someone/demo", "adapter")
+    assert front["tags"] == ["lora", "stable-diffusion", "text-to-image", "charaloom"]
+    assert front["instance_prompt"] == "hana_charaloom"
+    assert [one["output"]["url"] for one in front["widget"]] == ["previews/red-portrait-7.png"]
+    front, text = parts(build(results))
+    assert front["license"] == "creativeml-openrail-m"
+    assert "license_name" not in front
+    assert "base_model" not in front
+    assert "`demo`" in text
+
+
+def test_the_hub_accepts_the_card(results):
+    card = pytest.importorskip("huggingface_hub").ModelCard((build(results) / "README.md").read_text())
+    assert card.data.instance_prompt == "hana_charaloom"
+
+
+def test_text_from_strangers_stays_text(results):
+    page = shown(parts(build(results))[1])
+    assert page.count("<img") == 1  # the grid
+    assert "evil" in page
+    assert "<b>" not in page
+    assert "<em>star" not in page
+    assert page.count("<h1>") == 1
+    row = next(line for line in page.split("<tr>") if "hana_red" in line and "red kimono" in line)
+    assert row.count("<td>") == 5
+
+
+def test_who_reads_which_file_is_one_table(results):
+    page = shown(parts(build(results))[1])
+    rows = [line for line in page.split("<tr>") if ".safetensors</code></td>" in line]
+    assert [row.count("<td>") for row in rows] == [2 + len(model.PROGRAMS)] * 3
+    assert "refused" in rows[2]
+
+
+def test_prompts_can_be_copied_as_they_are(results):
+    page = shown(parts(build(results))[1])
+    escaped = HOSTILE.replace("<", "&lt;").replace(">", "&gt;")
+    assert f"hana_charaloom, hana_red, {escaped}\n</code>" in page
+
+
+def test_the_card_tells_what_was_measured(results):
+    page = re.sub(r"<[^>]+>", "", shown(parts(build(results))[1]))
+    assert "2 of 2 previews are recognised" in page
+    assert "2 of 2 previews recognised with the embedding, 0 of 2 by the text trigger alone" in page
+    assert "SHA-256" in page
+    dataset = read_json(results / "dataset.manifest.json")["lineage"]["digest"]
+    assert f"v-{dataset[:12]}" in page
+
+
+def test_the_same_inputs_give_the_same_bytes_and_no_path(results):
+    first, second = build(results), build(results, "again")
+    assert {path: sha256_file(first / path) for path in files_below(first)} == {
+        path: sha256_file(second / path) for path in files_below(second)
+    }
+    told = (results / "model.manifest.json").read_text() + (first / "README.md").read_text()
+    assert str(results) not in told
+    assert "/somewhere" not in told
+
+
+def test_a_chosen_checkpoint_that_is_gone_is_named(results):
+    (results / "checkpoints" / "step-000200.safetensors").unlink()
+    with pytest.raises(CharaloomError, match=r"step-000200\.safetensors: chosen by"):
+        build(results)
+
+
+@pytest.mark.parametrize("text", ["a`b", "`", "``` x", "plain", "~~~", "<b>"])
+def test_code_cannot_be_left_from_inside(text):
+    escaped = text.replace("<", "&lt;").replace(">", "&gt;")
+    assert shown(str(model.code_span(text))) == f"<p><code>{escaped}</code></p>\n"
+    assert shown(str(model.code_block(text))) == f'<pre><code class="language-text">{escaped}\n</code></pre>\n'

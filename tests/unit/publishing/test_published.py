@@ -1,0 +1,124 @@
+"""Publishing to a folder: whole, once, and only what the stages made."""
+
+from pathlib import Path
+
+import pytest
+
+from charaloom.artifacts.files import files_below, read_json, write_text
+from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.errors import CharaloomError
+from charaloom.publishing import published as publishing
+
+CHARACTER = "hana"
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    folder = tmp_path / "results" / CHARACTER
+    for name, files in (
+        ("dataset", ("README.md", "data/train-00000.parquet")),
+        ("model", ("README.md", "hana.safetensors")),
+    ):
+        for file in files:
+            write_text(folder / name / file, f"{name} {file}")
+        write_manifest(folder / f"{name}.manifest.json", lineage(name, CHARACTER, {}, {}), {name: folder / name}, {})
+    return folder
+
+
+def publish(results: Path, target: Path, kind: str = "folder") -> dict:
+    receipt = results / "published" / "shelf.json"
+    publishing.publish(
+        character=CHARACTER,
+        params={"version": 1, "private": True, "target": {"kind": kind, "path": str(target)}},
+        dataset=results / "dataset",
+        dataset_manifest=results / "dataset.manifest.json",
+        model=results / "model",
+        model_manifest=results / "model.manifest.json",
+        receipt=receipt,
+    )
+    return read_json(receipt)
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    found = {path: folder / path for path in files_below(folder)}
+    return {str(path): (at.read_bytes(), at.stat().st_mtime_ns, at.stat().st_ino) for path, at in found.items()}
+
+
+def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path):
+    receipt = publish(results, tmp_path / "shelf")
+    for name in ("dataset", "model"):
+        target = tmp_path / "shelf" / CHARACTER / name
+        assert {path: (target / path).read_bytes() for path in files_below(target)} == {
+            path: (results / name / path).read_bytes() for path in files_below(results / name)
+        }
+        assert set(receipt[name]["files"]) == {str(path) for path in files_below(target)}
+        assert receipt[name]["version"] == read_json(results / f"{name}.manifest.json")["lineage"]["digest"]
+    assert receipt["target"] == {"name": "shelf", "kind": "folder"}
+    assert receipt["tag"] == f"v-{receipt['version'][:12]}"
+    assert str(tmp_path) not in (results / "published" / "shelf.json").read_text()
+
+
+def test_a_second_run_touches_nothing(results, tmp_path):
+    first = publish(results, tmp_path / "shelf")
+    before = state(tmp_path / "shelf")
+    assert publish(results, tmp_path / "shelf") == first
+    assert state(tmp_path / "shelf") == before
+
+
+def test_another_place_gives_the_same_receipt(results, tmp_path):
+    assert publish(results, tmp_path / "shelf") == publish(results, tmp_path / "elsewhere")
+
+
+def test_a_new_version_replaces_the_old_and_leaves_nothing_of_it(results, tmp_path):
+    first = publish(results, tmp_path / "shelf")
+    (results / "model" / "hana.safetensors").unlink()
+    write_text(results / "model" / "new.safetensors", "new")
+    write_manifest(
+        results / "model.manifest.json", lineage("model", CHARACTER, {"new": 1}, {}), {"model": results / "model"}, {}
+    )
+    dataset = state(tmp_path / "shelf" / CHARACTER / "dataset")
+    second = publish(results, tmp_path / "shelf")
+    assert second["model"]["digest"] != first["model"]["digest"]
+    assert second["dataset"] == first["dataset"]
+    assert {str(path) for path in files_below(tmp_path / "shelf" / CHARACTER / "model")} == {
+        "README.md",
+        "new.safetensors",
+    }
+    assert state(tmp_path / "shelf" / CHARACTER / "dataset") == dataset
+
+
+def test_what_somebody_changed_at_the_target_is_mended(results, tmp_path):
+    first = publish(results, tmp_path / "shelf")
+    card = tmp_path / "shelf" / CHARACTER / "model" / "README.md"
+    card.write_text("mine")
+    assert publish(results, tmp_path / "shelf") == first
+    assert card.read_text() == "model README.md"
+
+
+def test_a_folder_that_is_not_what_its_manifest_says_is_refused(results, tmp_path):
+    write_text(results / "model" / "README.md", "edited by hand")
+    with pytest.raises(CharaloomError, match=r"not what .*model.manifest.json says was made"):
+        publish(results, tmp_path / "shelf")
+    assert not (tmp_path / "shelf").exists()
+
+
+def test_a_copy_that_fails_leaves_the_old_version_whole(results, tmp_path, monkeypatch):
+    publish(results, tmp_path / "shelf")
+    before = state(tmp_path / "shelf")
+    write_text(results / "model" / "README.md", "second version")
+    write_manifest(
+        results / "model.manifest.json", lineage("model", CHARACTER, {}, {}), {"model": results / "model"}, {}
+    )
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publishing.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish(results, tmp_path / "shelf")
+    assert state(tmp_path / "shelf") == before
+
+
+def test_other_kinds_of_target_are_refused_by_name(results, tmp_path):
+    with pytest.raises(CharaloomError, match=r"published\.targets\.shelf\.kind is 'hub'"):
+        publish(results, tmp_path / "shelf", "hub")

@@ -1,0 +1,150 @@
+"""Pivotal training of the SDXL family on a tiny random model: it trains, converts, and diffusers computes the same."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from charaloom.diffusion.bases import local_base
+from charaloom.diffusion.lora import read_metadata, read_weights
+from charaloom.training import checkpoints as training
+from charaloom.training.process import Trainee, run_trainer
+from charaloom.training.trainer_config import hcp_config
+from tests.unit.training.test_training import OUTFITS, TOLERANCE, latents, params, prompts, write_dataset
+
+SIZE = (96, 64, 3, 5, 64, 64)  # what SDXL is told: height and width, top and left, height and width
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tiny_sdxl: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    root = tmp_path_factory.mktemp("sdxl")
+    inputs = write_dataset(root, drawn_pictures)
+    chosen = params(tiny_sdxl, rank=4)
+    chosen["base"] |= {"family": "sdxl", "clip_skip": 0}
+    base = local_base(chosen["base"], root / "work")
+    room = root / "room"
+    with training.locked(room) as lock:
+        training.prepare(room, inputs["dataset"], OUTFITS)
+        run_trainer(Trainee(room, hcp_config("hana", chosen, base), base, 1, root / "log.txt", lock))
+    kept = training.collect("hana", chosen, base, room, "", root / "checkpoints", "of a test")
+    return SimpleNamespace(room=room, folder=root / "checkpoints", kept=kept)
+
+
+@pytest.mark.slow
+def test_sdxl_files_have_the_names_that_programs_read(trained: SimpleNamespace) -> None:
+    lora = read_weights(trained.folder / "step-000006.safetensors")
+    modules = {name.rpartition(".lora_")[0].removesuffix(".alpha") for name in lora if "lora_up" in name}
+    heads = {name.split("_attn")[0].split("_ff")[0].split("_mlp")[0].split("_self")[0] for name in modules}
+    assert "lora_unet_input_blocks_4_1_transformer_blocks_0" in heads
+    assert "lora_unet_middle_block_1_transformer_blocks_1" in heads
+    assert "lora_unet_output_blocks_5_1_transformer_blocks_0" in heads
+    assert {"lora_te1_text_model_encoder_layers_0", "lora_te2_text_model_encoder_layers_0"} <= heads
+    assert all(lora[name].abs().max() > 0 for name in lora if "lora_up" in name and "layers_2" not in name)
+    words = read_weights(trained.folder / "step-000006_emb.safetensors")
+    assert {key: tuple(value.shape) for key, value in words.items()} == {"clip_l": (3, 32), "clip_g": (3, 48)}
+    found = read_metadata(trained.folder / "step-000006.safetensors")
+    assert found["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    assert found["ss_base_model_version"] == "sdxl_base_v1-0"
+
+
+def of_hcp(trained: SimpleNamespace, base: Path, mended: bool = True) -> dict[str, Any]:
+    """What HCP's own SDXL wrapper computes with the weights that HCP wrote."""
+    import torch
+    from hcpdiff.ckpt_manager import HCPLoraLoader
+    from hcpdiff.easy import SDXL_auto_loader
+    from hcpdiff.models import SDXLWrapper, TEHookCFG
+    from hcpdiff.models.compose import ComposeTokenizer
+    from hcpdiff.models.text_emb_ex import EmbeddingPTHook
+    from rainbowneko import _share
+
+    from charaloom.training.hcp.text import sdxl_text_encoder
+
+    _share.loggers = SimpleNamespace(info=print)
+    hook = TEHookCFG(clip_skip=1, clip_final_norm=False)
+    models = SDXL_auto_loader(str(base), TE=sdxl_text_encoder(str(base)))
+    wrapper = SDXLWrapper.from_pretrained(models, TE_hook_cfg=hook)
+    wrapper.requires_grad_(False)
+    raw = trained.room / "run" / "ckpts"
+    for part in ("lora_unet", "lora_te"):
+        HCPLoraLoader(path=str(raw / f"{part}-6.safetensors")).load_to(part, model=wrapper)
+    words = read_weights(raw / "hana_emb-6.safetensors")
+    for name, key in (("clip_L", "clip_l"), ("clip_bigG", "clip_g")):
+        pair = getattr(wrapper.tokenizer, name), getattr(wrapper.TE, name)
+        EmbeddingPTHook.hook({"hana_emb": torch.nn.Parameter(words[key])}, *pair, N_repeats=1)
+        if mended:
+            pair[1].word = (pair[0].eos_token_id, pair[0].convert_tokens_to_ids("hana_emb"), len(words[key]))
+    wrapper.post_init()
+    wrapper.eval()
+    settings = {"truncation": True, "padding": "max_length", "return_tensors": "pt"}
+    tokens = ComposeTokenizer.tokenize_ex(wrapper.tokenizer, prompts(), **settings).input_ids
+    with torch.no_grad():
+        text, pooled = wrapper.forward_TE(tokens, None)
+        added = {"text_embeds": pooled, "time_ids": torch.tensor([SIZE, SIZE], dtype=torch.float)}
+        noise = wrapper.forward_denoiser(latents(), tokens, text, torch.tensor([500, 20]), added)
+    return {"text": text, "pooled": pooled, "noise": noise}
+
+
+def of_diffusers(trained: SimpleNamespace, base: Path, loaded: bool) -> dict[str, Any]:
+    import torch
+    from diffusers import StableDiffusionXLPipeline
+
+    pipe = StableDiffusionXLPipeline.from_pretrained(base, add_watermarker=False)
+    if loaded:
+        pipe.load_lora_weights(trained.folder / "step-000006.safetensors")
+        words = read_weights(trained.folder / "step-000006_emb.safetensors")
+        for key, encoder, tokenizer in (
+            ("clip_l", pipe.text_encoder, pipe.tokenizer),
+            ("clip_g", pipe.text_encoder_2, pipe.tokenizer_2),
+        ):
+            pipe.load_textual_inversion(words[key], token="hana_emb", text_encoder=encoder, tokenizer=tokenizer)
+    with torch.no_grad():
+        text, _, pooled, _ = pipe.encode_prompt(prompts(), device="cpu", do_classifier_free_guidance=False)
+        added = {"text_embeds": pooled, "time_ids": torch.tensor([SIZE, SIZE], dtype=torch.float)}
+        noise = pipe.unet(latents(), torch.tensor([500, 20]), text, added_cond_kwargs=added).sample
+    return {"text": text, "pooled": pooled, "noise": noise}
+
+
+@pytest.mark.slow
+def test_diffusers_computes_what_hcp_trained(trained: SimpleNamespace, tiny_sdxl: Path) -> None:
+    ours, theirs = of_hcp(trained, tiny_sdxl), of_diffusers(trained, tiny_sdxl, loaded=True)
+    plain = of_diffusers(trained, tiny_sdxl, loaded=False)
+    stock = of_hcp(trained, tiny_sdxl, mended=False)
+    assert (stock["pooled"] - theirs["pooled"]).abs().max() > 100 * TOLERANCE, "pools a place before the end"
+    for part in ("text", "pooled", "noise"):
+        assert (ours[part] - theirs[part]).abs().max() <= TOLERANCE, part
+        assert (ours[part] - plain[part]).abs().max() > 100 * TOLERANCE, f"the files change no {part}"
+
+
+@pytest.mark.slow
+def test_mend_the_second_text_encoder(tiny_sdxl: Path) -> None:
+    import torch
+    from hcpdiff.models.compose.sdxl import CLIPTextModelWithProjection_Align
+
+    from charaloom.training.hcp.text import ProjectedTextEncoder
+
+    tokens = torch.zeros(1, 77, dtype=torch.long)
+    stock = CLIPTextModelWithProjection_Align.from_pretrained(tiny_sdxl, subfolder="text_encoder_2")
+    with pytest.raises(TypeError, match="positional arguments"):
+        stock(tokens, output_hidden_states=True)
+    ours = ProjectedTextEncoder.from_pretrained(tiny_sdxl, subfolder="text_encoder_2")
+    assert ours(tokens).pooler_output.shape == (1, 48)
+
+
+@pytest.mark.slow
+def test_mend_the_size_sdxl_is_told() -> None:
+    from PIL import Image
+    from rainbowneko.data import AutoSizeHandler
+
+    from charaloom.training.hcp.data import SizeHandler
+
+    picture = Image.new("RGB", (300, 100))
+    stock = AutoSizeHandler().handle(picture, (64, 64))["coord"].tolist()
+    assert stock[:2] == [192, 64], "width and height of the scaled picture"
+    found = SizeHandler().handle(picture, (64, 64))
+    height, width, top, left, *bucket = found["coord"].tolist()
+    assert (height, width, top, bucket) == (100, 300, 0, [64, 64])
+    assert 0 <= left <= 128
+    assert found["image"].size == (64, 64)

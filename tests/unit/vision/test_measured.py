@@ -1,0 +1,222 @@
+"""Measuring with imgutils' own code on stand-in models: rows, the cache that survives, bad pictures, same bytes."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from charaloom.artifacts.files import sha256_bytes
+from charaloom.artifacts.tables import RAW, read_table, write_table
+from charaloom.errors import CharaloomError
+from charaloom.vision import measured
+from charaloom.vision.measured import Measuring, measure, owner, perceptual_hash, thumbnail
+from charaloom.vision.models import fetch_models, picture_models
+from tests.standins import read_lock, write_models
+
+PARAMS = {"version": 1}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a filled hub cache and its manifest."""
+    folder = tmp_path_factory.mktemp("models")
+    params = {"lock": read_lock(), "hub": str(write_models(folder / "source"))}
+    fetch_models(params, folder / "hub", folder / "models.manifest.json")
+    return folder
+
+
+def sheet(*boxes: tuple[int, int, int, int], colour: str = "#c02040") -> Image.Image:
+    image = Image.new("RGB", (320, 320), "white")
+    for box in boxes:
+        ImageDraw.Draw(image).rectangle(box, fill=colour)
+    return image
+
+
+def png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+ONE = png(sheet((20, 20, 150, 300)))
+TWO = png(sheet((20, 20, 150, 300), (170, 20, 300, 300)))
+BROKEN = png(sheet((20, 20, 150, 300), colour="#101010"))[:400]
+
+
+def write_raw(folder: Path, pictures: list[bytes]) -> Path:
+    rows = [
+        {"picture": sha256_bytes(data), "bytes": data, "size": len(data), "format": "PNG", "problem": None, "posts": []}
+        for data in pictures
+    ]
+    missing = {"picture": "missing:danbooru:7", "bytes": None, "size": None, "format": None, "posts": []}
+    rows.append({**missing, "problem": "no file"})
+    write_table(folder / "raw.parquet", rows, RAW, "picture", {})
+    (folder / "raw.manifest.json").write_text("{}")
+    return folder
+
+
+def run(folder: Path, models: Path, work: Path, threads: int = 1) -> list[dict]:
+    measure(
+        character="hana",
+        params=PARAMS,
+        raw=folder / "raw.parquet",
+        raw_manifest=folder / "raw.manifest.json",
+        models_manifest=models / "models.manifest.json",
+        hub=models / "hub",
+        table=folder / "measured.parquet",
+        manifest=folder / "measured.manifest.json",
+        work=work,
+        threads=threads,
+    )
+    return read_table(folder / "measured.parquet")
+
+
+def test_rows_say_what_imgutils_says(models: Path, tmp_path: Path) -> None:
+    rows = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
+    by_view = {row["view"]: row for row in rows}
+    one = by_view[f"{sha256_bytes(ONE)}/picture/0"]
+    with picture_models(models / "hub", 1):
+        from imgutils.detect import detect_person
+        from imgutils.metrics import ccip_extract_feature, laplacian_score
+        from imgutils.tagging import get_wd14_tags
+        from imgutils.validate import anime_classify_score, get_monochrome_score
+
+        image = Image.open(io.BytesIO(ONE))
+        (box, _, confidence), *more = detect_person(image)
+        assert not more
+        person = by_view[f"{sha256_bytes(ONE)}/person/0"]
+        assert tuple(person[key] for key in ("x0", "y0", "x1", "y1")) == box
+        assert person["confidence"] == pytest.approx(confidence, abs=1e-4)
+        assert np.array_equal(np.float32(one["ccip"]), ccip_extract_feature(image))
+        assert person["ccip"] is person["tags"] is None, "alone in the picture: named once"
+        several = Image.open(io.BytesIO(TWO))
+        second = by_view[f"{sha256_bytes(TWO)}/person/1"]
+        cut = several.crop(tuple(second[key] for key in ("x0", "y0", "x1", "y1")))
+        assert np.array_equal(np.float32(second["ccip"]), ccip_extract_feature(cut))
+        tags = get_wd14_tags(image, general_threshold=0.05, fmt="general")
+        assert {pair["name"]: pair["score"] for pair in one["tags"]} == pytest.approx(tags, abs=1e-4)
+        assert one["monochrome"] == pytest.approx(get_monochrome_score(image), abs=1e-4)
+        classes = {pair["name"]: pair["score"] for pair in one["classes"]}
+        assert classes == pytest.approx(anime_classify_score(image), abs=1e-4)
+        assert one["sharpness"] == pytest.approx(laplacian_score(image), abs=1e-3)
+    assert (one["persons"], one["heads"], one["faces"]) == (1, 1, 1)
+    assert one["generated"] is False
+    assert one["person"] is None
+    assert by_view[f"{sha256_bytes(ONE)}/head/0"]["person"] == 0
+    assert by_view[f"{sha256_bytes(ONE)}/head/0"]["ccip"] is None
+
+
+def test_people_bad_and_missing_pictures(models: Path, tmp_path: Path) -> None:
+    rows = run(write_raw(tmp_path, [TWO, BROKEN]), models, tmp_path / "work")
+    two = [row for row in rows if row["picture"] == sha256_bytes(TWO)]
+    assert [row["kind"] for row in two if row["kind"] == "person"] == ["person", "person"]
+    assert sorted(row["person"] for row in two if row["kind"] == "head") == [0, 1]
+    broken = [row for row in rows if row["picture"] == sha256_bytes(BROKEN)]
+    assert len(broken) == 1
+    assert "cannot be measured" in broken[0]["problem"]
+    missing = [row for row in rows if row["picture"] == "missing:danbooru:7"]
+    assert [row["problem"] for row in missing] == ["no file"]
+    counts = json.loads((tmp_path / "measured.manifest.json").read_text())["counts"]
+    assert counts == {"pictures": 3, "problems": 2, "views": len(rows), "persons": 2}
+
+
+def test_a_picture_is_measured_once(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(write_raw(tmp_path, [ONE, TWO]), models, tmp_path / "work")
+    first = (tmp_path / "measured.parquet").read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(Measuring, "measured", refuse)
+    run(tmp_path, models, tmp_path / "work")
+    assert (tmp_path / "measured.parquet").read_bytes() == first
+    another = tmp_path / "another"
+    another.mkdir()
+    run(write_raw(another, [TWO]), models, tmp_path / "work")  # another character with a picture already seen
+
+
+def test_threads_and_what_was_kept_change_no_byte(models: Path, tmp_path: Path) -> None:
+    pictures = [png(sheet((20, 20, 150, 200 + number))) for number in range(9)] + [TWO, BROKEN]
+    run(write_raw(tmp_path, pictures), models, tmp_path / "work")
+    first = (tmp_path / "measured.parquet").read_bytes()
+    kept = sorted((tmp_path / "work").rglob("*.parquet"))
+    for path in kept[::2]:
+        path.unlink()
+    run(tmp_path, models, tmp_path / "work", threads=3)
+    assert (tmp_path / "measured.parquet").read_bytes() == first
+    assert sorted((tmp_path / "work").rglob("*.parquet")) == kept
+
+
+def test_one_bad_picture_of_a_handful_spoils_only_itself(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU several pictures are shown at once: who upsets the models is found out."""
+    monkeypatch.setattr(measured, "pictures_at_once", lambda: 3)
+    calm = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
+    looked_at = measured.looked_at
+
+    def upset(battery: object, pictures: list) -> dict:
+        if any(data == TWO for _, data, _ in pictures):
+            raise ValueError("a model stumbles")
+        return looked_at(battery, pictures)
+
+    monkeypatch.setattr(measured, "looked_at", upset)
+    rows = run(tmp_path, models, tmp_path / "other-work")
+    assert [row for row in rows if row["picture"] == sha256_bytes(ONE)] == [
+        row for row in calm if row["picture"] == sha256_bytes(ONE)
+    ]
+    assert [row["problem"] for row in rows if row["picture"] == sha256_bytes(TWO)] == [
+        "cannot be measured: ValueError: a model stumbles"
+    ]
+
+
+def test_a_damaged_cache_file_is_measured_again(models: Path, tmp_path: Path) -> None:
+    run(write_raw(tmp_path, [ONE]), models, tmp_path / "work")
+    first = (tmp_path / "measured.parquet").read_bytes()
+    (kept,) = (tmp_path / "work").rglob("*.parquet")
+    kept.write_bytes(kept.read_bytes()[:100])
+    run(tmp_path, models, tmp_path / "work")
+    assert (tmp_path / "measured.parquet").read_bytes() == first
+
+
+def test_a_broken_model_stops_the_run(models: Path, tmp_path: Path) -> None:
+    params = {"lock": read_lock(), "hub": str(write_models(tmp_path / "source"))}
+    (tmp_path / "source/deepghs/anime_rating/mobilenetv3_v1_pruned_ls0.1/model.onnx").write_bytes(b"no model")
+    fetch_models(params, tmp_path / "hub", tmp_path / "models.manifest.json")
+    with pytest.raises(CharaloomError, match="picture models do not run"):
+        run(write_raw(tmp_path, [ONE]), tmp_path, tmp_path / "work")
+
+
+def test_owner_is_the_person_that_holds_most_of_it() -> None:
+    persons = [(0, 0, 100, 100), (90, 0, 200, 100)]
+    assert owner((10, 10, 30, 30), persons) == 0
+    assert owner((110, 10, 130, 30), persons) == 1
+    assert owner((300, 10, 330, 30), persons) is None
+    assert owner((10, 10, 30, 30), []) is None
+
+
+def test_perceptual_hash_survives_resizing_and_tells_pictures_apart() -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+    image = small.resize((400, 400), Image.Resampling.BICUBIC)
+
+    def hashed(picture: Image.Image) -> int:
+        return int(perceptual_hash(np.asarray(picture.convert("L"))), 16)
+
+    other = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((400, 400))
+
+    def apart(one: Image.Image, two: Image.Image) -> int:
+        return (hashed(one) ^ hashed(two)).bit_count()
+
+    assert len(perceptual_hash(np.asarray(image.convert("L")))) == 16
+    assert apart(image, image.resize((180, 180), Image.Resampling.LANCZOS)) <= 2
+    assert apart(image, other) > 15
+
+
+def test_thumbnails_keep_their_shape_and_small_pictures_their_size() -> None:
+    assert thumbnail(np.zeros((400, 200), np.uint8)).shape == (96, 48)
+    assert thumbnail(np.zeros((5000, 10), np.uint8)).shape == (96, 1)
+    assert thumbnail(np.zeros((40, 30), np.uint8)).shape == (40, 30)

@@ -1,0 +1,164 @@
+"""Each model of the battery against imgutils' own function, on the same picture and the same files.
+
+Equal to the bit where nothing says otherwise. The demo's trained models are used: their answers depend on every pixel.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from charaloom.config.project import CODE, read_lock
+from charaloom.vision.measured import sharpness
+from charaloom.vision.model_set import Battery, Shown, run
+from charaloom.vision.models import fetch_models, picture_models
+
+FLOOR = 0.05
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hub")
+    params = {"lock": read_lock("resources/demo/models.yaml"), "hub": str(CODE / "resources/demo/models")}
+    fetch_models(params, folder / "hub", folder / "models.manifest.json")
+    return folder / "hub"
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    """Drawn people in frames that are wide, tall, large and odd."""
+    from random import Random
+
+    from charaloom.demo.world import cast
+    from charaloom.demo.world.drawing import draw_group
+
+    rng, drawn = Random(77), []
+    for size in ((256, 320), (641, 384), (333, 447)):
+        somebody = cast.draw_character(rng, "somebody", outfits=1)
+        person = (somebody, somebody.outfits[0], cast.draw_staging(rng))
+        drawn.append(draw_group([person], rng.choice(cast.BACKGROUNDS), "cel", size, rng)[0].convert("RGB"))
+    return drawn
+
+
+def test_detectors(hub: Path, pictures: list[Image.Image]) -> None:
+    found = Battery(hub).detect([Shown(picture) for picture in pictures])
+    with picture_models(hub, 1):
+        from imgutils.detect import detect_faces, detect_halfbody, detect_heads, detect_person
+
+        own = {"person": detect_person, "halfbody": detect_halfbody, "head": detect_heads, "face": detect_faces}
+        for picture, ours in zip(pictures, found, strict=True):
+            assert ours["person"]
+            for kind, function in own.items():
+                assert ours[kind] == [(box, score) for box, _, score in function(picture)]
+
+
+@pytest.mark.parametrize("form", ["yolo", "end to end", "rtdetr"])
+def test_every_form_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str) -> None:
+    from imgutils.generic.yolo import _rtdetr_postprocess, _yolo_postprocess
+
+    rng = np.random.default_rng(8)
+    near = np.repeat(rng.uniform(100, 540, (12, 2)), 4, 0) + rng.uniform(-25, 25, (48, 2))
+    sizes, scores = rng.uniform(40, 200, (48, 2)), rng.uniform(0, 1, (48, 1))
+    if form == "end to end":
+        output = np.concatenate([near - sizes / 2, near + sizes / 2, scores, np.zeros((48, 1))], 1)
+    else:
+        output = np.concatenate([near, sizes, scores], 1)
+    output[:, :4] /= 640 if form == "rtdetr" else 1
+    output = (output.T if form == "yolo" else output).astype(np.float32)
+    detector = Battery(hub).detectors["person"]
+    detector.kind = "rtdetr" if form == "rtdetr" else "yolo"
+    read = _rtdetr_postprocess if form == "rtdetr" else _yolo_postprocess
+    theirs = read(output, detector.confidence, detector.overlap, (333, 447), (640, 640), ["person"])
+    ours = detector.boxes(output, (333, 447))
+    assert 2 < len(ours) < 40
+    assert ours == [(box, score) for box, _, score in theirs]
+
+
+def test_classifiers(hub: Path, pictures: list[Image.Image]) -> None:
+    battery = Battery(hub)
+    found = battery.classify([Shown(picture) for picture in pictures])
+    with picture_models(hub, 1):
+        from imgutils.metrics import anime_dbaesthetic
+        from imgutils.validate import (
+            anime_classify_score,
+            anime_rating_score,
+            get_ai_created_score,
+            get_monochrome_score,
+        )
+
+        for picture, ours in zip(pictures, found, strict=True):
+            assert ours["classes"] == anime_classify_score(picture)
+            assert ours["rating"] == anime_rating_score(picture)
+            assert ours["ai"]["ai"] == get_ai_created_score(picture)
+            assert ours["monochrome"]["monochrome"] == get_monochrome_score(picture)
+            # imgutils reads the percentile from the pair of samples after the score, we from the pair around it.
+            assert battery.aesthetic(ours["aesthetic"]) == pytest.approx(anime_dbaesthetic(picture)[1], abs=0.005)
+
+
+def test_identity_and_tags(hub: Path, pictures: list[Image.Image]) -> None:
+    battery, shown = Battery(hub), [Shown(picture) for picture in pictures]
+    embeddings, tagged = battery.identify(shown), battery.tag(shown, FLOOR)
+    with picture_models(hub, 1):
+        from imgutils.metrics import ccip_extract_feature
+        from imgutils.tagging import get_wd14_tags
+
+        for picture, embedding, ours in zip(pictures, embeddings, tagged, strict=True):
+            assert np.array_equal(embedding, ccip_extract_feature(picture))
+            rating, tags, own = get_wd14_tags(picture, general_threshold=FLOOR, fmt=("rating", "general", "embedding"))
+            assert (ours.rating, ours.tags) == (rating, tags)
+            assert np.array_equal(ours.embedding, own)
+
+
+def test_sharpness(pictures: list[Image.Image]) -> None:
+    """OpenCV sums in another order than numpy: equal to nine digits."""
+    from imgutils.metrics import laplacian_score
+
+    for picture in pictures:
+        assert sharpness(np.asarray(picture.convert("L"))) == pytest.approx(laplacian_score(picture), rel=1e-9)
+
+
+def test_company_changes_no_bit(hub: Path, pictures: list[Image.Image]) -> None:
+    """A picture measured alone and beside others: what the cache of measured pictures relies on."""
+    battery, shown = Battery(hub), [Shown(picture) for picture in pictures]
+    together = battery.identify(shown)
+    for index, one in enumerate(shown):
+        assert np.array_equal(battery.identify([one])[0], together[index])
+
+
+def test_other_preprocessing_is_obeyed(hub: Path, pictures: list[Image.Image], tmp_path: Path) -> None:
+    own = tmp_path / "hub"
+    shutil.copytree(hub, own, symlinks=True)
+    (model,) = [path for path in own.rglob("model.onnx") if "anime_ai_check" in str(path)]
+    stages = [
+        {"type": "resize", "size": [384, 384], "interpolation": "bicubic"},
+        {"type": "to_tensor"},
+        {"type": "normalize", "mean": [0.4, 0.4, 0.4], "std": [0.3, 0.3, 0.3]},
+    ]
+    (model.parent / "preprocess.json").write_text(json.dumps({"stages": stages}))
+    ours = Battery(own).classify([Shown(pictures[0])])[0]["ai"]["ai"]
+    assert ours != Battery(hub).classify([Shown(pictures[0])])[0]["ai"]["ai"]
+    with picture_models(own, 1):
+        from imgutils.validate import get_ai_created_score
+
+        assert ours == get_ai_created_score(pictures[0])
+
+
+def test_on_a_gpu_pictures_are_asked_together_where_the_graph_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxruntime import InferenceSession
+
+    from tests.standins import one_by_one
+
+    monkeypatch.setattr("charaloom.vision.model_set.on_gpu", lambda session: True)
+    session = InferenceSession(one_by_one())
+    (found,) = run(session, ["output"], [np.full((3,), value, np.float32) for value in (1, 2, 5)])
+    assert found.tolist() == [[1, 1, 1], [2, 2, 2], [5, 5, 5]]
+
+
+def test_a_picture_is_resized_once_for_each_size(pictures: list[Image.Image]) -> None:
+    shown = Shown(pictures[0])
+    first = shown.resized(384, 384, Image.Resampling.BILINEAR)
+    assert shown.resized(384, 384, Image.Resampling.BILINEAR) is first
+    assert shown.resized(384, 384, Image.Resampling.BICUBIC) is not first

@@ -1,0 +1,177 @@
+"""The model cache: layout, checksums, trust at first use, and imgutils reading from it."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from charaloom.artifacts.files import sha256_bytes
+from charaloom.errors import CharaloomError
+from charaloom.vision.models import fetch_models, picture_models, repository_folder
+from tests.standins import read_lock, write_models
+
+COMMIT = "c" * 40
+
+
+def lock(files: dict[str, str | None], optional: tuple[str, ...] = (), revision: str = COMMIT) -> dict:
+    named = {"repo": "deepghs/toy", "repo_type": "model", "revision": revision}
+    return {**named, "files": files, "optional": list(optional)}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    (folder / "deepghs/toy/a").mkdir(parents=True)
+    (folder / "deepghs/toy/a/model.onnx").write_bytes(b"weights")
+    return folder
+
+
+def test_folder_is_laid_out_as_huggingface_hub_expects(source: Path, tmp_path: Path) -> None:
+    hub, manifest = tmp_path / "hub", tmp_path / "models.manifest.json"
+    params = {"lock": [lock({"a/model.onnx": None}, optional=("a/extra.json",))], "hub": str(source)}
+    fetch_models(params, hub, manifest)
+    folder = hub / "hub/models--deepghs--toy"
+    assert (folder / "refs/main").read_text() == COMMIT
+    assert (folder / f"snapshots/{COMMIT}/a/model.onnx").read_bytes() == b"weights"
+    told = json.loads(manifest.read_text())
+    assert told["models"] == [
+        {
+            "repo": "deepghs/toy",
+            "repo_type": "model",
+            "revision": COMMIT,
+            "files": {"a/model.onnx": {"sha256": sha256_bytes(b"weights"), "size": 7}},
+        }
+    ]
+    assert str(tmp_path) not in manifest.read_text()
+
+
+def test_manifest_is_the_same_wherever_the_files_came_from(source: Path, tmp_path: Path) -> None:
+    params = {"lock": [lock({"a/model.onnx": None}, revision="main")], "hub": str(source)}
+    fetch_models(params, tmp_path / "one", tmp_path / "one.json")
+    source.rename(tmp_path / "moved")
+    fetch_models({**params, "hub": str(tmp_path / "moved")}, tmp_path / "two", tmp_path / "two.json")
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_wrong_checksum_names_file_expected_and_found(source: Path, tmp_path: Path) -> None:
+    expected = "0" * 64
+    params = {"lock": [lock({"a/model.onnx": expected})], "hub": str(source)}
+    with pytest.raises(CharaloomError) as caught:
+        fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+    for part in ("deepghs/toy/a/model.onnx", expected, sha256_bytes(b"weights")):
+        assert part in str(caught.value)
+    assert not (tmp_path / "manifest.json").exists()
+    assert not (tmp_path / "hub/hub/models--deepghs--toy/refs/main").exists()
+
+
+def test_missing_file_is_named(source: Path, tmp_path: Path) -> None:
+    params = {"lock": [lock({"b/model.onnx": None})], "hub": str(source)}
+    with pytest.raises(CharaloomError, match=r"b/model\.onnx"):
+        fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+
+
+class Hub(ThreadingHTTPServer):
+    """A model hub on loopback: `files` by path, all of one commit; counts what is asked."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files, self.asked = files, []
+        self.commit = COMMIT
+        super().__init__(("127.0.0.1", 0), Answer)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        self.server.asked.append(self.path)
+        revision, _, path = self.path.partition("/resolve/")[2].partition("/")
+        data = self.server.files.get(path)
+        known = revision in ("main", self.server.commit)
+        self.send_response(200 if data is not None and known else 404)
+        self.send_header("X-Repo-Commit", self.server.commit)
+        if data is None or not known:
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Hub]:
+    hub = Hub({"a/model.onnx": b"weights"})
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    yield hub
+    hub.shutdown()
+    hub.server_close()
+
+
+def test_endpoint_is_trusted_once_and_then_held_to_it(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as in a measuring job: fetching must not mind
+    hub = tmp_path / "hub"
+    params = {
+        "lock": [lock({"a/model.onnx": None}, optional=("a/preprocess.json",), revision="main")],
+        "hub": server.address,
+    }
+    fetch_models(params, hub, tmp_path / "one.json")
+    folder = repository_folder(hub, "deepghs/toy")
+    assert (folder / "refs/main").read_text() == COMMIT
+    assert (folder / f"snapshots/{COMMIT}/a/model.onnx").read_bytes() == b"weights"
+    asked = len(server.asked)
+    server.commit = "d" * 40  # `main` moved on
+    fetch_models(params, hub, tmp_path / "two.json")
+    assert len(server.asked) == asked
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    server.commit = COMMIT
+    server.files["a/model.onnx"] = b"other weights"
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name in ("a", "blobs"):
+            path.unlink()
+    with pytest.raises(CharaloomError, match="the first fetch"):
+        fetch_models(params, hub, tmp_path / "three.json")
+
+
+def test_endpoint_without_the_file_says_which_repository(server: Hub, tmp_path: Path) -> None:
+    params = {"lock": [lock({"b/model.onnx": None}, revision="main")], "hub": server.address}
+    with pytest.raises(CharaloomError, match="deepghs/toy"):
+        fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+
+
+def test_imgutils_reads_the_cache_with_the_threads_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HOME", raising=False)
+    params = {"lock": read_lock(), "hub": str(write_models(tmp_path / "models"))}
+    fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+    with picture_models(tmp_path / "hub", threads=1):
+        from imgutils.metrics import ccip
+        from PIL import Image
+
+        feature = ccip.ccip_extract_feature(Image.new("RGB", (32, 32), "red"))
+        session = ccip._open_feat_model(ccip._DEFAULT_MODEL_NAMES)
+    assert feature.shape == (768,)
+    assert session.get_session_options().intra_op_num_threads == 1
+    assert "HF_HOME" not in os.environ
+    with picture_models(tmp_path / "hub", threads=2):
+        session = ccip._open_feat_model(ccip._DEFAULT_MODEL_NAMES)
+    assert session.get_session_options().intra_op_num_threads == 2
