@@ -13,6 +13,7 @@ from charaloom.config.stages import STAGES
 from charaloom.evaluation.selection import select
 
 Row = dict[str, Any]
+STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
 HOSTILE = '<script>alert("x")</script>'
 BOX = {"x0": 0, "y0": 0, "x1": 200, "y1": 240}
@@ -146,7 +147,7 @@ def write_curated(folder: Path, filtered: list[Row] | None = None) -> Path:
     write_table(folder / "raw.parquet", raw_rows(), RAW, "picture", {})
     write_table(folder / "measured.parquet", measured_rows(), MEASURED, "view", {})
     write_table(folder / "filtered.parquet", filtered or filtered_rows(), FILTERED, "view", {})
-    asked = lineage("filtered", CHARACTER, {"rules": ASKED}, {})
+    asked = lineage("filtered", CHARACTER, {**STAGE_PARAMS, "rules": ASKED}, {})
     write_manifest(folder / "filtered.manifest.json", asked, {}, {})
     return folder
 
@@ -201,10 +202,10 @@ def write_results(folder: Path) -> Path:
         Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
     told = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
-    write_manifest(folder / "previews.manifest.json", lineage("previews", CHARACTER, {}, {}), {}, {}, **told)
+    write_manifest(folder / "previews.manifest.json", lineage("previews", CHARACTER, STAGE_PARAMS, {}), {}, {}, **told)
     select(
         character=CHARACTER,
-        params=RULE,
+        params={**RULE, **STAGE_PARAMS},
         previews=folder / "previews",
         previews_manifest=folder / "previews.manifest.json",
         selection=folder / "selection.json",
@@ -218,7 +219,7 @@ def write_results(folder: Path) -> Path:
     for stage in STAGES:
         if stage not in ("filtered", "published", "report"):
             outputs = {"model": folder / "model"} if stage == "model" else {}
-            write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, {}, {}), outputs, {})
+            write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), outputs, {})
     write_json(folder / "published" / "folder.json", {"target": {"name": "folder"}, "tag": "v-123"})
     return folder
 
@@ -249,7 +250,7 @@ def write_curation(folder: Path, name: str = "curation") -> Path:
     page = folder / f"{name}.html"
     build_curation(
         character=CHARACTER,
-        params={"version": 1},
+        params=STAGE_PARAMS,
         raw=folder / "raw.parquet",
         measured=folder / "measured.parquet",
         filtered=folder / "filtered.parquet",

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from charaloom.artifacts.types import PathLike
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no clock, host or float surprise: equal values give equal text."""
@@ -20,7 +22,7 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: str | os.PathLike[str]) -> str:
+def sha256_file(path: PathLike) -> str:
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -39,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_file(path: PathLike) -> Iterator[Path]:
     """Yield a private temporary path beside `path`; on success it is synced and renamed over `path`."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(path: PathLike) -> Iterator[Path]:
     """Yield a private temporary folder beside `path`; on success it replaces `path`."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,21 +76,21 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: PathLike, text: str) -> None:
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: PathLike, value: Any) -> None:
     write_text(path, canonical_json(value))
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: PathLike) -> Any:
     with open(path, encoding="utf-8") as handle:
         return json.load(handle)
 
 
-def files_below(folder: str | os.PathLike[str]) -> list[Path]:
+def files_below(folder: PathLike) -> list[Path]:
     """All files below a folder, as paths relative to it, in a total order."""
     root = Path(folder)
     return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())

@@ -1,19 +1,16 @@
 """Manifests decide: one small, byte-deterministic file per stage and character, compared by content."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, write_json
-from charaloom.config.stages import STAGE_VERSION
+from charaloom.artifacts.types import PathLike
 
 SCHEMA = 1
 
 
-def lineage(
-    stage: str, character: str, params: dict[str, Any], inputs: Mapping[str, str | os.PathLike[str]]
-) -> dict[str, Any]:
+def lineage(stage: str, character: str, params: dict[str, Any], inputs: Mapping[str, PathLike]) -> dict[str, Any]:
     """What an artifact is a function of; its digest is the artifact's version.
 
     `inputs` maps a name (the upstream stage, `models`) to the path of its manifest, whose bytes are hashed.
@@ -21,14 +18,14 @@ def lineage(
     facts = {
         "stage": stage,
         "character": character,
-        "version": STAGE_VERSION[stage],
+        "version": params["version"],
         "params": params,
         "inputs": {name: sha256_file(path) for name, path in sorted(inputs.items())},
     }
     return {**facts, "digest": digest(facts)}
 
 
-def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+def describe(path: PathLike) -> dict[str, Any]:
     """SHA-256 and size of a file, or of every file of a folder by relative name."""
     target = Path(path)
     if target.is_dir():
@@ -37,9 +34,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_manifest(
-    path: str | os.PathLike[str],
+    path: PathLike,
     lineage: dict[str, Any],
-    outputs: Mapping[str, str | os.PathLike[str]],
+    outputs: Mapping[str, PathLike],
     counts: dict[str, Any],
     **extra: Any,
 ) -> None:
@@ -48,5 +45,5 @@ def write_manifest(
     write_json(path, {"schema": SCHEMA, "lineage": lineage, "outputs": described, "counts": counts, **extra})
 
 
-def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_manifest(path: PathLike) -> dict[str, Any]:
     return read_json(path)

@@ -4,7 +4,6 @@ Rows are sorted by `key` before they are written; row groups are small so that r
 schema version and lineage, and neither clock nor host.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import canonical_json, whole_file
+from charaloom.artifacts.types import PathLike
 
 TABLE_SCHEMA = 1
 
@@ -161,7 +161,7 @@ SCORES = pa.schema(
 
 
 def write_table(
-    path: str | os.PathLike[str],
+    path: PathLike,
     rows: list[dict[str, Any]],
     schema: pa.Schema,
     key: str,
@@ -173,7 +173,7 @@ def write_table(
 
 
 def write_stream(
-    path: str | os.PathLike[str],
+    path: PathLike,
     rows: Iterable[dict[str, Any]],
     schema: pa.Schema,
     lineage: dict[str, Any],
@@ -188,12 +188,12 @@ def write_stream(
             writer.write_table(pa.Table.from_pylist(group, schema=described), row_group_size=row_group_size)
 
 
-def read_table(path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
+def read_table(path: PathLike, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """All rows as dictionaries; name the columns wherever the table holds pictures or vectors you do not need."""
     return pq.read_table(path, columns=list(columns) if columns else None).to_pylist()
 
 
-def stream_table(path: str | os.PathLike[str], columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+def stream_table(path: PathLike, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows one small batch after another: bounded memory also where a column holds pictures."""
     source = pq.ParquetFile(path)
     for batch in source.iter_batches(batch_size=16, columns=list(columns) if columns else None):

@@ -5,14 +5,13 @@ Only rows of that picture are read, and never its bytes. What has not been made 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from charaloom.artifacts.types import Row
 from charaloom.config.project import Project, load_project, read_removals
 from charaloom.config.schemas import meant
 from charaloom.errors import CharaloomError
 from charaloom.pages.html import explain, numbers, other_reasons, reason_words, short_name
 
-Row = dict[str, Any]
 Tables = dict[str, list[Row] | None]  # rows of the picture by stage; None where the stage has not run
 
 LEAST_DIGITS = 6  # of a SHA-256 that is given in part

@@ -3,7 +3,6 @@
 Asked with `squeue` alone: it needs no accounting database. Neither Snakemake nor the executor plugin is imported.
 """
 
-import os
 import shutil
 import subprocess
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
 SECONDS_TO_ANSWER = 60.0
@@ -61,7 +61,7 @@ def available() -> bool:
     return shutil.which("squeue") is not None
 
 
-def jobs_of(folder: str | os.PathLike[str]) -> list[ClusterJob]:
+def jobs_of(folder: PathLike) -> list[ClusterJob]:
     """This user's unfinished workflow jobs that work in `folder`; raises CharaloomError where SLURM does not answer."""
     command = ["squeue", "--me", "--noheader", f"--format={'|'.join(FIELDS)}"]
     try:
@@ -88,7 +88,7 @@ def cancel(jobs: Iterable[ClusterJob]) -> None:
     subprocess.run(["scancel", *(job.id for job in jobs)], check=False, timeout=SECONDS_TO_ANSWER)
 
 
-def wait_for_end(folder: str | os.PathLike[str], seconds: float = float("inf"), pause: float = 5.0) -> bool:
+def wait_for_end(folder: PathLike, seconds: float = float("inf"), pause: float = 5.0) -> bool:
     """Whether this folder's jobs ended within `seconds`; one that SLURM did not answer about still runs."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:

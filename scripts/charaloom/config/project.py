@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, sha256_file
+from charaloom.artifacts.types import PathLike
 from charaloom.config.recipes import BY_PICTURES, recipe, settled
-from charaloom.config.schemas import Config, PathLike, check, meant, origin, read_yaml, schema, violation
+from charaloom.config.schemas import Config, check, meant, origin, read_yaml, schema, violation
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 

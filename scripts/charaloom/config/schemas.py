@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import os
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 import yaml
 
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schemas"
 PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training", "previews", "selection")
 
 Config = dict[str, Any]
-PathLike = str | os.PathLike[str]
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.types import PathLike
 from charaloom.curation.rules import RULES, note
-from charaloom.curation.views import Params, PathLike, Vectors, View, decided, read_vectors
+from charaloom.curation.views import Params, Vectors, View, decided, read_vectors
 from charaloom.images.boxes import shared
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from hashlib import sha256
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import FILTERED, VIEW_COLUMNS, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.duplicates import drop_duplicates
 from charaloom.curation.identity import drop_others
 from charaloom.curation.rules import FINAL, RULES, judge
-from charaloom.curation.views import Params, PathLike, Row, View, read_vectors, read_views, tag_scores, tags_seen
+from charaloom.curation.views import Params, View, read_vectors, read_views, tag_scores, tags_seen
 from charaloom.tagging.vocabulary import has_colour, is_garment
 from charaloom.vision.ccip import CcipMetric
 

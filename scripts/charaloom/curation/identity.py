@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.types import Row
 from charaloom.curation.rules import COSPLAY_ENDING, RULES, note
-from charaloom.curation.views import Params, Row, Vectors, View, decided
+from charaloom.curation.views import Params, Vectors, View, decided
 from charaloom.errors import CharaloomError
 from charaloom.vision.ccip import CcipMetric
 

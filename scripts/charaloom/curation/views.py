@@ -1,6 +1,5 @@
 """What the rules of the filters judge: a measured view, its picture, the posts it came from, and its reasons."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,13 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.images.boxes import area, box_of, overlap
 
 if TYPE_CHECKING:
     import numpy as np
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 Params = dict[str, Any]
 Vectors = dict[str, "np.ndarray"]
 

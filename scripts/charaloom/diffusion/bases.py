@@ -1,12 +1,12 @@
 """Base models: a diffusers folder, one .safetensors checkpoint or a hub repo, used as a local diffusers folder."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, whole_folder
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
 FAMILIES = {"sd15": "Stable Diffusion 1.x", "sdxl": "Stable Diffusion XL"}
@@ -33,7 +33,7 @@ class LocalBase:
     licence: str
 
 
-def local_base(base: dict[str, Any], work: str | os.PathLike[str]) -> LocalBase:
+def local_base(base: dict[str, Any], work: PathLike) -> LocalBase:
     """The base model as a local diffusers folder.
 
     `base` is one entry of `bases` in the config: name, path, repo, revision, family, clip_skip, licence, and for a

@@ -4,13 +4,13 @@ Key names and the meaning of alpha are those of hcpdiff 2.6, which stores alpha 
 """
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, whole_file
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def lora_metadata(
 
 
 def write_weights(
-    path: str | os.PathLike[str], tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str], hashed: bool = False
+    path: PathLike, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str], hashed: bool = False
 ) -> None:
     """Write safetensors whose bytes are a function of their content; `hashed` adds kohya's hash of the weights.
 
@@ -152,7 +152,7 @@ def split_safetensors(content: bytes, name: str) -> tuple[dict[str, Any], bytes]
     return header, content[8 + length :]
 
 
-def read_weights(path: str | os.PathLike[str]) -> dict[str, "Tensor"]:
+def read_weights(path: PathLike) -> dict[str, "Tensor"]:
     """Tensors of a safetensors file; refuses broken files and names the key that holds NaN or infinity."""
     import torch
     from safetensors import SafetensorError
@@ -168,7 +168,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, "Tensor"]:
     return tensors
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_metadata(path: PathLike) -> dict[str, str]:
     """The metadata of a safetensors file."""
     from safetensors import safe_open
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.tagging.captions import with_embedding
 
@@ -58,7 +59,7 @@ def embedding_beside(lora: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def read_checkpoints(folder: str | os.PathLike[str]) -> list[Checkpoint]:
+def read_checkpoints(folder: PathLike) -> list[Checkpoint]:
     """The checkpoints that a training kept, by steps."""
     found = []
     for path in Path(folder).glob("step-*.safetensors"):

@@ -5,7 +5,6 @@ pictures that never trained), which of her outfits (the nearest views by their c
 seen, what is broken, and which training picture it repeats. Every number is of one picture; `selection` counts.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.tables import read_table, stream_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.curation.views import decided, read_vectors
 from charaloom.errors import CharaloomError
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 
 SEEN = 0.35  # of the tagger, from which a tag counts as seen: imgutils' own threshold
 FLOOR = 0.05  # below it a tag says nothing, as in measured.parquet

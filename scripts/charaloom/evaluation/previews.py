@@ -20,12 +20,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, whole_folder, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import SCORES, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.bases import LocalBase, local_base
 from charaloom.diffusion.generation import generation_texts, png
 from charaloom.diffusion.pipelines import (
@@ -45,8 +46,6 @@ from charaloom.evaluation.selection import numbers, schedule, survivors
 if TYPE_CHECKING:
     from PIL import Image
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 OUTFIT = "outfit"  # kind of the prompts that `scenes` counts; all others are always drawn
 BLANK = (128, 128, 128)
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")

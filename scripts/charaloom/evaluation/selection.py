@@ -20,11 +20,10 @@ from typing import Any
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.pipelines import WITHOUT_LORA
 from charaloom.errors import CharaloomError
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 Score = dict[str, Any]  # value, low, high, n: of n things; None where there is nothing to count
 SCHEMA = 2
 PLAIN = "plain"  # kind of the prompts that do not name her

@@ -15,6 +15,7 @@ from charaloom.artifacts.files import read_json, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import CLUSTERED, VIEW_COLUMNS, read_table, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.rules import ALTERNATE_TAGS
 from charaloom.curation.views import read_vectors
 from charaloom.demo.scores.cyberharem import by_optics
@@ -27,8 +28,6 @@ from charaloom.tagging.vocabulary import is_clothing
 if TYPE_CHECKING:
     import numpy as np
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 Params = dict[str, Any]
 
 RESAMPLE_SHARE = 0.8

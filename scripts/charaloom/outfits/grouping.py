@@ -10,15 +10,15 @@ nearest to, or to none. Figures and what was tried instead: docs/outfits.md.
 """
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from charaloom.artifacts.types import Row
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
 
-Row = dict[str, Any]
 Scores = dict[str, float]  # of tags by name
 
 LEAST_WEIGHT = 0.3  # of a tag that every view shows: with one outfit alone, all views are alike

@@ -6,11 +6,9 @@ An identifier depends on what the outfit is, not on its size or number, so that 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
+from charaloom.artifacts.types import Row
 from charaloom.tagging.vocabulary import has_colour, is_clothing, is_garment, is_headwear, piece_of_colour
-
-Row = dict[str, Any]
 
 SIGNATURE_SHARE = 0.35  # of an outfit's views that show a signature tag at least
 SIGNATURE_EXCESS = 0.2  # by which its share exceeds the one in the other views at least

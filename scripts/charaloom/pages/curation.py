@@ -14,11 +14,10 @@ from math import log, sqrt
 from charaloom.artifacts.files import write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.rules import RULES
 from charaloom.pages.html import (
     UNSHOWN,
-    PathLike,
-    Row,
     Source,
     Thumbnails,
     active_rules,

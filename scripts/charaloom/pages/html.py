@@ -6,16 +6,16 @@ is ever shown, whichever rule dropped it first; it is counted.
 
 import base64
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charaloom.artifacts.manifest import read_manifest
 from charaloom.artifacts.tables import read_table, stream_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.rules import RATINGS, RULES
 from charaloom.images.decoding import open_picture
 from charaloom.tagging.captions import as_words
@@ -23,8 +23,6 @@ from charaloom.tagging.captions import as_words
 if TYPE_CHECKING:
     from PIL import Image
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 TEMPLATES = Path(__file__).parent / "templates"
 SIDE = 160  # pixels of a thumbnail's longest side
 SPARE_PARTS = "not_a_candidate"  # heads, half bodies: measured, but never meant to train

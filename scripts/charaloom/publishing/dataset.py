@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from charaloom.artifacts.files import read_json, sha256_bytes, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import read_table, stream_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import open_picture
 from charaloom.tagging.captions import as_words, tags_in
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import datasets
     from PIL import Image
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 Params = dict[str, Any]
 
 SPLITS = ("train", "held_out")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from charaloom.artifacts.files import read_json, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.types import PathLike
 from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.diffusion.pipelines import WITHOUT_LORA, embedding_word
 from charaloom.errors import CharaloomError
@@ -23,7 +24,6 @@ from charaloom.tagging.captions import as_words
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-PathLike = str | os.PathLike[str]
 TEMPLATES = Path(__file__).parent / "templates"
 TILES = 12  # previews copied into the repo; the grid shows the prompts that every base was given
 TILE = 192  # pixels of a grid tile's longest side

@@ -10,9 +10,9 @@ from typing import Any
 
 from charaloom.artifacts.files import digest, whole_folder, write_json
 from charaloom.artifacts.manifest import describe, lineage, read_manifest
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
-PathLike = str | os.PathLike[str]
 SCHEMA = 1
 
 

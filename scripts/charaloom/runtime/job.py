@@ -9,12 +9,13 @@ from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.runtime.gpus import one_gpu
 
 
 @contextmanager
-def job(log: str | os.PathLike[str], offline: bool = True, gpu: bool = False) -> Iterator[None]:
+def job(log: PathLike, offline: bool = True, gpu: bool = False) -> Iterator[None]:
     """Run a stage with both its streams, and those of what it starts, in `log`.
 
     A CharaloomError ends the log with its one line, any other error with its traceback; both end the process with 1.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.sources.posts import EMPTY_POST, Found, Rules, judged, post_of, words
 
@@ -16,7 +17,7 @@ EXTENSIONS = frozenset(
 SIDECAR_BYTES = 2**20
 
 
-def read_folder(folder: str | os.PathLike[str], rules: Rules) -> tuple[list[Found], dict[str, int]]:
+def read_folder(folder: PathLike, rules: Rules) -> tuple[list[Found], dict[str, int]]:
     """(posts, counts) of all pictures below a folder, sorted by relative path; links to folders are not followed.
 
     The relative path is the post id. A picture without a side file has no rating: what a user puts into a folder of

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from charaloom.artifacts.files import canonical_json, digest, sha256_bytes, sha256_file, whole_file
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import RAW, TABLE_SCHEMA
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
 from charaloom.sources.boards import crawl
@@ -29,7 +30,6 @@ from charaloom.sources.posts import REMOVED, Found, Rules, refused, rules_of
 
 GROUP_ROWS = 16
 GROUP_BYTES = 32 * 2**20
-PathLike = str | os.PathLike[str]
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """What is wrong with captions before a GPU learns from them: triggers that mean something already, tags that contradict
 each other, captions that say nothing, captions that are longer than the text encoder reads."""
 
-import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.tagging.captions import tags_in
 from charaloom.tagging.vocabulary import Vocabulary, contradictions, is_count
 from charaloom.vision.models import hub_file
@@ -13,7 +13,6 @@ from charaloom.vision.models import hub_file
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Row = dict[str, Any]
 
 CLIP = "openai/clip-vit-large-patch14"  # the text encoder of SD 1.x, and the first one of SDXL: one vocabulary
 LIMIT = 75  # tokens that it reads, besides start and end
@@ -24,7 +23,7 @@ WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 class Lint:
     """Looks at captions with the boards' vocabulary and the text encoder's tokenizer, both of the hub cache `hub`."""
 
-    def __init__(self, hub: str | os.PathLike[str]):
+    def __init__(self, hub: PathLike):
         self.hub, self.vocabulary = Path(hub), Vocabulary(hub)
 
     def findings(self, outfits: Row, rows: list[Row]) -> list[Row]:

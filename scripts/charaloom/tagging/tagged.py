@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import TAGGED, VIEW_COLUMNS, read_table, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.rules import COSPLAY_ENDING
 from charaloom.tagging.captions import ALONE
 from charaloom.tagging.vocabulary import (
@@ -35,8 +36,6 @@ from charaloom.tagging.vocabulary import (
 if TYPE_CHECKING:
     import numpy as np
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 Params = dict[str, Any]
 Tags = dict[str, tuple[float, str]]  # name -> (score, origin)
 

@@ -6,12 +6,12 @@ Danbooru's tags) and the implications that imgutils reads, both locked with the 
 
 import csv
 import json
-import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from charaloom.artifacts.types import PathLike
 from charaloom.vision.models import hub_file
 
 DATA = Path(__file__).parent / "data"
@@ -28,7 +28,7 @@ class Vocabulary:
     besides itself.
     """
 
-    def __init__(self, hub: str | os.PathLike[str]):
+    def __init__(self, hub: PathLike):
         with hub_file(Path(hub), *TAGS).open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["category"] == GENERAL]
         self.counts = {row["name"]: int(row["count"]) for row in rows}

@@ -6,7 +6,6 @@ state), lies in `work`; the output folder appears whole at the end.
 
 import fcntl
 import io
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, whole_folder, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.types import PathLike
 from charaloom.config.recipes import settled
 from charaloom.diffusion.bases import LocalBase, local_base
 from charaloom.diffusion.lora import EMBEDDING_KEYS, kohya_weights, lora_metadata, read_weights, write_weights
@@ -40,13 +40,13 @@ LOCK_SECONDS = 10.0  # a trainer whose job was killed ends within moments
 def train(
     character: str,
     params: dict[str, Any],
-    dataset: str | os.PathLike[str],
-    dataset_manifest: str | os.PathLike[str],
-    outfits: str | os.PathLike[str],
-    folder: str | os.PathLike[str],
-    manifest: str | os.PathLike[str],
-    work: str | os.PathLike[str],
-    log: str | os.PathLike[str],
+    dataset: PathLike,
+    dataset_manifest: PathLike,
+    outfits: PathLike,
+    folder: PathLike,
+    manifest: PathLike,
+    work: PathLike,
+    log: PathLike,
     warm_seconds: float = 0.0,
     judged_by: Sources | None = None,
 ) -> None:

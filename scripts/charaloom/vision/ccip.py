@@ -1,9 +1,9 @@
 """CCIP's learned distance between stored embeddings: no picture is needed, only the metric model of the hub cache."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.types import PathLike
 from charaloom.vision.models import hub_file, open_session
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ TILE = 512
 class CcipMetric:
     """The metric model of the hub cache `hub`; importing imgutils for it would cost seconds and half a gigabyte."""
 
-    def __init__(self, hub: str | os.PathLike[str]):
+    def __init__(self, hub: PathLike):
         self.session = open_session(hub_file(Path(hub), *METRIC))
 
     def differences(self, ones: "np.ndarray", others: "np.ndarray") -> "np.ndarray":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import MEASURED, read_table, stream_table, write_stream, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 from charaloom.images.boxes import area, box_of, overlap
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 
 TAG_FLOOR = 0.05
 DECIMALS = 4  # of every score that a decision reads: the last bits differ between processors

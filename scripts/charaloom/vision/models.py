@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, whole_file, write_json
+from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
 SCHEMA = 1
@@ -33,7 +34,7 @@ Lock = dict[str, Any]
 Digests = dict[str, str | None]  # by path in the repository; None: the repository has no such optional file
 
 
-def fetch_models(params: dict[str, Any], hub: str | os.PathLike[str], manifest: str | os.PathLike[str]) -> None:
+def fetch_models(params: dict[str, Any], hub: PathLike, manifest: PathLike) -> None:
     """Fill the hub cache `hub` with the files of `params["lock"]` and write the manifest of what was found.
 
     `params["lock"]` lists `{repo, repo_type, revision, files: {path: sha256 or null}, optional: [path]}`;
@@ -49,7 +50,7 @@ def fetch_models(params: dict[str, Any], hub: str | os.PathLike[str], manifest: 
     write_json(manifest, content)
 
 
-def repository_folder(hub: str | os.PathLike[str], repo: str, repo_type: str = "model") -> Path:
+def repository_folder(hub: PathLike, repo: str, repo_type: str = "model") -> Path:
     """Where huggingface_hub keeps a repository in the cache `hub`."""
     return Path(hub) / "hub" / f"{repo_type}s--{repo.replace('/', '--')}"
 
@@ -195,7 +196,7 @@ _lent: tuple[str, int] | None = None
 
 
 @contextmanager
-def picture_models(hub: str | os.PathLike[str], threads: int) -> Iterator[None]:
+def picture_models(hub: PathLike, threads: int) -> Iterator[None]:
     """Let imgutils read its models from the cache `hub`, offline, with `threads` threads per ONNX session.
 
     Without offline mode imgutils lists repositories over the network; without a fixed number of threads it takes all
@@ -231,7 +232,7 @@ def provider() -> str:
     return get_onnx_provider(os.environ.get("ONNX_MODE"))
 
 
-def open_session(path: str | os.PathLike[str], threads: int = 1, where: str | None = None) -> Any:
+def open_session(path: PathLike, threads: int = 1, where: str | None = None) -> Any:
     """An ONNX session that computes with so many threads on `where`, a provider's name."""
     from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 

@@ -23,6 +23,7 @@ from charaloom.images.decoding import open_picture
 from charaloom.vision.model_set import Shown
 from charaloom.vision.models import picture_models
 
+STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
 VECTORS = 2
 EMBEDDING = 8  # of the stand-in tagger
@@ -249,7 +250,9 @@ def world(tiny_base, tmp_path_factory):
     for step in (100, 200):
         lora(folder / f"step-{step:06d}.safetensors", tiny_base, step)
         embedding(folder / f"step-{step:06d}_emb.safetensors", step)
-    write_manifest(root / "checkpoints.json", lineage("checkpoints", CHARACTER, {}, {}), {"checkpoints": folder}, {})
+    write_manifest(
+        root / "checkpoints.json", lineage("checkpoints", CHARACTER, STAGE_PARAMS, {}), {"checkpoints": folder}, {}
+    )
     write_json(root / "models.json", {"models": []})
     prompts = [
         {**asking(f"{outfit}-{scene}", "outfit", f"hana_charaloom, {outfit}, {scene}", [scene]), "outfit": outfit}

@@ -9,6 +9,7 @@ from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose, confusion, numbers, schedule, scores_of, select, survivors, wilson
 from tests.html_page import Page
 
+STAGE_PARAMS = {"version": 1}
 THRESHOLD = 0.178
 RULE = {"scores": {"recognised": 1}, "first": 0.25, "keep": 0.5}
 
@@ -256,7 +257,7 @@ def test_the_stage_writes_the_same_bytes_and_a_page_without_pictures_that_were_w
     settings = {"threshold": THRESHOLD, "memorised": 0.85, "negative": "nsfw", "steps": 2, "guidance": 7.0}
     settings |= {"width": 32, "height": 32, "sampler": "DPM++ 2M", "schedule": "Karras", "weights": [1.0]}
     told = {"bases": [{"name": "one"}], "checkpoints": ["step-000100", "step-000200"], "settings": settings}
-    write_manifest(tmp_path / "previews.json", lineage("previews", "hana", {}, {}), {}, {}, **told)
+    write_manifest(tmp_path / "previews.json", lineage("previews", "hana", STAGE_PARAMS, {}), {}, {}, **told)
     for name in ("a", "b"):
         select(
             character="hana",

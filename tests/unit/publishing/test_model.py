@@ -14,6 +14,7 @@ from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
 from charaloom.publishing import model
 
+STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
 HOSTILE = "![x](http://evil) | </td> `tick` ```\n# heading *star* <b>"
 BASE = {"name": "demo", "path": "/somewhere/demo", "repo": None, "revision": None, "family": "sd15", "clip_skip": 1}
@@ -92,7 +93,7 @@ def results(tmp_path) -> Path:
     write_json(folder / "outfits.json", {**told, "prompts": prompts})
     write_json(folder / "core.json", {})
     for stage in ("selection", "dataset"):
-        write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, {}, {}), {}, {})
+        write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), {}, {})
     return folder
 
 

@@ -9,6 +9,7 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.errors import CharaloomError
 from charaloom.publishing import published as publishing
 
+STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
 
 
@@ -21,7 +22,9 @@ def results(tmp_path) -> Path:
     ):
         for file in files:
             write_text(folder / name / file, f"{name} {file}")
-        write_manifest(folder / f"{name}.manifest.json", lineage(name, CHARACTER, {}, {}), {name: folder / name}, {})
+        write_manifest(
+            folder / f"{name}.manifest.json", lineage(name, CHARACTER, STAGE_PARAMS, {}), {name: folder / name}, {}
+        )
     return folder
 
 
@@ -74,7 +77,10 @@ def test_a_new_version_replaces_the_old_and_leaves_nothing_of_it(results, tmp_pa
     (results / "model" / "hana.safetensors").unlink()
     write_text(results / "model" / "new.safetensors", "new")
     write_manifest(
-        results / "model.manifest.json", lineage("model", CHARACTER, {"new": 1}, {}), {"model": results / "model"}, {}
+        results / "model.manifest.json",
+        lineage("model", CHARACTER, {**STAGE_PARAMS, "new": 1}, {}),
+        {"model": results / "model"},
+        {},
     )
     dataset = state(tmp_path / "shelf" / CHARACTER / "dataset")
     second = publish(results, tmp_path / "shelf")
@@ -107,7 +113,10 @@ def test_a_copy_that_fails_leaves_the_old_version_whole(results, tmp_path, monke
     before = state(tmp_path / "shelf")
     write_text(results / "model" / "README.md", "second version")
     write_manifest(
-        results / "model.manifest.json", lineage("model", CHARACTER, {}, {}), {"model": results / "model"}, {}
+        results / "model.manifest.json",
+        lineage("model", CHARACTER, STAGE_PARAMS, {}),
+        {"model": results / "model"},
+        {},
     )
 
     def full(source, target):

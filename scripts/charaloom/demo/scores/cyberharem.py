@@ -3,12 +3,13 @@
 Its code is not read (AGPL); its steps and numbers are those of its documentation and of waifuc's.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from charaloom.artifacts.types import Row
 
 if TYPE_CHECKING:
     import numpy as np
 
-Row = dict[str, Any]
 
 SAMPLES = 5  # min_samples of OPTICS, for outfits and for identity
 FIRST = 15  # candidates before the first clustering

@@ -15,7 +15,6 @@ orders
     Of so many random orders of the same rows, how many gave the same bytes.
 """
 
-import os
 import random
 import tempfile
 from dataclasses import dataclass, field
@@ -23,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.tables import FILTERED, read_table, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.filtered import filter_views
 from charaloom.curation.views import read_vectors
 from charaloom.demo.scores.cyberharem import streamed
 from charaloom.demo.scores.stages import Counts, Summed, count_filter, is_duplicate, kept_views, pictures_seen, share
 from charaloom.vision.ccip import CcipMetric
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 ABOVE = ("higher_rating", "sensitive_rating")
 COLUMNS = (
     "",

@@ -14,21 +14,18 @@ worn in core
     Core tags found that belong to one of her outfits, a count.
 """
 
-import os
 import random
 import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.tables import TAGGED, read_table, write_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.demo.scores.stages import Counts, Summed, adjusted_rand, count_outfits, kept_views, pictures_seen, share
 from charaloom.outfits.clustered import cluster_outfits
 
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 COLUMNS = ("", "ARI", "found", "names kept", "core precision", "core recall", "worn in core")
 ENOUGH = 12  # kept pictures of an outfit from which it should be found
 ARRIVING = 11  # one picture in so many comes later

@@ -17,15 +17,15 @@ drawn
     Previews that were drawn, by those that all checkpoints in full would have taken.
 """
 
-import os
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.types import Row
 from charaloom.demo.models.judge import MODEL, Judge
 from charaloom.demo.scores.stages import Counts, Summed, count_outfits, kept_views, pictures_seen
 from charaloom.demo.world.building import cast_of
@@ -37,9 +37,6 @@ from charaloom.evaluation.selection import PLAIN
 
 if TYPE_CHECKING:
     from PIL import Image
-
-PathLike = str | os.PathLike[str]
-Row = dict[str, Any]
 
 
 @dataclass

@@ -24,7 +24,6 @@ previews.recognised, previews.recognised_without_lora
 Numbers are over all characters together; `characters` holds the same for each.
 """
 
-import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -32,13 +31,11 @@ from typing import Any, Self
 
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.images.boxes import box_of, shared
 from charaloom.pages.status import table
 
-PathLike = str | os.PathLike[str]
 DUPLICATES = ("exact_duplicate", "reencoded_duplicate", "cropped_duplicate")
-
-Row = dict[str, Any]
 
 
 class Summed:

@@ -1,0 +1,313 @@
+"""What each stage may know of the config: one frozen dataclass per stage, made at the seam, its rule's script.
+
+`stage_params` in `project` gives Snakemake plain JSON values, which it compares; `of` makes the dataclass from them and
+`plain` gives them back, so that a lineage holds exactly what Snakemake compared. The fields of a stage are the keys of
+its section in config/schemas/config.schema.yaml and what `project.facts_of` adds; a test holds them together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+ABSENT = {"absent": True}  # of a field that plain values may leave out: None stands for that, and is left out again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Typed params; `plain` is the inverse of `of`."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The dataclass of JSON-able values. Raises TypeError where a key is missing or unknown."""
+        kinds = hints(cls)  # type: ignore[arg-type]
+        return cls(**{name: typed(kinds.get(name, Any), value) for name, value in values.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able values with sorted keys."""
+        return plain(self)
+
+
+@cache
+def hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def typed(kind: Any, value: Any) -> Any:
+    """`value` as `kind` names it: nested params and tuples of them; everything else as it is."""
+    if value is None:
+        return None
+    if get_origin(kind) is UnionType:
+        return typed(next(one for one in get_args(kind) if one is not type(None)), value)
+    if get_origin(kind) is tuple:
+        return tuple(typed(get_args(kind)[0], item) for item in value)
+    if isinstance(kind, type) and issubclass(kind, Params):
+        return kind.of(value)
+    return value
+
+
+def plain(value: Any) -> Any:
+    if is_dataclass(value):
+        left_out = {entry.name for entry in fields(value) if entry.metadata == ABSENT}
+        named = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+        return {
+            name: plain(inner) for name, inner in sorted(named.items()) if inner is not None or name not in left_out
+        }
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    return value
+
+
+# --- what several stages share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Params):
+    """What every stage has."""
+
+    version: int  # of the stage's meaning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base(Params):
+    """One entry of `bases`: a base model by its path or by its hub repo."""
+
+    name: str
+    family: str  # sd15, sdxl
+    clip_skip: int  # layers of the text encoder that are skipped
+    licence: str
+    path: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    config: str | None = field(default=None, metadata=ABSENT)
+    digest: str | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionRule(Params):
+    """The rule that chooses a checkpoint."""
+
+    scores: Mapping[str, float]  # weight of each score in the mean
+    first: float  # share of the prompts of the first round
+    keep: float  # share of a round's checkpoints that stay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin(Params):
+    """Where a character's pictures come from: a folder (`path`) or a board (`name` and the keys of `boards`)."""
+
+    kind: str  # folder, board
+    path: str | None = field(default=None, metadata=ABSENT)
+    name: str | None = field(default=None, metadata=ABSENT)
+    dialect: str | None = field(default=None, metadata=ABSENT)
+    root: str | None = field(default=None, metadata=ABSENT)
+    seconds_between_requests: float | None = field(default=None, metadata=ABSENT)
+
+
+# --- the stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models(Params):
+    hub: str  # address, or a folder laid out as <repo>/<file>
+    lock: tuple[Mapping[str, Any], ...]  # {repo, repo_type, revision, files: {path: SHA-256 or null}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw(Stage):
+    limit: int
+    minimum: int
+    ratings: tuple[str, ...]
+    maximum_pixels: int
+    maximum_bytes: int
+    source: Origin
+    query: str
+    age: str  # adult, minor, unknown
+    removals: Mapping[str, list[str]] | None = field(
+        default=None, metadata=ABSENT
+    )  # ids by kind: posts, artists, pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Stage):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtered(Stage):
+    rules: tuple[str, ...]
+    person_confidence: float
+    rating_model: float
+    classes: tuple[str, ...]
+    monochrome: float | None
+    text: tuple[str, ...]
+    ai: float | None
+    short_side: Mapping[str, int]  # pixels, by kind of view
+    area: Mapping[str, int]  # pixels, by kind of view
+    sharpness: float | None
+    aesthetic: float | None
+    duplicate: float | None
+    duplicate_distance: int  # bits
+    duplicate_similarity: float
+    identity: float | None
+    identity_minimum: int
+    references: tuple[str, ...]
+    held_out: float
+    seed: int
+    tag: str | None  # the character's tag on the board
+    ratings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curation(Stage):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagged(Stage):
+    thresholds: Mapping[str, float]  # by what a tag speaks of: people, person, clothing, other
+    board_tags: bool
+    core_share: float
+    core_add: tuple[str, ...]
+    core_forbid: tuple[str, ...]
+    blacklist: tuple[str, ...]
+    tag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustered(Stage):
+    minimum_support: int  # views
+    minimum_stability: float
+    resamples: int
+    method: str
+    balance: float
+    repeats_most: int
+    seed: int
+    trigger: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outfits(Stage):
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Stage):
+    resolution: int  # pixels
+    format: str  # WEBP, JPEG, PNG
+    quality: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previews(Stage):
+    bases: tuple[Base, ...]  # the one that is trained on first
+    negative: str
+    width: int  # pixels
+    height: int
+    steps: int
+    guidance: float
+    seeds: int
+    scenes: int
+    weights: tuple[float, ...]
+    sweep: float
+    batch: int
+    rating_model: float
+    memorised: float
+    threads: int
+    seed: int
+    selection: SelectionRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection(Stage, SelectionRule):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Stage):
+    base: Base
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Params):
+    """Where something is published to."""
+
+    kind: str  # folder
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(Stage):
+    private: bool
+    target: Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Stage):
+    pass
+
+
+# --- training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Params):
+    """What a recipe sets; a setting that depends on the number of pictures is absent until `settled`."""
+
+    steps: int | None = field(default=None, metadata=ABSENT)
+    save_every: int | None = field(default=None, metadata=ABSENT)
+    batch: int | None = field(default=None, metadata=ABSENT)
+    resolution: int | None = field(default=None, metadata=ABSENT)
+    buckets: int | None = field(default=None, metadata=ABSENT)
+    rank: int | None = field(default=None, metadata=ABSENT)
+    alpha: float | None = field(default=None, metadata=ABSENT)
+    rate_unet: float | None = field(default=None, metadata=ABSENT)
+    rate_text: float | None = field(default=None, metadata=ABSENT)
+    rate_embedding: float | None = field(default=None, metadata=ABSENT)
+    vectors: int | None = field(default=None, metadata=ABSENT)
+    text_only: float | None = field(default=None, metadata=ABSENT)
+    caption_dropout: float | None = field(default=None, metadata=ABSENT)
+    tag_dropout: float | None = field(default=None, metadata=ABSENT)
+    warmup: int | None = field(default=None, metadata=ABSENT)
+    ema: float | None = field(default=None, metadata=ABSENT)
+    min_snr: float | None = field(default=None, metadata=ABSENT)
+    gradient_checkpointing: bool | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints(Stage, Settings):
+    base: Base
+    recipe: str
+    threads: int
+    precision: str
+    early_stopping: int | None
+    mode: str  # reproducible, fast
+    regularisation: str | None
+    regularisation_batch: int
+    regularisation_weight: float
+    seed: int
+    trigger: str
+    by_pictures: tuple[Mapping[str, Any], ...] = ()  # settings by number of training pictures
+    regularisation_digest: str | None = field(default=None, metadata=ABSENT)
+    previews: Previews | None = field(default=None, metadata=ABSENT)  # where early stopping asks for them
+
+
+STAGE_PARAMS: dict[str, type[Stage]] = {
+    "raw": Raw,
+    "measured": Measured,
+    "filtered": Filtered,
+    "curation": Curation,
+    "tagged": Tagged,
+    "clustered": Clustered,
+    "outfits": Outfits,
+    "dataset": Dataset,
+    "checkpoints": Checkpoints,
+    "previews": Previews,
+    "selection": Selection,
+    "model": Model,
+    "published": Published,
+    "report": Report,
+}
