@@ -179,3 +179,13 @@ def folder_digest(folder: Path, family: str) -> str:
         if path.suffix in {".json", ".txt"} or str(path) in hub_weights(family)
     ]
     return digest({str(path): sha256_file(folder / path) for path in used})
+
+
+def without_path(base: Row) -> Row:
+    """A base as lineage knows it, by its digest: a path of this machine is none of its properties."""
+    return {key: value for key, value in base.items() if key not in {"path", "config"}}
+
+
+
+def without_paths(params: Row) -> Row:
+    return {**params, "bases": [without_path(base) for base in params["bases"]]}

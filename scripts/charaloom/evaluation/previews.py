@@ -429,10 +429,3 @@ def locked(store: Path) -> Iterator[None]:
         raise CharaloomError(f"{store}: another run draws here; wait for it or stop it") from None
 
 
-def without_path(base: Row) -> Row:
-    """A base as lineage knows it, by its digest: a path of this machine is none of its properties."""
-    return {key: value for key, value in base.items() if key not in {"path", "config"}}
-
-
-def without_paths(params: Row) -> Row:
-    return {**params, "bases": [without_path(base) for base in params["bases"]]}

@@ -202,11 +202,6 @@ def datasets(params: dict[str, Any], regularised: bool) -> list[dict[str, Any]]:
     return [own, others]
 
 
-def milestones(steps: int, every: int) -> list[int]:
-    """The steps whose checkpoint is kept: each multiple of `every`, and the last one."""
-    return [*range(every, steps, every), steps]
-
-
 def embedding_word(character: str) -> str:
     return f"{character}_emb"
 
