@@ -8,7 +8,7 @@ from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.tagging.captions import with_embedding
 
-WITHOUT_LORA = "none"
+WITHOUT_LORA = "none"  # name of the base alone, among checkpoints
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> str:
-        """Tells it from the same checkpoint at another weight, or by text alone."""
+        """Folder name; differs from that of the same checkpoint at another weight, or by text alone."""
         alone = "_text" if self.lora and not self.embedding and embedding_beside(self.lora) else ""
         return f"{self.name}{alone}" + (f"_w{self.weight:.2f}" if self.weight != 1 else "")
 
@@ -37,24 +37,21 @@ class Checkpoint:
 NOTHING = Checkpoint(WITHOUT_LORA, weight=0.0)
 
 
-
 def embedding_beside(lora: Path) -> Path | None:
     path = lora.with_name(f"{lora.stem}_emb.safetensors")
     return path if path.exists() else None
 
 
-
 def read_checkpoints(folder: PathLike) -> list[Checkpoint]:
     """The checkpoints that a training kept, by steps."""
-    found = []
+    checkpoints = []
     for path in Path(folder).glob("step-*.safetensors"):
         match = re.fullmatch(r"step-(\d+)", path.stem)
         if match:
-            found.append(Checkpoint(path.stem, int(match[1]), path, embedding_beside(path)))
-    if not found:
+            checkpoints.append(Checkpoint(path.stem, int(match[1]), path, embedding_beside(path)))
+    if not checkpoints:
         raise CharaloomError(f"{folder}: no step-*.safetensors here. Remove the checkpoints manifest and train again.")
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
-
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.step)
 
 
 def embedding_word(character: str) -> str:
@@ -62,7 +59,6 @@ def embedding_word(character: str) -> str:
     return f"{character}_emb"
 
 
-
 def positive(text: str, checkpoint: Checkpoint, word: str) -> str:
-    """The prompt as a checkpoint wants it: its embedding's word goes in front where there is one."""
+    """The prompt for a checkpoint: with the embedding's word in front where there is one."""
     return with_embedding(text, word) if checkpoint.embedding else text

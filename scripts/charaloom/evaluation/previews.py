@@ -27,18 +27,11 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.diffusion.bases import LocalBase, local_base
+from charaloom.config.params import Base, Previews
+from charaloom.diffusion.bases import LocalBase, local_base, without_path, without_paths
+from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, embedding_word, positive, read_checkpoints
 from charaloom.diffusion.generation import generation_texts, png
-from charaloom.diffusion.pipelines import (
-    NOTHING,
-    SAMPLER,
-    SCHEDULE,
-    Checkpoint,
-    Easel,
-    embedding_word,
-    positive,
-    read_checkpoints,
-)
+from charaloom.diffusion.pipelines import SAMPLER, SCHEDULE, BasePipeline
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.judging import Asked, Judge, held_out_files
 from charaloom.evaluation.selection import numbers, schedule, survivors
@@ -102,7 +95,7 @@ def render(
     Raises CharaloomError where there are no prompts, checkpoints or held-out pictures, or a base is of no use.
     """
     upstream = {"checkpoints": os.fspath(checkpoints_manifest), "models": os.fspath(models_manifest)}
-    local = {base["name"]: local_base(base, work) for base in params["bases"]}
+    local = {base["name"]: local_base(Base.of(base), work) for base in params["bases"]}
     params = known(params, local)
     facts = lineage("previews", character, without_paths(params), upstream)
     prompts = read_prompts(outfits, character, params)
@@ -144,7 +137,7 @@ def first_scores(
     character: str, params: Row, steps: list[Checkpoint], sources: Sources, work: PathLike
 ) -> dict[str, float]:
     """Score of each checkpoint by the first round alone; its pictures are kept for when the rounds are drawn."""
-    local = {base["name"]: local_base(base, work) for base in params["bases"][:1]}
+    local = {base["name"]: local_base(Base.of(base), work) for base in params["bases"][:1]}
     prompts = read_prompts(sources.outfits, character, params)
     first = prompts[: part_of(prompts, params["selection"]["first"])]
     with studio_of(character, known(params, local), sources, local, work) as studio:
@@ -295,7 +288,8 @@ class Studio:
         self.character, self.params, self.store, self.judge = character, params, store, judge
         self.local, self.judged_by = local, judged_by
         self.place = {base["name"]: index for index, base in enumerate(params["bases"])}
-        self.opened: tuple[str, Easel] | None = None
+        self.sampling = Previews.of({key: value for key, value in params.items() if key != "software"})
+        self.opened: tuple[str, BasePipeline] | None = None
         self.progress = Progress(character)
 
     def batches(
@@ -317,20 +311,19 @@ class Studio:
         missing = [batch for batch in batches if not (self.store / batch.key / "rows.json").exists()]
         self.progress.expect(batches, missing)
         for batch in missing:
-            pictures = self.easel(batch.base).draw(
+            pictures = self.easel(batch.base).render(
                 batch.checkpoint,
                 [prompt.text for prompt in batch.prompts],
                 [prompt.seed for prompt in batch.prompts],
-                self.params,
+                self.sampling,
             )
             self.keep(batch, pictures)
             self.progress.advance(len(batch.prompts))
 
-    def easel(self, base: Row) -> Easel:
+    def easel(self, base: Row) -> BasePipeline:
         if self.opened is None or self.opened[0] != base["name"]:
             self.opened = None  # so that two bases never lie in memory together
-            folder = self.local[base["name"]].folder
-            self.opened = base["name"], Easel(folder, base["family"], base["clip_skip"], self.params["threads"])
+            self.opened = base["name"], BasePipeline(self.local[base["name"]], self.params["threads"])
         return self.opened[1]
 
     def keep(self, batch: Batch, pictures: list["Image.Image"]) -> None:
@@ -341,7 +334,12 @@ class Studio:
             for prompt, picture, measures in zip(batch.prompts, pictures, judged, strict=True):
                 tile = picture if measures["kept"] else blank(picture.size)
                 texts = generation_texts(
-                    self.character, prompt.text, prompt.seed, batch.checkpoint, batch.base, self.params
+                    self.character,
+                    prompt.text,
+                    prompt.seed,
+                    batch.checkpoint,
+                    self.local[batch.base["name"]],
+                    self.sampling,
                 )
                 (part / prompt.file).write_bytes(png(tile, texts))
                 rows.append({**self.facts(batch, prompt), **measures})
@@ -427,5 +425,3 @@ def locked(store: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise CharaloomError(f"{store}: another run draws here; wait for it or stop it") from None
-
-

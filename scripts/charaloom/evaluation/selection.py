@@ -21,7 +21,7 @@ from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.diffusion.pipelines import WITHOUT_LORA
+from charaloom.diffusion.checkpoints import WITHOUT_LORA
 from charaloom.errors import CharaloomError
 
 Score = dict[str, Any]  # value, low, high, n: of n things; None where there is nothing to count

@@ -1,12 +1,18 @@
-"""The page of a training while it runs: a curve of every number that its trainer reports. No artifact: clocks are in it."""
+"""The page of a training while it runs: a curve of every number its trainer reports. No artifact: clocks are in it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from html import escape
+from pathlib import Path
 from string import Template
+from threading import Event, Thread
 
-from charaloom.training.curves import EVENTS
+from charaloom.artifacts.files import write_text
+from charaloom.training.curves import EVENTS, LEFT, STEPS, TABLE, read_rows
 
 PAGE = "training.html"
-WIDTH, HEIGHT, EDGE = 560, 170, 46
+WIDTH, HEIGHT, EDGE = 560, 170, 46  # pixels of a chart, and of its left edge
+PAGE_SECONDS = 5.0  # between two writings of the page; set by hand
 
 HTML = Template("""\
 <!doctype html>
@@ -37,17 +43,44 @@ CHART = Template("""\
 </svg></figure>""")
 
 
-def page(title: str, rows: list[dict[str, float]], steps: int, left: float) -> str:
+@contextmanager
+def training_page(folder: Path, character: str, seconds: float = PAGE_SECONDS) -> Iterator[None]:
+    """Inside, a thread renders `folder`/training.html from the trainer's table; once more at the end."""
+    ended = Event()
+
+    def render_until_ended() -> None:
+        while not ended.wait(seconds):
+            write_page(folder, character)
+
+    thread = Thread(target=render_until_ended, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        write_page(folder, character)
+
+
+def write_page(folder: Path, character: str) -> None:
+    """Write the page whole, where the trainer has reported something; a full disk ends no training."""
+    rows = read_rows(folder / TABLE)
+    if rows and STEPS in rows[-1]:
+        with suppress(OSError):
+            write_text(folder / PAGE, page(character, rows))
+
+
+def page(character: str, rows: list[dict[str, float]]) -> str:
     """One page with a curve of every number."""
-    step, running = int(rows[-1]["step"]), rows[-1]["step"] < steps
-    names = [name for name in rows[-1] if name != "step"]
+    last = rows[-1]
+    step, steps = int(last["step"]), int(last[STEPS])
     return HTML.substitute(
-        title=f"Training of {escape(title.replace('_', ' '))}",
-        refresh='<meta http-equiv="refresh" content="10">' if running else "",
+        title=f"Training of {escape(character.replace('_', ' '))}",
+        refresh='<meta http-equiv="refresh" content="10">' if step < steps else "",
         step=step,
         steps=steps,
-        left=f", about {left:.0f} s left" if running else "",
-        charts="\n".join(chart(name, rows, steps) for name in names),
+        left=f", about {last[LEFT]:.0f} s left" if step < steps else "",
+        charts="\n".join(chart(name, rows, steps) for name in last if name not in ("step", STEPS, LEFT)),
         events=EVENTS,
     )
 

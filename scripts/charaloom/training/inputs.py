@@ -1,33 +1,34 @@
-"""What the trainer reads: pictures, captions, triggers and core tags, written once into the working directory."""
+"""What the trainer reads: pictures, captions, triggers and core tags, written once into the working directory.
+
+Tags come from strangers, so they go into JSON files and never into the trainer's config, which is code.
+"""
 
 import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import sha256_file, whole_folder, write_json
+from charaloom.artifacts.types import Row
 from charaloom.errors import CharaloomError
 from charaloom.sources.folder import EXTENSIONS, files_of
 from charaloom.tagging.captions import SEPARATOR, as_words
 
-
 PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
 
+def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | None = None) -> None:
+    """Write `workdir`/inputs whole, once; a picture that an epoch repeats is there under as many names.
 
-def prepare(room: Path, dataset: Path, outfits: dict[str, Any], regularisation: str | None = None) -> None:
-    """Pictures, captions, triggers and core tags as the trainer reads them, written once and whole; a picture that an
-    epoch repeats stands there under as many names.
-
-    Tags come from strangers, so they go into JSON files and never into the config, which is code.
+    `dataset` is the dataset's folder, `outfits` the content of outfits.json, `regularisation` a folder of pictures.
+    Raises CharaloomError where a folder holds no picture, or one cannot be read.
     """
-    if (room / "inputs").is_dir():
+    if (workdir / "inputs").is_dir():
         return
-    clear_halves(room / "inputs")
-    with whole_folder(room / "inputs") as part:
+    remove_parts(workdir / "inputs")
+    with whole_folder(workdir / "inputs") as part:
         (part / "pictures").mkdir()
         captions: dict[str, str] = {}
         tags = []
@@ -47,21 +48,18 @@ def prepare(room: Path, dataset: Path, outfits: dict[str, Any], regularisation: 
             prepare_regularisation(part, Path(regularisation))
 
 
-
 def prepare_regularisation(part: Path, folder: Path) -> None:
-    """The user's regularisation pictures with the captions beside them (.txt), in the order of their contents."""
-    found = {}
+    """The user's regularisation pictures with the captions beside them (.txt), in the order of their SHA-256."""
+    pictures = {}
     for name in files_of(folder):
         path = folder / name
         if path.suffix.lower() in EXTENSIONS:
-            side = path.with_suffix(".txt")
-            text = " ".join(side.read_text(encoding="utf-8-sig").split()) if side.exists() else ""
-            found[sha256_file(path)] = (path, SEPARATOR.join(word.strip() for word in text.split(",") if word.strip()))
-    if not found:
+            pictures[sha256_file(path)] = (path, caption_beside(path))
+    if not pictures:
         raise CharaloomError(f"{folder}: no pictures to regularise with; training.regularisation names their folder")
     (part / "regularisation").mkdir()
     captions = {}
-    for number, (_, (path, caption)) in enumerate(sorted(found.items())):
+    for number, (_, (path, caption)) in enumerate(sorted(pictures.items())):
         content = path.read_bytes()
         title = f"{number:06d}.{picture_suffix({'bytes': content, 'path': str(path)})}"
         (part / "regularisation" / title).write_bytes(content)
@@ -69,23 +67,27 @@ def prepare_regularisation(part: Path, folder: Path) -> None:
     write_json(part / "regularisation.json", captions)
 
 
+def caption_beside(picture: Path) -> str:
+    """The words of the .txt file beside a picture, separated as in all captions; empty where there is none."""
+    side = picture.with_suffix(".txt")
+    text = " ".join(side.read_text(encoding="utf-8-sig").split()) if side.exists() else ""
+    return SEPARATOR.join(word.strip() for word in text.split(",") if word.strip())
 
-def clear_halves(folder: Path) -> None:
+
+def remove_parts(folder: Path) -> None:
     """Remove what a killed run left of `folder` beside it; only under the lock, where nobody else writes it."""
     for part in folder.parent.glob(f".{folder.name}.*.part"):
         shutil.rmtree(part, ignore_errors=True)
 
 
-
-def training_rows(dataset: Path) -> Iterator[dict[str, Any]]:
+def training_rows(dataset: Path) -> Iterator[Row]:
     """Rows of the training split, a few at a time."""
     for shard in sorted((dataset / "data").glob("train-*.parquet")):
         for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=["image", "caption", "tags", "repeats"]):
             yield from batch.to_pylist()
 
 
-
-def picture_suffix(image: dict[str, Any]) -> str:
+def picture_suffix(image: Row) -> str:
     """File ending by content: the trainer opens whatever the ending says."""
     from PIL import Image
 

@@ -5,34 +5,37 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from charaloom.artifacts.files import digest
+from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
 from charaloom.training.lengths import milestones
+from charaloom.training.provenance import STAGE, lineage_params
 from charaloom.training.trainer_config import hcp_config
 
+LENGTH = ("steps", "save_every", "early_stopping", "previews")  # a longer training goes on from a shorter one
+CONTENTS = ("inputs", "judged", "latents", "run")
+LOCK_SECONDS = 10.0  # set by hand: a trainer whose job was killed ends within moments
 
-LOCK_SECONDS = 10.0  # a trainer whose job was killed ends within moments
 
-
-
-def room_key(character: str, params: dict[str, Any], base: LocalBase, facts: dict[str, Any]) -> str:
-    """Names what a training has in common with one of another length: all but its steps and checkpoints."""
-    same = {key: value for key, value in params.items() if key not in MORE}
-    source = hcp_config(character, {**params, "steps": 1, "save_every": 1}, base)
-    inputs = {name: found for name, found in facts["inputs"].items() if name != "models"}
-    return digest([known_params(same, base), inputs, source])[:16]
-
+def working_directory(work: PathLike, character: str, params: Training, base: LocalBase, facts: Row) -> Path:
+    """One directory for all lengths of a training; `facts` is the lineage of the stage."""
+    common = {key: value for key, value in lineage_params(params, base).items() if key not in LENGTH}
+    source = hcp_config(character, replace(params, steps=1, save_every=1), base)
+    inputs = {name: sha256 for name, sha256 in facts["inputs"].items() if name != "models"}
+    return Path(work) / character / f"{STAGE}-{digest([common, inputs, source])[:16]}"
 
 
 @contextmanager
-def locked(room: Path) -> Iterator[TextIO]:
-    """Hold the work folder of one training: a second run on it stops."""
-    room.mkdir(parents=True, exist_ok=True)
-    with (room / "lock").open("w") as handle:
+def locked(workdir: Path) -> Iterator[TextIO]:
+    """Hold the working directory. Raises CharaloomError where another run still holds it after LOCK_SECONDS."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("w") as handle:
         limit = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -40,26 +43,23 @@ def locked(room: Path) -> Iterator[TextIO]:
                 break
             except BlockingIOError:
                 if time.monotonic() > limit:
-                    raise CharaloomError(f"{room}: another run trains here; wait for it or stop it") from None
+                    raise CharaloomError(f"{workdir}: another run trains here; wait for it or stop it") from None
                 time.sleep(0.2)
         yield handle
 
 
-
-def forget_others(room: Path) -> None:
-    """One room per character: give the disk of those back that other settings or another dataset left."""
-    for other in room.parent.glob(f"{STAGE}-*"):
-        if other == room or not other.is_dir():
+def remove_others(workdir: Path) -> None:
+    """Free the disk of the character's other working directories: other settings or another dataset left them."""
+    for directory in workdir.parent.glob(f"{STAGE}-*"):
+        if directory == workdir or not directory.is_dir():
             continue
-        with suppress(CharaloomError, OSError), locked(other):
-            for name in ("inputs", "judged", "latents", "run"):
-                shutil.rmtree(other / name, ignore_errors=True)
+        with suppress(CharaloomError, OSError), locked(directory):
+            for name in CONTENTS:
+                shutil.rmtree(directory / name, ignore_errors=True)
 
 
-
-def trained(room: Path, params: dict[str, Any]) -> bool:
-    """Whether everything that these params ask for was trained before, by this or by a longer run."""
-    losses = room / "run" / "loss.tsv"
-    wanted = milestones(int(params["steps"]), int(params["save_every"]))
-    there = all((room / "run" / "ckpts" / f"lora_unet-{step}.safetensors").exists() for step in wanted)
-    return there and losses.exists() and losses.read_bytes().count(b"\n") > wanted[-1]
+def trained(workdir: Path, params: Training) -> bool:
+    """Whether an earlier run, this long or longer, has trained all that these params ask for."""
+    losses, steps = workdir / "run" / "loss.tsv", milestones(params)
+    complete = all((workdir / "run" / "ckpts" / f"lora_unet-{step}.safetensors").exists() for step in steps)
+    return complete and losses.exists() and losses.read_bytes().count(b"\n") > steps[-1]
