@@ -397,7 +397,7 @@ def folder_digest(character: Character) -> str | None:
 
 def pictures_digest(folder: str) -> str:
     """Names and sizes of the pictures of a folder, contents of what is written beside them."""
-    from charaloom.sources.folder import EXTENSIONS, side_files
+    from charaloom.images.files import EXTENSIONS, side_files
 
     found: list[list[Any]] = []
     for parent, _, names in os.walk(folder):

@@ -25,7 +25,7 @@ from charaloom.diffusion.lora import EMBEDDING_KEYS, kohya_weights, lora_metadat
 from charaloom.diffusion.pipelines import read_checkpoints
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.previews import Sources, first_scores, without_path, without_paths
-from charaloom.sources.folder import EXTENSIONS, files_of
+from charaloom.images.files import EXTENSIONS, files_of
 from charaloom.tagging.captions import SEPARATOR, as_words
 from charaloom.training.process import Trainee, run_trainer
 from charaloom.training.trainer_config import embedding_word, hcp_config, milestones

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from charaloom.artifacts.tables import MEASURED, RAW, read_table, write_table
-from charaloom.curation.duplicates import fitted, nearest
+from charaloom.curation.duplicates import nearest
 from charaloom.curation.filtered import filter_views, taking_turns
 from charaloom.curation.rules import RULES
 from charaloom.errors import CharaloomError
-from charaloom.vision.measured import thumbnail
+from charaloom.images.fingerprints import thumbnail
+from charaloom.images.overlay import fitted
 from charaloom.vision.models import fetch_models
 from tests.standins import read_lock, write_models
 

@@ -10,7 +10,8 @@ import numpy
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from charaloom.images.decoding import Limits, generation_parameters, inspect, open_picture
+from charaloom.images.decoding import Limits, inspect, open_picture
+from charaloom.images.generated import generation_parameters
 
 LIMITS = Limits()
 

@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import RAW, read_table, write_table
 from charaloom.errors import CharaloomError
+from charaloom.images.fingerprints import perceptual_hash, thumbnail
 from charaloom.vision import measured
-from charaloom.vision.measured import Measuring, measure, owner, perceptual_hash, thumbnail
+from charaloom.vision.measured import Measuring, measure, owner
 from charaloom.vision.models import fetch_models, picture_models
 from tests.standins import read_lock, write_models
 
