@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from charaloom.artifacts.files import digest, sha256_file, write_text
 from charaloom.diffusion.bases import LocalBase
@@ -45,7 +45,7 @@ class Trainee:
     base: LocalBase
     threads: int
     log: Path
-    lock: TextIO
+    lock: int  # descriptor of the lock of `room`
     warm_seconds: float = 0.0
 
 
@@ -132,7 +132,7 @@ def train_cold(trainee: Trainee, output: int) -> int:
         stdout=output,
         stderr=subprocess.STDOUT,
         preexec_fn=die_with_parent,
-        pass_fds=[trainee.lock.fileno()],  # an open lock is a held lock: held until the trainer too is gone
+        pass_fds=[trainee.lock],  # an open lock is a held lock: held until the trainer too is gone
     )
     try:
         with stop_passed_on(process.terminate):
@@ -152,7 +152,7 @@ def train_warm(trainee: Trainee, output: int) -> int | None:
         return None
     request = json.dumps({"room": str(trainee.room.resolve())}).encode() + b"\n"
     with connection, connection.makefile("rb") as answers:
-        socket.send_fds(connection, [request], [output, trainee.lock.fileno()])
+        socket.send_fds(connection, [request], [output, trainee.lock])
         if not (started := answers.readline()):
             return None
         with stop_passed_on(lambda: os.kill(int(started), signal.SIGTERM)):
