@@ -1,4 +1,4 @@
-"""Every rule of charaloom.images.decoding, on pictures drawn here."""
+"""Every rule of images.decoding and images.generated, on pictures drawn here."""
 
 import io
 import json
