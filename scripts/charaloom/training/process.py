@@ -6,7 +6,6 @@ the user's own, passes each fork its log and its lock, ends a fork whose job has
 come for a while. Where there is none (another system, `warm_seconds: 0`), the trainer starts from nothing.
 """
 
-import ctypes
 import fcntl
 import json
 import os
@@ -26,6 +25,7 @@ from typing import Any
 from charaloom.artifacts.files import digest, sha256_file, write_text
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
+from charaloom.runtime.processes import die_with_parent
 
 KEPT_ENVIRONMENT = re.compile(
     r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|CUDA_\w+|NVIDIA_\w+|VIRTUAL_ENV|CONDA_PREFIX"
@@ -97,12 +97,6 @@ def child_environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-
-
-def die_with_parent() -> None:
-    """In the child: be killed when the parent dies, so that no orphan writes after a kill -9."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @contextmanager
