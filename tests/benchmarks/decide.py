@@ -41,7 +41,7 @@ def main() -> None:
 
 def decide(folder: Path) -> None:
     from charaloom.artifacts.files import read_json
-    from charaloom.config.project import DEFAULTS, read_config
+    from charaloom.config.layers import DEFAULTS, read_config
     from charaloom.curation.filtered import filter_views
 
     params = {**read_config([DEFAULTS])["filtered"], "seed": 1, "ratings": ["general"], "tag": "hana_(charaloom)"}

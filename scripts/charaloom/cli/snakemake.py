@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from charaloom.config.project import CODE
-from charaloom.config.schemas import read_yaml
+from charaloom.config.schemas import CODE, read_yaml
 from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import die_with_parent
 
