@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 params = Checkpoints.of(snakemake.params.stage)
 character, log = snakemake.wildcards.character, Path(snakemake.log[0])
 with job(log, offline=bool(params.base.path), gpu=True):
+    from charaloom.config.layers import warm_seconds
     from charaloom.pages.training import training_page
     from charaloom.training.checkpoints import TrainingInputs, train
     from charaloom.training.process import curves_folder
@@ -35,6 +36,6 @@ with job(log, offline=bool(params.base.path), gpu=True):
             manifest=snakemake.output.manifest,
             work=work,
             log=log,
-            warm_seconds=snakemake.config["training"]["warm_seconds"],
+            warm_seconds=warm_seconds(snakemake.config, character),
             judge=judge,
         )

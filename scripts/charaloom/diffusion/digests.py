@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
+from charaloom.artifacts.locks import locked
 
 # A younger file may change again without a new modification time: file systems count it in steps of up to 2 s (FAT).
 SETTLED_SECONDS = 2.0
@@ -22,8 +21,7 @@ def file_digests(folder: Path, names: Iterable[str], work: Path) -> dict[str, st
     """SHA-256 of files below `folder` by their relative names; each is hashed once, by one process at a time."""
     root = folder.resolve()
     store = work / "bases" / "digests" / f"{digest(str(root))[:32]}.json"
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.with_suffix(".lock")):
+    with locked(store.with_suffix(".lock"), f"{folder}: another process hashes these files; waiting for it"):
         kept = read_kept(store)
         digests, fresh = {}, {}
         for name in names:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from charaloom.artifacts.files import sha256_file, whole_folder, write_json
 from charaloom.artifacts.types import Row
 from charaloom.errors import CharaloomError
-from charaloom.sources.folder import EXTENSIONS, files_of
+from charaloom.images.files import EXTENSIONS, files_of
 from charaloom.tagging.captions import SEPARATOR, as_words
 
 PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}

@@ -1,14 +1,11 @@
 """The working directory of a training in `work`: its name, its lock, and what an earlier run has left in it."""
 
-import fcntl
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
+from charaloom.artifacts import locks
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Training
@@ -31,21 +28,9 @@ def working_directory(work: PathLike, character: str, params: Training, base: Lo
     return Path(work) / character / f"{STAGE}-{digest([common, inputs, source])[:16]}"
 
 
-@contextmanager
-def locked(workdir: Path) -> Iterator[TextIO]:
-    """Hold the working directory. Raises CharaloomError where another run still holds it after LOCK_SECONDS."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "lock").open("w") as handle:
-        limit = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > limit:
-                    raise CharaloomError(f"{workdir}: another run trains here; wait for it or stop it") from None
-                time.sleep(0.2)
-        yield handle
+def locked(workdir: Path) -> AbstractContextManager[int]:
+    """Hold the working directory; yields the lock's descriptor. Raises CharaloomError where another run holds it."""
+    return locks.locked(workdir / "lock", f"{workdir}: another run trains here; wait for it or stop it", LOCK_SECONDS)
 
 
 def remove_others(workdir: Path) -> None:
