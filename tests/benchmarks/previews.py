@@ -19,12 +19,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from charaloom.diffusion.pipelines import Checkpoint, Easel, open_pipeline, positive
+from charaloom.config.params import Previews, SelectionRule
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import Checkpoint, positive
+from charaloom.diffusion.families import SD15
+from charaloom.diffusion.pipelines import BasePipeline, open_pipeline
 
 CODE = Path(__file__).resolve().parents[2]
 BASE = CODE / "resources" / "demo" / "bases" / "main"
 SETTINGS = {"negative": "nsfw, nude, lowres, bad anatomy, bad hands, text, watermark", "width": 128, "height": 128}
 SETTINGS |= {"steps": 20, "guidance": 4.0}
+RULE = SelectionRule(scores={}, first=1.0, keep=0.5)
+UNREAD = {"version": 1, "bases": (), "seeds": 1, "scenes": 1, "weights": (), "sweep": 1.0, "batch": 8, "seed": 1}
+UNREAD |= {"rating_model": 0.5, "memorised": 0.9, "threads": 1, "selection": RULE}  # by a pipeline
+PREVIEWS = Previews(**SETTINGS, **UNREAD)
 PROMPTS = 8
 RANK, VECTORS = 8, 4
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "q_proj", "k_proj", "v_proj", "out_proj")
@@ -60,18 +68,19 @@ def prompts() -> list[str]:
 
 class Ours:
     def __init__(self, threads: int):
-        self.easel = Easel(BASE, "sd15", 0, threads)
+        base = LocalBase("main", SD15, BASE, "", "epsilon", clip_skip=0, licence="")
+        self.pipeline = BasePipeline(base, threads)
 
     def draw(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         pictures = []
         for step in steps:
-            pictures += self.easel.draw(step, prompts(), seeds, SETTINGS)
+            pictures += self.pipeline.render(step, prompts(), seeds, PREVIEWS)
         return pictures
 
 
 class OneCallEach:
     def __init__(self, threads: int):
-        self.pipeline = open_pipeline(BASE, "sd15", threads)
+        self.pipeline = open_pipeline(BASE, SD15, threads)
 
     def draw(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         import torch

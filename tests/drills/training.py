@@ -25,8 +25,14 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 JOB = """
 import json, sys
-from charaloom.training.checkpoints import train
-train(**json.loads(sys.argv[1]))
+from pathlib import Path
+from charaloom.config.params import Checkpoints
+from charaloom.training.checkpoints import TrainingInputs, train
+character, params = sys.argv[1], Checkpoints.of(json.loads(sys.argv[2]))
+results, folder = Path(sys.argv[3]), Path(sys.argv[4])
+inputs = TrainingInputs(results / "dataset", results / "dataset.manifest.json", results / "outfits.json")
+places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json", "work": folder / "work"}
+train(character, params, inputs, **places, log=folder / "log.txt")
 """
 
 
@@ -40,20 +46,9 @@ class Drill:
     results: Path
 
     def job(self) -> "subprocess.Popen[bytes]":
-        at = self.results / self.character
-        facts = {
-            "character": self.character,
-            "params": self.params,
-            "dataset": str(at / "dataset"),
-            "dataset_manifest": str(at / "dataset.manifest.json"),
-            "outfits": str(at / "outfits.json"),
-            "folder": str(self.folder / "checkpoints"),
-            "manifest": str(self.folder / "checkpoints.manifest.json"),
-            "work": str(self.folder / "work"),
-            "log": str(self.folder / "log.txt"),
-        }
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-W", "ignore", "-c", JOB, json.dumps(facts)]
+        arguments = [self.character, json.dumps(self.params), self.results / self.character, self.folder]
+        command = [sys.executable, "-W", "ignore", "-c", JOB, *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": "/usr/bin:/bin"})
 
     def run(self) -> float:
@@ -64,13 +59,13 @@ class Drill:
         return time.monotonic() - started
 
     def killed_after(self, seconds: float) -> str:
-        """Kill -9 after so many seconds; the step that it had told of."""
+        """Kill -9 after so many seconds; the last step that it had reported."""
         job = self.job()
         time.sleep(seconds)
         job.send_signal(signal.SIGKILL)
         job.wait()
-        told = [line for line in (self.folder / "log.txt").read_text().splitlines() if line.startswith("step ")]
-        return told[-1].split(",")[0] if told else "before its first step"
+        steps = [line for line in (self.folder / "log.txt").read_text().splitlines() if line.startswith("step ")]
+        return steps[-1].split(",")[0] if steps else "before its first step"
 
     def digests(self) -> dict[str, str]:
         from charaloom.artifacts.files import sha256_file
@@ -93,7 +88,7 @@ def main() -> None:
 
 
 def survived(drill: Drill, seconds: float, wanted: dict[str, str]) -> bool:
-    """Kill, run again, compare; the folder goes where all is well."""
+    """Kill, run again, compare; remove the folder where the bytes are the same."""
     at = drill.killed_after(seconds)
     drill.run()
     same = drill.digests() == wanted
