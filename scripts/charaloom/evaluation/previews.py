@@ -11,75 +11,32 @@ undisturbed one.
 """
 
 import os
-import re
-import shutil
-import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
-from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from charaloom.artifacts.files import digest, read_json, sha256_file, whole_folder, write_json
+from charaloom.artifacts.files import read_json, sha256_file, whole_folder
 from charaloom.artifacts.manifest import lineage, write_manifest
-from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.bases import LocalBase, local_base
-from charaloom.diffusion.generation import generation_texts, png
 from charaloom.diffusion.pipelines import (
     NOTHING,
     SAMPLER,
     SCHEDULE,
     Checkpoint,
-    Easel,
-    embedding_word,
-    positive,
     read_checkpoints,
 )
-from charaloom.errors import CharaloomError
-from charaloom.evaluation.judging import Asked, Judge, held_out_files
-from charaloom.evaluation.selection import numbers, schedule, survivors
+from charaloom.evaluation.batches import Batch, without_path, without_paths  # noqa: F401  (training reads both here)
+from charaloom.evaluation.judge import Judge, held_out_files
+from charaloom.evaluation.prompts import Prompt, read_prompts
+from charaloom.evaluation.renderer import Studio, copy_pictures, forget_others, locked
+from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
+from charaloom.evaluation.scores import numbers
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-OUTFIT = "outfit"  # kind of the prompts that `scenes` counts; all others are always drawn
-BLANK = (128, 128, 128)
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")
-DRAWING = ("guidance", "height", "memorised", "negative", "rating_model", "software", "steps", "threads", "width")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One picture asked for: the same prompt and seed on every checkpoint and base."""
-
-    id: str
-    kind: str
-    outfit: str | None
-    text: str
-    seed: int
-    asked: tuple[str, ...]
-
-    @property
-    def file(self) -> str:
-        return f"{self.id}-{self.seed}.png"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Pictures drawn in one call; `key` is what they are a function of, and names the folder they survive in."""
-
-    base: Row
-    checkpoint: Checkpoint
-    prompts: tuple[Prompt, ...]
-    round: int | None
-    key: str
-
-    def file(self, prompt: Prompt) -> str:
-        return f"{self.base['name']}/{self.checkpoint.folder}/{prompt.file}"
 
 
 def render(
@@ -156,43 +113,6 @@ def first_scores(
     return {name: found["score"] or 0.0 for name, found in scores.items()}
 
 
-# --- what is drawn ----------------------------------------------------------------------------------------------------
-
-
-def read_prompts(outfits: PathLike, character: str, params: Row) -> list[Prompt]:
-    """Prompts of `outfits.json` in the order they are drawn: `scenes` of each outfit once, all others `seeds` times.
-
-    Outfits take turns, each beginning with another scene, so that the first round sees all outfits and many scenes.
-    """
-    turns: list[tuple[int, int, int, Prompt]] = []
-    groups: dict[tuple[str, str | None], list[Row]] = {}
-    for entry in read_json(outfits)["prompts"]:
-        groups.setdefault((entry["kind"], entry.get("outfit")), []).append(entry)
-    for place, ((kind, _), entries) in enumerate(groups.items()):
-        drawn = entries[: params["scenes"]] if kind == OUTFIT else entries
-        for index, entry in enumerate(drawn):
-            for number in range(1 if kind == OUTFIT else params["seeds"]):
-                turn = (index - place) % len(drawn)
-                turns.append((number, turn, place, prompt_of(entry, character, params, number)))
-    if not turns:
-        raise CharaloomError(
-            f"{outfits}: no prompts to draw. Lower clustered.minimum_support, or raise previews.scenes above 0."
-        )
-    return [prompt for *_, prompt in sorted(turns, key=lambda entry: entry[:3])]
-
-
-def prompt_of(entry: Row, character: str, params: Row, number: int) -> Prompt:
-    seed = derive_seed(params["seed"], character, f"preview/{entry['id']}/{number}")
-    name = safe_name(entry["id"])
-    return Prompt(name, entry["kind"], entry.get("outfit"), entry["text"], seed, tuple(entry["asked"]))
-
-
-def safe_name(prompt: str) -> str:
-    """A prompt id as a file name: other characters are replaced, and a digest keeps two ids apart."""
-    plain = re.sub(r"[^A-Za-z0-9_.()+-]", "_", prompt).lstrip(".")
-    return plain if plain == prompt else f"{plain}-{digest(prompt)[:6]}"
-
-
 def rounds(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> Iterator[Batch]:
     """Draw the rounds of the selection on the training base, then what shows the choice; every batch in its order."""
     params, rule = studio.params, studio.params["selection"]
@@ -228,35 +148,10 @@ def extras(studio: "Studio", prompts: list[Prompt], chosen: Checkpoint) -> Itera
         yield from studio.batches(studio.params["bases"][0], chosen.by_text_alone(), prompts)
 
 
-def segments(prompts: int, shares: Iterable[float]) -> list[slice]:
-    """What each round adds to the prompts, as slices; rounds that add nothing are left out, the first never is."""
-    found, start = [], 0
-    for share in shares:
-        end = part_of(range(prompts), share)
-        if end > start:
-            found.append(slice(start, end))
-            start = end
-    return found
-
-
-def part_of(prompts: Sized, share: float) -> int:
-    """How many prompts a share of them is, at least one."""
-    return min(max(ceil(share * len(prompts)), 1), len(prompts))
-
-
-def parcels(prompts: list[Prompt], most: int) -> list[tuple[Prompt, ...]]:
-    """Prompts in as few parcels of at most so many as there can be, all about as large."""
-    size = ceil(len(prompts) / ceil(len(prompts) / most)) if prompts else 1
-    return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
-
-
 def settings(params: Row, threshold: float) -> Row:
     """How the previews were drawn and judged, as pages and cards tell it."""
     shown = {key: params[key] for key in ("negative", "width", "height", "steps", "guidance", "memorised", "weights")}
     return {**shown, "sampler": SAMPLER, "schedule": SCHEDULE, "threshold": round(threshold, 6)}
-
-
-# --- drawing and keeping ----------------------------------------------------------------------------------------------
 
 
 def known(params: Row, local: dict[str, LocalBase]) -> Row:
@@ -278,161 +173,3 @@ def studio_of(
     store = Path(work) / character / "previews"
     with locked(store):
         yield Studio(character, params, store, judge, local, [sha256_file(path) for path in judged_by])
-
-
-class Studio:
-    """Draws, judges and keeps batches; one base is open at a time, and one whose pictures are there is never opened."""
-
-    def __init__(
-        self,
-        character: str,
-        params: Row,
-        store: Path,
-        judge: Judge,
-        local: dict[str, LocalBase],
-        judged_by: list[str],
-    ):
-        self.character, self.params, self.store, self.judge = character, params, store, judge
-        self.local, self.judged_by = local, judged_by
-        self.place = {base["name"]: index for index, base in enumerate(params["bases"])}
-        self.opened: tuple[str, Easel] | None = None
-        self.progress = Progress(character)
-
-    def batches(
-        self, base: Row, checkpoint: Checkpoint, prompts: list[Prompt], number: int | None = None
-    ) -> list[Batch]:
-        """The batches of one checkpoint on one base; their make-up depends on nothing that a restart changes."""
-        drawing = {key: self.params[key] for key in ("version", *DRAWING)}
-        loaded = [sha256_file(path) if path else None for path in (checkpoint.lora, checkpoint.embedding)]
-        name = [checkpoint.name, checkpoint.folder, checkpoint.weight, number]
-        found = []
-        for asked in parcels(prompts, self.params["batch"]):
-            told = [self.character, drawing, without_path(base), name, loaded, [asdict(one) for one in asked]]
-            key = digest([*told, self.judged_by])[:32]
-            found.append(Batch(base, checkpoint, asked, number, key))
-        return found
-
-    def draw(self, batches: list[Batch]) -> None:
-        """Draw the batches that the store does not hold yet."""
-        missing = [batch for batch in batches if not (self.store / batch.key / "rows.json").exists()]
-        self.progress.expect(batches, missing)
-        for batch in missing:
-            pictures = self.easel(batch.base).draw(
-                batch.checkpoint,
-                [prompt.text for prompt in batch.prompts],
-                [prompt.seed for prompt in batch.prompts],
-                self.params,
-            )
-            self.keep(batch, pictures)
-            self.progress.advance(len(batch.prompts))
-
-    def easel(self, base: Row) -> Easel:
-        if self.opened is None or self.opened[0] != base["name"]:
-            self.opened = None  # so that two bases never lie in memory together
-            folder = self.local[base["name"]].folder
-            self.opened = base["name"], Easel(folder, base["family"], base["clip_skip"], self.params["threads"])
-        return self.opened[1]
-
-    def keep(self, batch: Batch, pictures: list["Image.Image"]) -> None:
-        """Judge and store the pictures of a batch; one rated above the allowed rating is never written."""
-        judged = self.judge.judged(pictures, [Asked(prompt.outfit, prompt.asked) for prompt in batch.prompts])
-        rows = []
-        with whole_folder(self.store / batch.key) as part:
-            for prompt, picture, measures in zip(batch.prompts, pictures, judged, strict=True):
-                tile = picture if measures["kept"] else blank(picture.size)
-                texts = generation_texts(
-                    self.character, prompt.text, prompt.seed, batch.checkpoint, batch.base, self.params
-                )
-                (part / prompt.file).write_bytes(png(tile, texts))
-                rows.append({**self.facts(batch, prompt), **measures})
-            write_json(part / "rows.json", rows)
-
-    def facts(self, batch: Batch, prompt: Prompt) -> Row:
-        """What is known of a picture before it is looked at."""
-        checkpoint = batch.checkpoint
-        return {
-            "base": batch.base["name"],
-            "checkpoint": checkpoint.name,
-            "step": checkpoint.step,
-            "weight": checkpoint.weight,
-            "embedding": checkpoint.embedding is not None,
-            "round": batch.round,
-            "prompt_id": prompt.id,
-            "kind": prompt.kind,
-            "outfit": prompt.outfit,
-            "prompt": positive(prompt.text, checkpoint, embedding_word(self.character)),
-            "seed": prompt.seed,
-            "file": batch.file(prompt),
-        }
-
-    def rows(self, batch: Batch) -> list[Row]:
-        return read_json(self.store / batch.key / "rows.json")
-
-
-def blank(size: tuple[int, int]) -> "Image.Image":
-    """The tile that stands for a picture that was not kept."""
-    from PIL import Image
-
-    return Image.new("RGB", size, BLANK)
-
-
-def copy_pictures(batches: list[Batch], store: Path, folder: Path) -> None:
-    for batch in batches:
-        for prompt in batch.prompts:
-            target = folder / batch.file(prompt)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(store / batch.key / prompt.file, target)
-
-
-def forget_others(store: Path, wanted: set[str]) -> None:
-    """Remove batches that the finished folder does not use, so that `work` does not grow with every config."""
-    for path in store.iterdir():
-        if path.is_dir() and path.name not in wanted:
-            shutil.rmtree(path)
-
-
-# --- around it --------------------------------------------------------------------------------------------------------
-
-
-class Progress:
-    """Lines for the log: pictures done, pictures a second, time left in this round."""
-
-    def __init__(self, character: str) -> None:
-        self.character, self.total, self.missing, self.done = character, 0, 0, 0
-        self.began = time.monotonic()
-
-    def expect(self, batches: list[Batch], missing: list[Batch]) -> None:
-        asked, absent = (sum(len(batch.prompts) for batch in some) for some in (batches, missing))
-        self.total += asked
-        self.missing += absent
-        if absent < asked:
-            print(f"previews {self.character}: {asked - absent} of {asked} pictures are there from an earlier run")
-
-    def advance(self, pictures: int) -> None:
-        self.done += pictures
-        rate = self.done / max(time.monotonic() - self.began, 1e-9)
-        left = (self.missing - self.done) / rate
-        done = self.total - self.missing + self.done
-        print(f"previews {self.character}: {done}/{self.total} pictures, {rate:.2f}/s, {left:.0f} s left", flush=True)
-
-
-@contextmanager
-def locked(store: Path) -> Iterator[None]:
-    """Hold the store of one character's previews: a second run on it stops at once."""
-    from filelock import FileLock, Timeout
-
-    store.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise CharaloomError(f"{store}: another run draws here; wait for it or stop it") from None
-
-
-def without_path(base: Row) -> Row:
-    """A base as lineage knows it, by its digest: a path of this machine is none of its properties."""
-    return {key: value for key, value in base.items() if key not in {"path", "config"}}
-
-
-def without_paths(params: Row) -> Row:
-    return {**params, "bases": [without_path(base) for base in params["bases"]]}

@@ -5,10 +5,9 @@ unless a filter marked it as code.
 """
 
 import os
-import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charaloom.artifacts.files import read_json, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
@@ -17,32 +16,14 @@ from charaloom.artifacts.types import PathLike
 from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.diffusion.pipelines import WITHOUT_LORA, embedding_word
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.previews import safe_name, without_path
-from charaloom.evaluation.selection import PLAIN
-from charaloom.tagging.captions import as_words
+from charaloom.evaluation.batches import without_path
+from charaloom.evaluation.prompts import PLAIN, safe_name
+from charaloom.publishing.comparison import compared, label
+from charaloom.publishing.model_card import card_facts, render_card
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-TEMPLATES = Path(__file__).parent / "templates"
 TILES = 12  # previews copied into the repo; the grid shows the prompts that every base was given
 TILE = 192  # pixels of a grid tile's longest side
 LABEL = 18  # pixels of the line above it
-PROGRAMS = ("A1111 1.7+", "A1111 1.6 and older", "Forge", "ComfyUI", "diffusers", "OneTrainer")
-LICENCES = {  # ids the hub knows; anything else is `other` with its name
-    "apache-2.0",
-    "bigscience-openrail-m",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "creativeml-openrail-m",
-    "gpl-3.0",
-    "mit",
-    "openrail",
-    "openrail++",
-}
 
 
 def build_model(
@@ -86,24 +67,6 @@ def build_model(
     write_manifest(manifest, facts, {"model": folder}, counts)
 
 
-def repo_files(character: str, embedding: bool) -> list[dict[str, Any]]:
-    """The weights of the repo, what each is, and what each of PROGRAMS does with it."""
-    lora = {"file": f"{character}.safetensors", "is": "the LoRA: all you need", "reads": ["yes"] * len(PROGRAMS)}
-    if not embedding:
-        return [lora]
-    word = {
-        "file": f"{embedding_word(character)}.safetensors",
-        "is": "the embedding: optional",
-        "reads": ["yes"] * (len(PROGRAMS) - 1) + ["no: it asks for another key"],
-    }
-    both = {
-        "file": f"{character}_bundle.safetensors",
-        "is": "both in one file",
-        "reads": ["yes", "no", "no", "its LoRA only, with a warning", "no: refused with an error", "its LoRA only"],
-    }
-    return [lora, word, both]
-
-
 def copy_weights(character: str, lora: Path, embedding: Path, folder: Path) -> None:
     """The plain LoRA always; the embedding and the bundle of both where one was trained."""
     shutil.copyfile(lora, folder / f"{character}.safetensors")
@@ -112,17 +75,6 @@ def copy_weights(character: str, lora: Path, embedding: Path, folder: Path) -> N
         both = bundle_weights(read_weights(lora), read_weights(embedding), word)
         shutil.copyfile(embedding, folder / f"{word}.safetensors")
         write_weights(folder / f"{character}_bundle.safetensors", both, read_metadata(lora), hashed=True)
-
-
-# --- previews ---------------------------------------------------------------------------------------------------------
-
-
-def compared(rows: list[dict[str, Any]], selection: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pictures that show what the choice is worth: each base alone, and with the chosen checkpoint as published."""
-    mine = [row for row in rows if row["checkpoint"] == selection["chosen"] and row["weight"] == 1]
-    with_word = any(row["embedding"] for row in mine)
-    none = [row for row in rows if row["checkpoint"] == WITHOUT_LORA]
-    return [*none, *(row for row in mine if row["embedding"] == with_word)]
 
 
 def copy_tiles(
@@ -180,112 +132,3 @@ def grid_columns(chosen: dict[str, Any]) -> list[tuple[str, str]]:
         drawn = [entry[side]["checkpoint"] for side in ("without_lora", "with_lora") if entry[side]]
         columns += [(entry["base"], checkpoint) for checkpoint in drawn]
     return columns
-
-
-def label(checkpoint: str) -> str:
-    """A checkpoint as a person reads it."""
-    return "without LoRA" if checkpoint == WITHOUT_LORA else checkpoint
-
-
-# --- card -------------------------------------------------------------------------------------------------------------
-
-
-def card_facts(
-    character: str,
-    params: dict[str, Any],
-    chosen: dict[str, Any],
-    outfits: dict[str, Any],
-    core: dict[str, Any],
-    dataset: dict[str, Any],
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Everything the card tells."""
-    trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
-    prompts = {outfit["id"]: prompt_of(outfit["id"], outfits["prompts"]) for outfit in trained}
-    return {
-        "character": character,
-        "word": embedding_word(character),
-        "trigger": outfits["trigger"],
-        "core": [as_words(tag) for tag in outfits["core"]],
-        "base": params["base"],
-        "outfits": [{**outfit, "prompt": prompts[outfit["id"]]} for outfit in trained],
-        "selection": chosen,
-        "dataset": dataset,
-        "version": facts["digest"],
-    }
-
-
-def prompt_of(outfit: str | None, prompts: list[dict[str, Any]]) -> str | None:
-    """The first preview prompt of an outfit: what was drawn is what is offered to copy."""
-    return next((prompt["text"] for prompt in prompts if prompt.get("outfit") == outfit), None)
-
-
-def front_matter(card: dict[str, Any]) -> "Markup":
-    """The YAML the hub reads. A base without a hub repo is named in the text only: the hub refuses other names."""
-    import yaml
-    from markupsafe import Markup
-
-    base = card["base"]
-    known = base["licence"] in LICENCES
-    facts: dict[str, Any] = {"license": base["licence"] if known else "other"}
-    if not known:
-        facts["license_name"] = re.sub(r"[^a-z0-9.+-]+", "-", base["licence"].lower()).strip("-") or "unknown"
-    if base.get("repo"):
-        facts |= {"base_model": base["repo"], "base_model_relation": "adapter"}
-    facts |= {
-        "pipeline_tag": "text-to-image",
-        "tags": ["lora", "stable-diffusion", "text-to-image", "charaloom"],
-        "instance_prompt": card["trigger"],
-        "widget": [{"text": tile["prompt"], "output": {"url": tile["file"]}} for tile in card["tiles"][:4]],
-    }
-    return Markup(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=10_000))
-
-
-def render_card(card: dict[str, Any]) -> str:
-    """The card as Markdown; every value is escaped but those that a filter below made code of."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        finalize=escape_markdown,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"words": as_words, "code": code_span, "block": code_block}
-    card = {**card, "programs": PROGRAMS, "files": repo_files(card["character"], card["embedding"])}
-    return environment.get_template("model_card.md.j2").render(card, front_matter=front_matter(card))
-
-
-def escape_markdown(value: Any) -> str:
-    """Text that Markdown shows as it is, on one line; what is marked as markup already passes."""
-    from markupsafe import Markup
-
-    if isinstance(value, Markup):
-        return value
-    line = " ".join(str(value).split())
-    return re.sub(r"([\\`*_{}\[\]<>#|!~&$@^=]|:(?=//))", r"\\\1", line)
-
-
-def code_span(text: Any) -> "Markup":
-    """Inline code that nothing inside can end; `|` is escaped because spans stand in tables too."""
-    from markupsafe import Markup
-
-    line = " ".join(str(text).split()).replace("|", "\\|")
-    fence = "`" * (longest_run(line) + 1)
-    pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return Markup(f"{fence}{pad}{line}{pad}{fence}")
-
-
-def code_block(text: Any) -> "Markup":
-    """A fenced block, to copy with one click on the hub; the fence is longer than any inside."""
-    from markupsafe import Markup
-
-    fence = "`" * max(3, longest_run(str(text)) + 1)
-    return Markup(f"{fence}text\n{text}\n{fence}")
-
-
-def longest_run(text: str) -> int:
-    return max((len(run) for run in re.findall(r"`+", text)), default=0)

@@ -17,8 +17,10 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, read_table, write_table
 from charaloom.diffusion.pipelines import NOTHING, Easel, read_checkpoints
 from charaloom.errors import CharaloomError
-from charaloom.evaluation import judging, previews
-from charaloom.evaluation.selection import choose, schedule
+from charaloom.evaluation import judge, previews, renderer, rounds
+from charaloom.evaluation.prompts import read_prompts, safe_name
+from charaloom.evaluation.rounds import schedule
+from charaloom.evaluation.selection import choose
 from charaloom.images.decoding import open_picture
 from charaloom.vision.model_set import Shown
 from charaloom.vision.models import picture_models
@@ -353,7 +355,7 @@ def previews_threshold(folder: Path) -> float:
 
 
 def test_the_first_round_sees_every_outfit_in_another_scene(world):
-    prompts = previews.read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0]))
+    prompts = read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0]))
     assert [prompt.id for prompt in prompts] == [
         "red_kimono-portrait",
         "uniform-standing",
@@ -366,7 +368,7 @@ def test_the_first_round_sees_every_outfit_in_another_scene(world):
 
 
 def test_more_seeds_draw_what_names_no_outfit_again(world):
-    prompts = previews.read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0], seeds=2))
+    prompts = read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0], seeds=2))
     assert [prompt.id for prompt in prompts[6:]] == ["trigger_only", "alone"]
     assert len({prompt.seed for prompt in prompts}) == 8
 
@@ -382,7 +384,7 @@ def test_more_seeds_draw_what_names_no_outfit_again(world):
 )
 def test_what_each_round_adds(prompts, checkpoints, expected):
     shares = [share for _, share in schedule(checkpoints, RULE)]
-    assert [(part.start, part.stop) for part in previews.segments(prompts, shares)] == expected
+    assert [(part.start, part.stop) for part in rounds.segments(prompts, shares)] == expected
 
 
 def test_the_same_seed_for_a_prompt_everywhere_and_another_for_each_prompt(drawn):
@@ -464,14 +466,14 @@ def test_a_second_run_draws_nothing(world, drawn, tmp_path, monkeypatch):
     def refuse(*args):
         raise AssertionError("a base was opened")
 
-    monkeypatch.setattr(previews, "Easel", refuse)
+    monkeypatch.setattr(renderer, "Easel", refuse)
     shutil.copytree(drawn[1], tmp_path / "work")
     assert bytes_of(render(world, tmp_path, tmp_path / "work")) == bytes_of(drawn[0])
 
 
 def test_two_runs_on_one_store_do_not_mix(world, tmp_path):
     with (
-        previews.locked(tmp_path / "work" / CHARACTER / "previews"),
+        renderer.locked(tmp_path / "work" / CHARACTER / "previews"),
         pytest.raises(CharaloomError, match="another run draws here"),
     ):
         render(world, tmp_path, tmp_path / "work")
@@ -493,7 +495,7 @@ def test_pictures_above_the_allowed_rating_are_never_kept(world, drawn, tmp_path
     for row in withheld:
         assert (row["identity_distance"], row["recognised"]) == (None, False)
         with Image.open(folder / row["file"]) as image:
-            assert image.getcolors() == [(64 * 64, previews.BLANK)]
+            assert image.getcolors() == [(64 * 64, renderer.BLANK)]
     kept_bytes = {sha256_file(path) for path in (tmp_path / "work").rglob("*.png")}
     seen_before = {row["file"] for row in withheld} & set(before)
     assert seen_before
@@ -505,17 +507,17 @@ def test_distance_is_the_median_to_the_held_out_pictures_and_the_threshold_comes
 
     root, hub = world
     rows = read_table(drawn[0] / "scores.parquet")
-    detector = judging.Detector(hub, *judging.DETECTORS["person"])
+    detector = judge.Detector(hub, *judge.DETECTORS["person"])
 
     def cut(image: Image.Image) -> Image.Image:
-        return judging.person(image, detector.detect([Shown(image)])[0])
+        return judge.person(image, detector.detect([Shown(image)])[0])
 
     with picture_models(hub, 1):
         for row in rows[:3]:
             with Image.open(drawn[0] / row["file"]) as image:
                 seen = cut(image.convert("RGB"))
             assert seen.size == (56, 56)
-            held_out = map(open_picture, judging.held_out_pictures(judging.held_out_files(root / "dataset")))
+            held_out = map(open_picture, judge.held_out_pictures(judge.held_out_files(root / "dataset")))
             expected = np.median([ccip_difference(seen, cut(other)) for other in held_out])
             assert row["identity_distance"] == pytest.approx(expected, abs=1e-4)
             assert row["recognised"] == (row["identity_distance"] <= 0.178)
@@ -550,7 +552,7 @@ def test_what_is_missing_is_named(world, tmp_path, breakage, words):
 
 
 def test_prompt_ids_become_safe_and_distinct_file_names():
-    assert previews.safe_name("red_kimono-portrait") == "red_kimono-portrait"
-    hostile = [previews.safe_name(name) for name in ("../../etc", ":d-portrait", ";d-portrait", "猫-portrait")]
+    assert safe_name("red_kimono-portrait") == "red_kimono-portrait"
+    hostile = [safe_name(name) for name in ("../../etc", ":d-portrait", ";d-portrait", "猫-portrait")]
     assert len(set(hostile)) == 4
     assert all("/" not in name and not name.startswith(".") for name in hostile)

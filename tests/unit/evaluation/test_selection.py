@@ -6,7 +6,9 @@ from charaloom.artifacts.files import read_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.selection import choose, confusion, numbers, schedule, scores_of, select, survivors, wilson
+from charaloom.evaluation.rounds import schedule, survivors
+from charaloom.evaluation.scores import numbers, scores_of, wilson
+from charaloom.evaluation.selection import choose, confusion, select
 from tests.html_page import Page
 
 STAGE_PARAMS = {"version": 1}

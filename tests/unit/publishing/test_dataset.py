@@ -14,8 +14,9 @@ from PIL import Image
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
 from charaloom.errors import CharaloomError
-from charaloom.publishing import dataset
-from charaloom.publishing.dataset import build_dataset, cut
+from charaloom.publishing import shards
+from charaloom.publishing.dataset import build_dataset
+from charaloom.publishing.shards import cut
 
 PARAMS = {"resolution": 64, "format": "WEBP", "quality": 95, "seed": 7, "version": 1}
 POST = {
@@ -163,12 +164,12 @@ def test_same_bytes_again_and_shards_of_bounded_size(tmp_path: Path, monkeypatch
     first = (tmp_path / "dataset.manifest.json").read_bytes()
     run(tmp_path)
     assert (tmp_path / "dataset.manifest.json").read_bytes() == first
-    monkeypatch.setattr(dataset, "ROWS_PER_GROUP", 1)
-    monkeypatch.setattr(dataset, "BYTES_PER_SHARD", 1)
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 1)
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 1)
     folder = run(tmp_path)
-    shards = sorted(path.name for path in (folder / "data").glob("train-*"))
-    assert shards == [f"train-{number:05d}.parquet" for number in range(3)]
-    assert sum(pq.read_metadata(folder / "data" / name).num_rows for name in shards) == 3
+    names = sorted(path.name for path in (folder / "data").glob("train-*"))
+    assert names == [f"train-{number:05d}.parquet" for number in range(3)]
+    assert sum(pq.read_metadata(folder / "data" / name).num_rows for name in names) == 3
 
 
 def test_formats(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
-from charaloom.publishing import model
+from charaloom.publishing import markdown, model, programs
 
 STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
@@ -122,8 +122,8 @@ def parts(folder: Path) -> tuple[dict, str]:
 
 def shown(text: str) -> str:
     """The card as HTML, by a Markdown parser that knows tables."""
-    markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
-    return markdown.render(text)
+    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
+    return parser.render(text)
 
 
 def test_the_files_of_the_repo(results):
@@ -201,7 +201,7 @@ def test_text_from_strangers_stays_text(results):
 def test_who_reads_which_file_is_one_table(results):
     page = shown(parts(build(results))[1])
     rows = [line for line in page.split("<tr>") if ".safetensors</code></td>" in line]
-    assert [row.count("<td>") for row in rows] == [2 + len(model.PROGRAMS)] * 3
+    assert [row.count("<td>") for row in rows] == [2 + len(programs.PROGRAMS)] * 3
     assert "refused" in rows[2]
 
 
@@ -239,5 +239,5 @@ def test_a_chosen_checkpoint_that_is_gone_is_named(results):
 @pytest.mark.parametrize("text", ["a`b", "`", "``` x", "plain", "~~~", "<b>"])
 def test_code_cannot_be_left_from_inside(text):
     escaped = text.replace("<", "&lt;").replace(">", "&gt;")
-    assert shown(str(model.code_span(text))) == f"<p><code>{escaped}</code></p>\n"
-    assert shown(str(model.code_block(text))) == f'<pre><code class="language-text">{escaped}\n</code></pre>\n'
+    assert shown(str(markdown.code_span(text))) == f"<p><code>{escaped}</code></p>\n"
+    assert shown(str(markdown.code_block(text))) == f'<pre><code class="language-text">{escaped}\n</code></pre>\n'

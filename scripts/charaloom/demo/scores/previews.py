@@ -32,8 +32,7 @@ from charaloom.demo.world.building import cast_of
 from charaloom.demo.world.cast import Character, Outfit
 from charaloom.diffusion.bases import LocalBase, local_base
 from charaloom.diffusion.pipelines import WITHOUT_LORA, Checkpoint, Easel, read_checkpoints
-from charaloom.evaluation.previews import Prompt, read_prompts
-from charaloom.evaluation.selection import PLAIN
+from charaloom.evaluation.prompts import PLAIN, Prompt, read_prompts
 
 if TYPE_CHECKING:
     from PIL import Image

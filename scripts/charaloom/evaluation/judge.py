@@ -5,26 +5,22 @@ pictures that never trained), which of her outfits (the nearest views by their c
 seen, what is broken, and which training picture it repeats. Every number is of one picture; `selection` counts.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import log, sqrt
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.tables import read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
-from charaloom.curation.views import decided, read_vectors
+from charaloom.curation.views import decided
 from charaloom.errors import CharaloomError
+from charaloom.evaluation.outfit_matcher import SEEN, Wardrobe
+from charaloom.evaluation.training_pictures import Training
 from charaloom.images.decoding import open_picture
-from charaloom.outfits.grouping import LEAST_WEIGHT, unit
-from charaloom.tagging.vocabulary import has_colour, is_clothing
 from charaloom.vision.ccip import CcipMetric
-from charaloom.vision.measured import thumbnail
 from charaloom.vision.model_set import (
     CCIP,
     CLASSIFIERS,
@@ -43,12 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-
-SEEN = 0.35  # of the tagger, from which a tag counts as seen: imgutils' own threshold
 FLOOR = 0.05  # below it a tag says nothing, as in measured.parquet
-NEAREST = 5  # views of an outfit that a preview is compared with
-HERS = 0.5  # of the likeness that an outfit's own views have, below which none of hers is worn
-WORN_TAGS = 2  # pieces of clothing that must be seen before an outfit is named
 FAULTS = {  # what the tagger says of broken or wrong pictures, by the fault it proves
     "anatomy": ("bad_anatomy", "bad_proportions", "deformed", "extra_arms", "extra_legs", "missing_limb"),
     "hands": ("bad_hands", "extra_digits", "fewer_digits", "missing_finger"),
@@ -56,6 +47,18 @@ FAULTS = {  # what the tagger says of broken or wrong pictures, by the fault it 
     "text": ("text_focus", "speech_bubble", "watermark", "signature", "artist_name", "english_text"),
     "style": ("comic", "monochrome", "greyscale", "sketch", "unfinished"),
     "quality": ("blurry", "jpeg_artifacts", "lowres", "scan_artifacts"),
+}
+UNSEEN: Row = {  # of a picture that was withheld
+    "identity_distance": None,
+    "recognised": False,
+    "outfit_drawn": None,
+    "seen": [],
+    "core_seen": None,
+    "faults": [],
+    "training_likeness": None,
+    "training_view": None,
+    "memorised": False,
+    "embedding_vector": None,
 }
 
 
@@ -184,20 +187,6 @@ class Judge:
         return decided(sum(tags.get(tag, 0.0) >= SEEN for tag in self.core) / len(self.core)) if self.core else None
 
 
-UNSEEN: Row = {  # of a picture that was withheld
-    "identity_distance": None,
-    "recognised": False,
-    "outfit_drawn": None,
-    "seen": [],
-    "core_seen": None,
-    "faults": [],
-    "training_likeness": None,
-    "training_view": None,
-    "memorised": False,
-    "embedding_vector": None,
-}
-
-
 def scored(scores: dict[str, float]) -> list[Row]:
     return [{"name": name, "score": score} for name, score in sorted(scores.items())]
 
@@ -229,111 +218,6 @@ def faults(tagged: Tagged, persons: list[Detection], heads: list[Detection], ask
     if len(heads) > 1 and len(persons) > 1:
         found.add("several people")
     return sorted(found)
-
-
-class Wardrobe:
-    """Which of her trained outfits a picture shows, by the views of hers that wear most like it.
-
-    A view is the tagger's scores of clothes, rare ones weighing more, and a coloured piece also counts as the plain
-    one, as when the outfits were found. Nearest neighbours know that a portrait shows no skirt.
-    """
-
-    def __init__(self, measured: PathLike, views: list[Row]):
-        import numpy as np
-
-        worn = {row["view"]: row["outfit"] for row in views if row["outfit"]}
-        told = {
-            row["view"]: clothes({tag["name"]: tag["score"] for tag in row["tags"] or []})
-            for row in stream_table(measured, ["view", "tags"])
-            if row["view"] in worn
-        }
-        names = sorted(told)
-        self.outfits = [worn[name] for name in names]
-        counts = Counter(tag for tags in told.values() for tag in tags)
-        self.weights = {tag: sqrt(log(len(names) / count)) + LEAST_WEIGHT for tag, count in sorted(counts.items())}
-        self.rarest = max(self.weights.values(), default=1.0)
-        self.place = {tag: index for index, tag in enumerate(self.weights)}
-        self.table = np.stack([self.row(told[name]) for name in names]) if names else np.zeros((0, 1))
-        self.own = self.usual()
-
-    def row(self, tags: dict[str, float]) -> "np.ndarray":
-        """A direction of length 1 or less: clothes that none of her views wears lead away from all of them."""
-        import numpy as np
-
-        values = np.zeros(len(self.place) + 1)
-        for tag, score in tags.items():
-            if tag in self.place:
-                values[self.place[tag]] = score * self.weights[tag]
-            else:
-                values[-1] = sqrt(values[-1] ** 2 + (score * self.rarest) ** 2)
-        return unit(values[None])[0]
-
-    def usual(self) -> dict[str, float]:
-        """By outfit: how alike its own views are to their nearest ones, in the middle."""
-        import numpy as np
-
-        alike = self.table @ self.table.T
-        np.fill_diagonal(alike, -1.0)
-        found: dict[str, list[float]] = {}
-        for index, outfit in enumerate(self.outfits):
-            found.setdefault(outfit, []).append(self.likeness(alike[index], outfit))
-        return {outfit: median(values) for outfit, values in sorted(found.items())}
-
-    def likeness(self, alike: "np.ndarray", outfit: str) -> float:
-        own = sorted((float(alike[k]) for k, worn in enumerate(self.outfits) if worn == outfit), reverse=True)
-        return sum(own[:NEAREST]) / len(own[:NEAREST])
-
-    def worn(self, tags: dict[str, float]) -> str | None:
-        """The outfit that the tags of a picture show; None: none of hers, or too little is seen."""
-        told = clothes(tags)
-        if not self.own or sum(score >= SEEN for score in told.values()) < WORN_TAGS:
-            return None
-        alike = self.table @ self.row(told)
-        shares = {outfit: decided(self.likeness(alike, outfit)) for outfit in self.own}
-        best = max(shares, key=lambda outfit: (shares[outfit], outfit))
-        return best if shares[best] >= HERS * self.own[best] else None
-
-
-def clothes(tags: dict[str, float]) -> dict[str, float]:
-    """Scores of what is worn; `red_kimono` is also a `kimono`."""
-    scores: dict[str, float] = {}
-    for name, score in tags.items():
-        if is_clothing(name):
-            for piece in (name, *([name.split("_", 1)[1]] if has_colour(name) else [])):
-                scores[piece] = max(scores.get(piece, 0.0), score)
-    return scores
-
-
-class Training:
-    """The pictures that trained, to tell a drawing that repeats one: the same test as for duplicates of the board."""
-
-    def __init__(self, measured: PathLike, views: list[Row]):
-        import numpy as np
-
-        trained = {row["picture"]: row["view"] for row in views if row["split"] == "train" and row["kind"] == "picture"}
-        wholes = {view: view for view in trained.values()}
-        vectors = read_vectors(measured, "tag_embedding", ["picture"])
-        self.thumbnails = read_thumbnails(measured, wholes)
-        self.names = sorted(name for name in self.thumbnails if name in vectors)
-        self.table = unit(np.stack([vectors[name] for name in self.names])) if self.names else np.zeros((0, 1))
-
-    def nearest(self, shown: Shown, embedding: "np.ndarray") -> tuple[float, str | None]:
-        """How alike (0 to 1) the training picture is that this one repeats most, and its view.
-
-        Only the few that the tagger finds most alike are laid over it.
-        """
-        import numpy as np
-
-        if not self.names:
-            return 0.0, None
-        grey = thumbnail(np.asarray(shown.image.convert("L")))
-        cosine = (self.table @ (embedding / max(float(np.linalg.norm(embedding)), 1e-9))).round(4)
-        order = sorted(range(len(self.names)), key=lambda k: (-cosine[k], self.names[k]))[:NEIGHBOURS]
-        fits = [(decided(max(fitted(self.thumbnails[self.names[k]], grey).score, 0.0)), self.names[k]) for k in order]
-        return max(fits, key=lambda fit: (fit[0], fit[1]))
-
-
-# --- held-out pictures ------------------------------------------------------------------------------------------------
 
 
 def held_out_files(dataset: PathLike) -> list[Path]:

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from charaloom.artifacts.tables import MEASURED, write_table
-from charaloom.evaluation.judging import Training, Wardrobe, clothes, faults, person
+from charaloom.evaluation.judge import faults, person
+from charaloom.evaluation.outfit_matcher import Wardrobe, clothes
+from charaloom.evaluation.training_pictures import Training
 from charaloom.vision.measured import thumbnail
 from charaloom.vision.model_set import Shown, Tagged
 

@@ -1,0 +1,63 @@
+"""The prompts that every checkpoint renders: read from `outfits.json`, in the order of the rounds."""
+
+import re
+from dataclasses import dataclass
+
+from charaloom.artifacts.files import digest, read_json
+from charaloom.artifacts.seeds import derive_seed
+from charaloom.artifacts.types import PathLike, Row
+from charaloom.errors import CharaloomError
+
+PLAIN = "plain"  # kind of the prompts that do not name her
+CLOTHES = "clothes"  # kind of the prompts that ask for clothes she never wore
+OUTFIT = "outfit"  # kind of the prompts that `scenes` counts; all others are always drawn
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One picture asked for: the same prompt and seed on every checkpoint and base."""
+
+    id: str
+    kind: str
+    outfit: str | None
+    text: str
+    seed: int
+    asked: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        return f"{self.id}-{self.seed}.png"
+
+
+def read_prompts(outfits: PathLike, character: str, params: Row) -> list[Prompt]:
+    """Prompts of `outfits.json` in the order they are drawn: `scenes` of each outfit once, all others `seeds` times.
+
+    Outfits take turns, each beginning with another scene, so that the first round sees all outfits and many scenes.
+    """
+    turns: list[tuple[int, int, int, Prompt]] = []
+    groups: dict[tuple[str, str | None], list[Row]] = {}
+    for entry in read_json(outfits)["prompts"]:
+        groups.setdefault((entry["kind"], entry.get("outfit")), []).append(entry)
+    for place, ((kind, _), entries) in enumerate(groups.items()):
+        drawn = entries[: params["scenes"]] if kind == OUTFIT else entries
+        for index, entry in enumerate(drawn):
+            for number in range(1 if kind == OUTFIT else params["seeds"]):
+                turn = (index - place) % len(drawn)
+                turns.append((number, turn, place, prompt_of(entry, character, params, number)))
+    if not turns:
+        raise CharaloomError(
+            f"{outfits}: no prompts to draw. Lower clustered.minimum_support, or raise previews.scenes above 0."
+        )
+    return [prompt for *_, prompt in sorted(turns, key=lambda entry: entry[:3])]
+
+
+def prompt_of(entry: Row, character: str, params: Row, number: int) -> Prompt:
+    seed = derive_seed(params["seed"], character, f"preview/{entry['id']}/{number}")
+    name = safe_name(entry["id"])
+    return Prompt(name, entry["kind"], entry.get("outfit"), entry["text"], seed, tuple(entry["asked"]))
+
+
+def safe_name(prompt: str) -> str:
+    """A prompt id as a file name: other characters are replaced, and a digest keeps two ids apart."""
+    plain = re.sub(r"[^A-Za-z0-9_.()+-]", "_", prompt).lstrip(".")
+    return plain if plain == prompt else f"{plain}-{digest(prompt)[:6]}"
