@@ -9,8 +9,10 @@ from PIL import Image, ImageDraw
 from charaloom.artifacts.files import sha256_bytes, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
+from charaloom.config.params import Selection
 from charaloom.config.stages import STAGES
 from charaloom.evaluation.selection import select
+from charaloom.pages.previews import write_page
 
 Row = dict[str, Any]
 STAGE_PARAMS = {"version": 1}
@@ -205,12 +207,13 @@ def write_results(folder: Path) -> Path:
     write_manifest(folder / "previews.manifest.json", lineage("previews", CHARACTER, STAGE_PARAMS, {}), {}, {}, **told)
     select(
         character=CHARACTER,
-        params={**RULE, **STAGE_PARAMS},
+        params=Selection.of({**RULE, **STAGE_PARAMS}),
         previews=folder / "previews",
         previews_manifest=folder / "previews.manifest.json",
         selection=folder / "selection.json",
         page=folder / "previews.html",
         manifest=folder / "selection.manifest.json",
+        write_page=write_page,
     )
     losses = [f"{step}\t{1 / step + 0.1}\t0.001" for step in range(1, 1001)]
     write_text(folder / "checkpoints" / "loss.tsv", "\n".join(["step\tloss\trate_unet", *losses, ""]))

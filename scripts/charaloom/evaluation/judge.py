@@ -1,12 +1,12 @@
-"""Judging: what a preview shows, measured by the same models that measured the pictures it was learned from.
+"""What a preview shows, measured by the models that measured the pictures it was learned from.
 
-Rating first: what is above the allowed rating is not looked at any further. Then who is drawn (CCIP distance to
-pictures that never trained), which of her outfits (the nearest views by their clothes), which of the asked tags are
-seen, what is broken, and which training picture it repeats. Every number is of one picture; `selection` counts.
+Rating first: a picture above the allowed rating is not looked at any further. Then who it shows (CCIP distance to
+held-out pictures), which outfit (the nearest views by their clothes), which of the prompt's tags are seen, its faults,
+and which training picture it repeats. Every number is of one picture; `scores` counts.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.tables import read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Previews
 from charaloom.curation.views import decided
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.outfit_matcher import SEEN, Wardrobe
-from charaloom.evaluation.training_pictures import Training
+from charaloom.evaluation.outfit_matcher import SEEN, OutfitMatcher
+from charaloom.evaluation.training_pictures import TrainingPictures
 from charaloom.images.decoding import open_picture
 from charaloom.vision.ccip import CcipMetric
 from charaloom.vision.model_set import (
     CCIP,
+    CCIP_SIDE,
     CLASSIFIERS,
     DETECTORS,
     Classifier,
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-FLOOR = 0.05  # below it a tag says nothing, as in measured.parquet
-FAULTS = {  # what the tagger says of broken or wrong pictures, by the fault it proves
+
+FLOOR = 0.05  # tagger score below which a tag is ignored, as in measured.parquet
+HELD_OUT_BATCH = 16  # held-out pictures in memory at a time
+FAULTS = {  # tags of broken or wrong pictures, by the fault they prove
     "anatomy": ("bad_anatomy", "bad_proportions", "deformed", "extra_arms", "extra_legs", "missing_limb"),
     "hands": ("bad_hands", "extra_digits", "fewer_digits", "missing_finger"),
     "several people": ("2girls", "2boys", "3girls", "multiple_girls", "multiple_boys", "multiple_views"),
@@ -48,7 +52,7 @@ FAULTS = {  # what the tagger says of broken or wrong pictures, by the fault it 
     "style": ("comic", "monochrome", "greyscale", "sketch", "unfinished"),
     "quality": ("blurry", "jpeg_artifacts", "lowres", "scan_artifacts"),
 }
-UNSEEN: Row = {  # of a picture that was withheld
+UNSEEN: Row = {  # columns of a picture that was withheld
     "identity_distance": None,
     "recognised": False,
     "outfit_drawn": None,
@@ -62,19 +66,11 @@ UNSEEN: Row = {  # of a picture that was withheld
 }
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a prompt wants to see: an outfit of hers (None: none), and tags."""
-
-    outfit: str | None
-    tags: tuple[str, ...]
-
-
 class Judge:
     """The models of the hub cache, and everything of the character that previews are compared with.
 
     CCIP sees the person that the detector finds, in previews and held-out pictures alike, as the filters compare person
-    with person; all of a picture where none is found.
+    with person; the whole picture where it finds none.
     """
 
     def __init__(
@@ -84,15 +80,14 @@ class Judge:
         core: Sequence[str],
         measured: PathLike,
         clustered: PathLike,
-        params: Row,
+        params: Previews,
     ):
-        place = Path(hub)
-        self.hub, self.held_out, self.core = place, held_out, tuple(core)
-        self.rating_model, self.memorised = params["rating_model"], params["memorised"]
-        self.threshold = ccip_threshold(place)
+        self.hub, self.held_out, self.core = Path(hub), held_out, tuple(core)
+        self.rating_model, self.memorised = params.rating_model, params.memorised
+        self.threshold = ccip_threshold(self.hub)
         self.measured, self.views = measured, read_table(clustered, ["view", "picture", "kind", "split", "outfit"])
 
-    # What follows is opened when the first picture is judged: a finished run needs none of it.
+    # What follows is opened for the first picture: a run whose batches are all stored needs none of it.
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -116,36 +111,38 @@ class Judge:
 
     @cached_property
     def references(self) -> "np.ndarray":
-        """CCIP features of the held-out pictures."""
+        """CCIP embeddings [n, 768] of the held-out pictures."""
         import numpy as np
 
         pictures = (Shown(open_picture(data)) for data in held_out_pictures(self.held_out))
         parts = []
-        while some := list(islice(pictures, 16)):
-            parts.append(self.identify(some, self.persons(some)))
+        while batch := list(islice(pictures, HELD_OUT_BATCH)):
+            parts.append(self.identify(batch, self.persons(batch)))
         return np.concatenate(parts)
 
     @cached_property
-    def wardrobe(self) -> "Wardrobe":
-        return Wardrobe(self.measured, self.views)
+    def outfits(self) -> OutfitMatcher:
+        return OutfitMatcher(self.measured, self.views)
 
     @cached_property
-    def training(self) -> "Training":
-        return Training(self.measured, self.views)
+    def training(self) -> TrainingPictures:
+        return TrainingPictures(self.measured, self.views)
 
-    def judged(self, pictures: Sequence["Image.Image"], asked: Sequence[Asked]) -> list[Row]:
-        """The measured columns of `scores.parquet` for some pictures."""
+    def judged(self, pictures: Sequence["Image.Image"], prompt_tags: Sequence[Sequence[str]]) -> list[Row]:
+        """The measured columns of `scores.parquet`, per picture; `prompt_tags`: what the prompt of each asks for."""
         shown = [Shown(picture) for picture in pictures]
         ratings = self.classifier.scores(shown)
         kept = [rating["r15"] + rating["r18"] < self.rating_model for rating in ratings]
         rows = [{"kept": allowed, "rating": scored(rating)} for allowed, rating in zip(kept, ratings, strict=True)]
-        looked = [index for index, allowed in enumerate(kept) if allowed]
-        found = self.measures([shown[index] for index in looked], [asked[index] for index in looked])
-        for index, measures in zip(looked, found, strict=True):
+        allowed_places = [index for index, allowed in enumerate(kept) if allowed]
+        measured = self.measures(
+            [shown[index] for index in allowed_places], [prompt_tags[index] for index in allowed_places]
+        )
+        for index, measures in zip(allowed_places, measured, strict=True):
             rows[index] |= measures
-        return [{**UNSEEN, "asked": list(one.tags), **row} for row, one in zip(rows, asked, strict=True)]
+        return [{**UNSEEN, "asked": list(tags), **row} for row, tags in zip(rows, prompt_tags, strict=True)]
 
-    def measures(self, shown: Sequence[Shown], asked: Sequence[Asked]) -> list[Row]:
+    def measures(self, shown: Sequence[Shown], prompt_tags: Sequence[Sequence[str]]) -> list[Row]:
         if not shown:
             return []
         persons, heads = self.persons(shown), self.detectors["head"].detect(shown)
@@ -158,10 +155,10 @@ class Judge:
                 {
                     "identity_distance": distance,
                     "recognised": distance <= self.threshold,
-                    "outfit_drawn": self.wardrobe.worn(tagged.tags),
-                    "seen": [tag for tag in asked[index].tags if tagged.tags.get(tag, 0.0) >= SEEN],
+                    "outfit_drawn": self.outfits.outfit_of(tagged.tags),
+                    "seen": [tag for tag in prompt_tags[index] if tagged.tags.get(tag, 0.0) >= SEEN],
                     "core_seen": self.core_seen(tagged.tags),
-                    "faults": faults(tagged, persons[index], heads[index], asked[index].tags),
+                    "faults": faults(tagged, persons[index], heads[index], prompt_tags[index]),
                     "training_likeness": likeness,
                     "training_view": view,
                     "memorised": likeness >= self.memorised,
@@ -174,17 +171,19 @@ class Judge:
         return self.detectors["person"].detect(shown)
 
     def identify(self, shown: Sequence[Shown], persons: Sequence[list[Detection]]) -> "np.ndarray":
-        """CCIP features [n, 768] of the largest person of each picture."""
+        """CCIP embeddings [n, 768] of the largest person of each picture."""
         from PIL import Image
 
-        cut = [Shown(person(one.image, boxes)) for one, boxes in zip(shown, persons, strict=True)]
+        cut = [Shown(largest_person(picture.image, boxes)) for picture, boxes in zip(shown, persons, strict=True)]
         how = Image.Resampling.BILINEAR
-        (features,) = run(self.ccip, ["output"], [one.planes(384, 384, how, "ccip") for one in cut])
+        (features,) = run(self.ccip, ["output"], [picture.planes(CCIP_SIDE, CCIP_SIDE, how, "ccip") for picture in cut])
         return features
 
     def core_seen(self, tags: dict[str, float]) -> float | None:
-        """Share of her core tags that the tagger sees; None where she has none."""
-        return decided(sum(tags.get(tag, 0.0) >= SEEN for tag in self.core) / len(self.core)) if self.core else None
+        """Share of the character's core tags that the tagger sees; None where there are none."""
+        if not self.core:
+            return None
+        return decided(sum(tags.get(tag, 0.0) >= SEEN for tag in self.core) / len(self.core))
 
 
 def scored(scores: dict[str, float]) -> list[Row]:
@@ -193,41 +192,42 @@ def scored(scores: dict[str, float]) -> list[Row]:
 
 def ccip_threshold(hub: Path) -> float:
     """CCIP's own distance up to which two pictures show one character, from the pinned model's metrics.json."""
-    import json
-
     repo, file = CCIP
     return float(json.loads(hub_file(hub, repo, f"{Path(file).parent}/metrics.json").read_text())["threshold"])
 
 
-def person(picture: "Image.Image", boxes: list[Detection]) -> "Image.Image":
-    """The largest person found in a picture, or all of it."""
+def largest_person(picture: "Image.Image", boxes: list[Detection]) -> "Image.Image":
+    """The largest of the detected persons, cut from the picture; the whole picture where there is none."""
     if not boxes:
         return picture
     return picture.crop(max((box for box, _ in boxes), key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box)))
 
 
-def faults(tagged: Tagged, persons: list[Detection], heads: list[Detection], asked: Sequence[str]) -> list[str]:
-    """What is wrong with a picture, in words; what was asked for is no fault."""
-    found = {
+def faults(tagged: Tagged, persons: list[Detection], heads: list[Detection], prompt_tags: Sequence[str]) -> list[str]:
+    """What is wrong with a picture, in words; what its prompt asks for is no fault."""
+    names = {
         fault
         for fault, tags in FAULTS.items()
-        if any(tagged.tags.get(tag, 0.0) >= SEEN and tag not in asked for tag in tags)
+        if any(tagged.tags.get(tag, 0.0) >= SEEN and tag not in prompt_tags for tag in tags)
     }
     if not persons and not heads:
-        found.add("nobody")
+        names.add("nobody")
     if len(heads) > 1 and len(persons) > 1:
-        found.add("several people")
-    return sorted(found)
+        names.add("several people")
+    return sorted(names)
+
+
+# --- held-out pictures
 
 
 def held_out_files(dataset: PathLike) -> list[Path]:
-    """Shards of the held-out split; it may be there and empty, and then there is nothing to judge by."""
+    """Shards of the dataset's held-out split. Raises CharaloomError where they hold no picture."""
     import pyarrow.parquet as pq
 
-    found = sorted((Path(dataset) / "data").glob("held_out-*.parquet"))
-    if not sum(pq.read_metadata(path).num_rows for path in found):
+    shards = sorted((Path(dataset) / "data").glob("held_out-*.parquet"))
+    if not sum(pq.read_metadata(path).num_rows for path in shards):
         raise CharaloomError(f"{dataset}: no held-out pictures to judge by. Raise filtered.held_out above 0.")
-    return found
+    return shards
 
 
 def held_out_pictures(files: list[Path]) -> Iterator[bytes]:

@@ -1,106 +1,98 @@
-"""Renders, judges and keeps batches."""
+"""Render, judge and store batches: a stored batch is whole, so a resumed run gives the bytes of an undisturbed one."""
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.artifacts.files import digest, read_json, sha256_file, whole_folder, write_json
+from charaloom.artifacts.files import read_json, whole_folder, write_json
 from charaloom.artifacts.types import Row
+from charaloom.config.params import Base
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.generation import generation_texts, png
-from charaloom.diffusion.pipelines import (
-    Checkpoint,
-    Easel,
-    embedding_word,
-    positive,
-)
+from charaloom.diffusion.pipelines import Checkpoint, Easel, embedding_word, positive
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.batches import DRAWING, Batch, parcels, without_path
-from charaloom.evaluation.judge import Asked, Judge
+from charaloom.evaluation.batches import Batch, ResolvedPreviews, batches_of
+from charaloom.evaluation.judge import Judge
 from charaloom.evaluation.prompts import Prompt
 
 if TYPE_CHECKING:
     from PIL import Image
 
-BLANK = (128, 128, 128)
+BLANK = (128, 128, 128)  # RGB of the tile in place of a withheld picture
 
 
-class Studio:
-    """Draws, judges and keeps batches; one base is open at a time, and one whose pictures are there is never opened."""
+class Renderer:
+    """Renders batches into `store`. One base is in memory at a time; one whose batches are all stored is never opened.
+
+    `local`: the bases by name. `judged_by`: digests of the files that `judge` reads.
+    """
 
     def __init__(
         self,
         character: str,
-        params: Row,
+        params: ResolvedPreviews,
         store: Path,
         judge: Judge,
-        local: dict[str, LocalBase],
-        judged_by: list[str],
+        local: Mapping[str, LocalBase],
+        judged_by: Sequence[str],
     ):
         self.character, self.params, self.store, self.judge = character, params, store, judge
         self.local, self.judged_by = local, judged_by
-        self.place = {base["name"]: index for index, base in enumerate(params["bases"])}
+        self.place = {base.name: index for index, base in enumerate(params.bases)}
         self.opened: tuple[str, Easel] | None = None
         self.progress = Progress(character)
 
     def batches(
-        self, base: Row, checkpoint: Checkpoint, prompts: list[Prompt], number: int | None = None
+        self, base: Base, checkpoint: Checkpoint, prompts: Sequence[Prompt], number: int | None = None
     ) -> list[Batch]:
-        """The batches of one checkpoint on one base; their make-up depends on nothing that a restart changes."""
-        drawing = {key: self.params[key] for key in ("version", *DRAWING)}
-        loaded = [sha256_file(path) if path else None for path in (checkpoint.lora, checkpoint.embedding)]
-        name = [checkpoint.name, checkpoint.folder, checkpoint.weight, number]
-        found = []
-        for asked in parcels(prompts, self.params["batch"]):
-            told = [self.character, drawing, without_path(base), name, loaded, [asdict(one) for one in asked]]
-            key = digest([*told, self.judged_by])[:32]
-            found.append(Batch(base, checkpoint, asked, number, key))
-        return found
+        """The batches of one checkpoint on one base; `number`: the round, None outside the rounds."""
+        return batches_of(self.character, self.params, base, checkpoint, prompts, number, self.judged_by)
 
-    def draw(self, batches: list[Batch]) -> None:
-        """Draw the batches that the store does not hold yet."""
+    def render(self, batches: list[Batch]) -> None:
+        """Render the batches that the store does not hold yet."""
         missing = [batch for batch in batches if not (self.store / batch.key / "rows.json").exists()]
         self.progress.expect(batches, missing)
         for batch in missing:
-            pictures = self.easel(batch.base).draw(
+            pictures = self.pipeline(batch.base).draw(
                 batch.checkpoint,
                 [prompt.text for prompt in batch.prompts],
                 [prompt.seed for prompt in batch.prompts],
-                self.params,
+                self.params.plain(),
             )
             self.keep(batch, pictures)
             self.progress.advance(len(batch.prompts))
 
-    def easel(self, base: Row) -> Easel:
-        if self.opened is None or self.opened[0] != base["name"]:
+    def pipeline(self, base: Base) -> Easel:
+        if self.opened is None or self.opened[0] != base.name:
             self.opened = None  # so that two bases never lie in memory together
-            folder = self.local[base["name"]].folder
-            self.opened = base["name"], Easel(folder, base["family"], base["clip_skip"], self.params["threads"])
+            folder = self.local[base.name].folder
+            self.opened = base.name, Easel(folder, base.family, base.clip_skip, self.params.threads)
         return self.opened[1]
 
     def keep(self, batch: Batch, pictures: list["Image.Image"]) -> None:
         """Judge and store the pictures of a batch; one rated above the allowed rating is never written."""
-        judged = self.judge.judged(pictures, [Asked(prompt.outfit, prompt.asked) for prompt in batch.prompts])
+        judged = self.judge.judged(pictures, [prompt.asked for prompt in batch.prompts])
         rows = []
         with whole_folder(self.store / batch.key) as part:
             for prompt, picture, measures in zip(batch.prompts, pictures, judged, strict=True):
-                tile = picture if measures["kept"] else blank(picture.size)
-                texts = generation_texts(
-                    self.character, prompt.text, prompt.seed, batch.checkpoint, batch.base, self.params
-                )
-                (part / prompt.file).write_bytes(png(tile, texts))
+                shown = picture if measures["kept"] else blank(picture.size)
+                (part / prompt.file).write_bytes(png(shown, self.texts(batch, prompt)))
                 rows.append({**self.facts(batch, prompt), **measures})
             write_json(part / "rows.json", rows)
 
+    def texts(self, batch: Batch, prompt: Prompt) -> dict[str, str]:
+        """The generation data of a picture, by PNG key."""
+        base, params = batch.base.plain(), self.params.plain()
+        return generation_texts(self.character, prompt.text, prompt.seed, batch.checkpoint, base, params)
+
     def facts(self, batch: Batch, prompt: Prompt) -> Row:
-        """What is known of a picture before it is looked at."""
+        """The columns of `scores.parquet` that no model measures."""
         checkpoint = batch.checkpoint
         return {
-            "base": batch.base["name"],
+            "base": batch.base.name,
             "checkpoint": checkpoint.name,
             "step": checkpoint.step,
             "weight": checkpoint.weight,
@@ -115,17 +107,19 @@ class Studio:
         }
 
     def rows(self, batch: Batch) -> list[Row]:
+        """The rows of a stored batch."""
         return read_json(self.store / batch.key / "rows.json")
 
 
 def blank(size: tuple[int, int]) -> "Image.Image":
-    """The tile that stands for a picture that was not kept."""
+    """The tile in place of a withheld picture; `size` in pixels."""
     from PIL import Image
 
     return Image.new("RGB", size, BLANK)
 
 
 def copy_pictures(batches: list[Batch], store: Path, folder: Path) -> None:
+    """Copy the pictures of stored batches to `<base>/<checkpoint>/` below `folder`."""
     for batch in batches:
         for prompt in batch.prompts:
             target = folder / batch.file(prompt)
@@ -141,18 +135,18 @@ def forget_others(store: Path, wanted: set[str]) -> None:
 
 
 class Progress:
-    """Lines for the log: pictures done, pictures a second, time left in this round."""
+    """Log lines: pictures done, pictures a second, seconds left in this round."""
 
     def __init__(self, character: str) -> None:
         self.character, self.total, self.missing, self.done = character, 0, 0, 0
         self.began = time.monotonic()
 
     def expect(self, batches: list[Batch], missing: list[Batch]) -> None:
-        asked, absent = (sum(len(batch.prompts) for batch in some) for some in (batches, missing))
-        self.total += asked
+        wanted, absent = (sum(len(batch.prompts) for batch in some) for some in (batches, missing))
+        self.total += wanted
         self.missing += absent
-        if absent < asked:
-            print(f"previews {self.character}: {asked - absent} of {asked} pictures are there from an earlier run")
+        if absent < wanted:
+            print(f"previews {self.character}: an earlier run rendered {wanted - absent} of {wanted} pictures")
 
     def advance(self, pictures: int) -> None:
         self.done += pictures
@@ -164,7 +158,7 @@ class Progress:
 
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
-    """Hold the store of one character's previews: a second run on it stops at once."""
+    """Hold the store of one character's previews. Raises CharaloomError at once where another run holds it."""
     from filelock import FileLock, Timeout
 
     store.mkdir(parents=True, exist_ok=True)
@@ -172,4 +166,4 @@ def locked(store: Path) -> Iterator[None]:
         with FileLock(store / ".lock", timeout=0):
             yield
     except Timeout:
-        raise CharaloomError(f"{store}: another run draws here; wait for it or stop it") from None
+        raise CharaloomError(f"{store}: another run renders here; wait for it or stop it") from None

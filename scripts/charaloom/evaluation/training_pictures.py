@@ -1,4 +1,4 @@
-"""Which training picture a preview repeats."""
+"""Which training picture a preview repeats, by the same test as for duplicates on boards."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,14 @@ from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.curation.views import decided, read_vectors
 from charaloom.outfits.grouping import unit
 from charaloom.vision.measured import thumbnail
-from charaloom.vision.model_set import (
-    Shown,
-)
+from charaloom.vision.model_set import Shown
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Training:
-    """The pictures that trained, to tell a drawing that repeats one: the same test as for duplicates of the board."""
+class TrainingPictures:
+    """Thumbnails and tagger embeddings of the whole pictures of the training split."""
 
     def __init__(self, measured: PathLike, views: list[Row]):
         import numpy as np
@@ -29,9 +27,9 @@ class Training:
         self.table = unit(np.stack([vectors[name] for name in self.names])) if self.names else np.zeros((0, 1))
 
     def nearest(self, shown: Shown, embedding: "np.ndarray") -> tuple[float, str | None]:
-        """How alike (0 to 1) the training picture is that this one repeats most, and its view.
+        """Likeness (0 to 1) to the training picture that `shown` repeats most, and its view.
 
-        Only the few that the tagger finds most alike are laid over it.
+        Only the NEIGHBOURS by the tagger's `embedding` are laid over it. (0, None) without a training picture.
         """
         import numpy as np
 

@@ -15,6 +15,7 @@ from PIL import Image
 from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, read_table, write_table
+from charaloom.config.params import Previews, SelectionRule
 from charaloom.diffusion.pipelines import NOTHING, Easel, read_checkpoints
 from charaloom.errors import CharaloomError
 from charaloom.evaluation import judge, previews, renderer, rounds
@@ -40,7 +41,7 @@ BASE = {
     "clip_skip": 1,
     "licence": "creativeml-openrail-m",
 }
-RULE = {"scores": {"recognised": 3, "likeness": 1, "outfit": 1}, "first": 0.25, "keep": 0.5}
+RULE = SelectionRule(scores={"recognised": 3, "likeness": 1, "outfit": 1}, first=0.25, keep=0.5)
 PARAMS = {
     "version": 1,
     "seed": 7,
@@ -56,7 +57,7 @@ PARAMS = {
     "sweep": 0.25,
     "rating_model": 1.1,
     "memorised": 0.85,
-    "selection": RULE,
+    "selection": RULE.plain(),
     "threads": 1,
 }
 
@@ -274,9 +275,20 @@ def asking(name: str, kind: str, text: str, asked: list[str]) -> dict:
     return {"id": name, "kind": kind, "outfit": None, "text": text, "asked": asked}
 
 
-def params_of(root: Path, **changes) -> dict:
+def params_of(root: Path, **changes) -> Previews:
     bases = [{**BASE, "name": name, "path": str(root / "bases" / name)} for name in ("tiny", "other")]
-    return {**PARAMS, "bases": bases, **changes}
+    return Previews.of({**PARAMS, "bases": bases, **changes})
+
+
+def sources_of(root: Path, hub: Path) -> previews.Sources:
+    return previews.Sources(
+        outfits=root / "outfits.json",
+        dataset=root / "dataset",
+        measured=root / "measured.parquet",
+        clustered=root / "clustered.parquet",
+        hub=hub,
+        models_manifest=root / "models.json",
+    )
 
 
 def render(world, out: Path, work: Path, **changes) -> Path:
@@ -286,12 +298,7 @@ def render(world, out: Path, work: Path, **changes) -> Path:
         params=params_of(root, **changes),
         checkpoints=root / "checkpoints",
         checkpoints_manifest=root / "checkpoints.json",
-        outfits=root / "outfits.json",
-        dataset=root / "dataset",
-        measured=root / "measured.parquet",
-        clustered=root / "clustered.parquet",
-        hub=hub,
-        models_manifest=root / "models.json",
+        sources=sources_of(root, hub),
         folder=out / "previews",
         manifest=out / "previews.manifest.json",
         work=work,
@@ -332,11 +339,7 @@ def test_rounds_then_the_chosen_one_on_every_base(drawn):
 
 def test_early_stopping_judges_by_what_the_first_round_draws(world, tmp_path):
     root, hub = world
-    sources = previews.Sources(
-        *(root / name for name in ("outfits.json", "dataset", "measured.parquet", "clustered.parquet")),
-        hub,
-        root / "models.json",
-    )
+    sources = sources_of(root, hub)
     steps = read_checkpoints(root / "checkpoints")
     scores = {}
     for step in steps:  # one after another, as a training makes them
@@ -426,12 +429,13 @@ def test_checkpoints_that_are_loaded_side_by_side_do_not_touch_each_other(world,
     """In any order, each draws what it draws alone, and the base without LoRA stays what it was."""
     root, _ = world
     params = params_of(root)
-    base = params["bases"][0]
     steps = read_checkpoints(root / "checkpoints")
-    folder = previews.local_base(base, tmp_path).folder
+    folder = previews.local_bases(params, tmp_path, most=1)["tiny"].folder
 
     def drawn_by(easel: Easel, checkpoint) -> np.ndarray:
-        return np.stack([np.asarray(image) for image in easel.draw(checkpoint, ["hana, solo"] * 2, [1, 2], params)])
+        return np.stack(
+            [np.asarray(image) for image in easel.draw(checkpoint, ["hana, solo"] * 2, [1, 2], params.plain())]
+        )
 
     alone = {one: drawn_by(Easel(folder, "sd15", 1, 1), one) for one in (NOTHING, *steps)}
     easel = Easel(folder, "sd15", 1, 1)
@@ -474,7 +478,7 @@ def test_a_second_run_draws_nothing(world, drawn, tmp_path, monkeypatch):
 def test_two_runs_on_one_store_do_not_mix(world, tmp_path):
     with (
         renderer.locked(tmp_path / "work" / CHARACTER / "previews"),
-        pytest.raises(CharaloomError, match="another run draws here"),
+        pytest.raises(CharaloomError, match="another run renders here"),
     ):
         render(world, tmp_path, tmp_path / "work")
 
@@ -510,7 +514,7 @@ def test_distance_is_the_median_to_the_held_out_pictures_and_the_threshold_comes
     detector = judge.Detector(hub, *judge.DETECTORS["person"])
 
     def cut(image: Image.Image) -> Image.Image:
-        return judge.person(image, detector.detect([Shown(image)])[0])
+        return judge.largest_person(image, detector.detect([Shown(image)])[0])
 
     with picture_models(hub, 1):
         for row in rows[:3]:

@@ -1,19 +1,23 @@
 """The rule that chooses a checkpoint, on hand-made scores."""
 
+from dataclasses import replace
+
 import pytest
 
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
+from charaloom.config.params import Selection, SelectionRule
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.rounds import schedule, survivors
 from charaloom.evaluation.scores import numbers, scores_of, wilson
 from charaloom.evaluation.selection import choose, confusion, select
+from charaloom.pages.previews import write_page
 from tests.html_page import Page
 
 STAGE_PARAMS = {"version": 1}
 THRESHOLD = 0.178
-RULE = {"scores": {"recognised": 1}, "first": 0.25, "keep": 0.5}
+RULE = SelectionRule(scores={"recognised": 1}, first=0.25, keep=0.5)
 
 
 def picture(checkpoint: str, number: int, distance: float | None, base: str = "one", **more) -> dict:
@@ -82,8 +86,10 @@ def test_differences_below_the_written_digits_decide_nothing():
 
 def test_the_score_is_the_weighted_mean_of_what_could_be_counted():
     rows = drawn("step-000100", [0.1, 0.1, 0.3, 0.3], outfit="red", outfit_drawn="red")
-    weights = {"scores": {"recognised": 1, "outfit": 3, "following": 5}}  # no tag was asked: following is not counted
-    assert numbers(rows, weights, THRESHOLD)["score"] == pytest.approx((0.5 + 3 * 1.0) / 4)
+    rule = replace(
+        RULE, scores={"recognised": 1, "outfit": 3, "following": 5}
+    )  # no tag was asked: following is not counted
+    assert numbers(rows, rule, THRESHOLD)["score"] == pytest.approx((0.5 + 3 * 1.0) / 4)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ def test_rounds_halve_the_checkpoints_and_double_the_prompts(checkpoints, expect
 
 
 def test_every_round_leaves_one_fewer_at_least():
-    assert [count for count, _ in schedule(4, {**RULE, "keep": 0.99})] == [4, 3, 2, 1]
+    assert [count for count, _ in schedule(4, replace(RULE, keep=0.99))] == [4, 3, 2, 1]
 
 
 def test_a_late_bloomer_that_left_early_is_not_chosen_and_rounds_are_told():
@@ -157,14 +163,14 @@ def test_what_each_score_counts():
     ]
     found = {name: score["value"] for name, score in scores_of(rows, THRESHOLD).items()}
     assert found == {
-        "recognised": 0.5,  # two of the four that name her
+        "recognised": 0.5,  # two of the four that name the character
         "likeness": pytest.approx((1 + 0.5 + 0 + 0) / 4),
         "outfit": pytest.approx(1 / 3, abs=1e-4),
         "following": pytest.approx((0.5 + 1 + 0) / 3),
         "core": 0.75,
         "sound": 0.6,  # neither the fault nor the withheld one
         "fresh": 0.8,
-        "bleeding": 0.5,  # blue for red, red for clothes that are not hers
+        "bleeding": 0.5,  # blue for red, red for other clothes
         "leaking": 0.25,
         "diversity": None,
     }
@@ -238,7 +244,7 @@ def test_the_confusion_matrix_tells_what_was_drawn_where_each_outfit_was_asked_f
         picture("s000100", 5, None, outfit="red", outfit_drawn=None),
     ]
     assert confusion(rows) == {
-        "columns": ["blue", "red", "none of hers"],
+        "columns": ["blue", "red", "none of theirs"],
         "lines": [
             {"asked": "blue", "drawn": [1, 0, 1]},
             {"asked": "red", "drawn": [1, 1, 0]},
@@ -263,12 +269,13 @@ def test_the_stage_writes_the_same_bytes_and_a_page_without_pictures_that_were_w
     for name in ("a", "b"):
         select(
             character="hana",
-            params={**RULE, "version": 2},
+            params=Selection(version=2, **RULE.plain()),
             previews=folder,
             previews_manifest=tmp_path / "previews.json",
             selection=tmp_path / name / "selection.json",
             page=tmp_path / name / "previews.html",
             manifest=tmp_path / name / "selection.manifest.json",
+            write_page=write_page,
         )
     for file in ("selection.json", "previews.html", "selection.manifest.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()

@@ -10,6 +10,7 @@ from PIL import Image
 from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
+from charaloom.config.params import SelectionRule
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
 from charaloom.publishing import markdown, model, programs
@@ -83,7 +84,7 @@ def results(tmp_path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (20 * number % 256, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
-    rule = {"scores": {"recognised": 1}, "first": 1.0, "keep": 0.5}
+    rule = SelectionRule(scores={"recognised": 1}, first=1.0, keep=0.5)
     chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
     write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import Row
+from charaloom.config.params import Previews
 from charaloom.demo.models.judge import MODEL, Judge
 from charaloom.demo.scores.stages import Counts, Summed, count_outfits, kept_views, pictures_seen
 from charaloom.demo.world.building import cast_of
@@ -117,7 +118,9 @@ def values_of_all(
 
     What was judged once is kept in `work`, by all that it depends on.
     """
-    prompts = [one for one in read_prompts(folder / "outfits.json", character, params) if one.kind != PLAIN]
+    prompts = [
+        one for one in read_prompts(folder / "outfits.json", character, Previews.of(params)) if one.kind != PLAIN
+    ]
     steps, local = read_checkpoints(checkpoints), local_base(params["bases"][0], work)
     files = [MODEL, *(path for step in steps for path in (step.lora, step.embedding) if path)]
     drawing = {name: params[name] for name in ("batch", "negative", "width", "height", "steps", "guidance", "threads")}
