@@ -1,58 +1,69 @@
-"""Dataset: the kept views as a dataset repository, ready to publish: Parquet shards, captions, provenance, a card.
+"""Stage `dataset`: the kept views as a dataset repository: Parquet shards, captions, provenance, a card.
 
-Pixels are cut here and nowhere else. `datasets.load_dataset` and the hub's viewer read the shards as they are; memory
-is that of a few pictures, whatever the size of the set.
+Pixels are cut here (`shards`) and nowhere else. `datasets.load_dataset` and the hub's viewer read the shards as they
+are; a few pictures are in memory at a time, whatever the size of the set.
 """
 
 import os
+from dataclasses import dataclass
 
 from charaloom.artifacts.files import read_json, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.publishing.dataset_card import card_text, funnel, provenance
-from charaloom.publishing.shards import Params, write_shards
+from charaloom.config.params import Dataset
+from charaloom.publishing.dataset_card import DatasetCard, card_text, funnel, provenance
+from charaloom.publishing.shards import write_shards
 
 
-def build_dataset(
-    character: str,
-    params: Params,
-    raw: PathLike,
-    measured: PathLike,
-    filtered: PathLike,
-    clustered: PathLike,
-    clustered_manifest: PathLike,
-    outfits: PathLike,
-    core: PathLike,
-    folder: PathLike,
-    manifest: PathLike,
-) -> None:
+@dataclass(frozen=True)
+class DatasetInputs:
+    """Files that a dataset repository is made of."""
+
+    raw: PathLike
+    measured: PathLike
+    filtered: PathLike
+    clustered: PathLike
+    clustered_manifest: PathLike
+    outfits: PathLike
+    core: PathLike
+
+
+def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, folder: PathLike, manifest: PathLike) -> None:
     """Write the dataset repository `folder`: data/<split>-<number>.parquet and README.md.
 
-    A view is cut by its box and made smaller so that its short side has `resolution` pixels, never larger; then encoded
-    as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no longer fits the views.
+    A view is cut by its box and reduced until its short side has `resolution` pixels, never enlarged; then encoded as
+    `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no longer fits the views.
     """
-    origin = lineage("dataset", character, params, {"clustered": os.fspath(clustered_manifest)})
-    views = sorted(read_table(clustered), key=lambda row: row["view"])
-    facts = gathered(views, measured, filtered)
-    told = read_json(outfits)
+    upstream = {"clustered": os.fspath(inputs.clustered_manifest)}
+    origin = lineage("dataset", character, params.plain(), upstream)
+    views = sorted(read_table(inputs.clustered), key=lambda row: row["view"])
+    outfits = read_json(inputs.outfits)
     with whole_folder(folder) as part:
         (part / "data").mkdir()
-        counts = write_shards(views, facts, raw, told, params, part / "data")
-        traits = [row for row in read_json(core)["tags"] if row["core"]]
-        chosen, sources = funnel(filtered), provenance(raw, views)
-        card = card_text(character, origin["digest"], told, traits, views, counts, chosen, sources)
-        write_text(part / "README.md", card)
+        facts = facts_by_view(views, inputs)
+        counts = write_shards(views, facts, inputs.raw, outfits, params, part / "data")
+        card = DatasetCard(
+            character=character,
+            version=origin["digest"],
+            outfits=outfits,
+            core=[row for row in read_json(inputs.core)["tags"] if row["core"]],
+            views=views,
+            counts=counts,
+            funnel=funnel(inputs.filtered),
+            sources=provenance(inputs.raw, views),
+        )
+        write_text(part / "README.md", card_text(card))
     write_manifest(manifest, origin, {"folder": folder}, {"views": len(views), **counts})
 
 
-def gathered(views: list[Row], measured: PathLike, filtered: PathLike) -> dict[str, Row]:
-    """Per view what the card and the rows tell besides the caption: sizes, scores, distance to the character."""
+def facts_by_view(views: list[Row], inputs: DatasetInputs) -> dict[str, Row]:
+    """What the rows hold of each view besides its caption: sharpness, distance to the character."""
     names = {view["view"] for view in views}
-    sizes = read_table(measured, ["view", "width", "height", "sharpness"])
-    verdicts = read_table(filtered, ["view", "identity_distance"])
-    facts = {row["view"]: row for row in sizes if row["view"] in names}
-    for row in verdicts:
+    measured = read_table(inputs.measured, ["view", "sharpness"])
+    filtered = read_table(inputs.filtered, ["view", "identity_distance"])
+    facts = {row["view"]: row for row in measured if row["view"] in names}
+    for row in filtered:
         if row["view"] in names:
             facts[row["view"]] |= row
     return facts

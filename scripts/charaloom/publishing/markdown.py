@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def escape_markdown(value: Any) -> str:
-    """Text that Markdown shows as it is, on one line; what is marked as markup already passes."""
+    """Text that Markdown shows as it is, on one line; what is markup already passes."""
     from markupsafe import Markup
 
     if isinstance(value, Markup):

@@ -1,9 +1,16 @@
-"""The card of a model repo."""
+"""The card of a model repository.
+
+Text from strangers flows into it (tags, names, prompts): whatever the template prints is escaped, unless a filter
+marked it as code.
+"""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from charaloom.artifacts.types import Row
+from charaloom.config.params import Base
 from charaloom.diffusion.pipelines import embedding_word
 from charaloom.publishing.markdown import code_block, code_span, escape_markdown
 from charaloom.publishing.programs import PROGRAMS, repo_files
@@ -13,7 +20,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
-LICENCES = {  # ids the hub knows; anything else is `other` with its name
+WIDGETS = 4  # previews in the front matter
+LICENCES = {  # ids that the hub knows (huggingface.co/docs/hub/repositories-licenses); others become `other` and a name
     "apache-2.0",
     "bigscience-openrail-m",
     "cc-by-4.0",
@@ -29,58 +37,21 @@ LICENCES = {  # ids the hub knows; anything else is `other` with its name
 }
 
 
-def card_facts(
-    character: str,
-    params: dict[str, Any],
-    chosen: dict[str, Any],
-    outfits: dict[str, Any],
-    core: dict[str, Any],
-    dataset: dict[str, Any],
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Everything the card tells."""
-    trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
-    prompts = {outfit["id"]: prompt_of(outfit["id"], outfits["prompts"]) for outfit in trained}
-    return {
-        "character": character,
-        "word": embedding_word(character),
-        "trigger": outfits["trigger"],
-        "core": [as_words(tag) for tag in outfits["core"]],
-        "base": params["base"],
-        "outfits": [{**outfit, "prompt": prompts[outfit["id"]]} for outfit in trained],
-        "selection": chosen,
-        "dataset": dataset,
-        "version": facts["digest"],
-    }
+@dataclass(frozen=True)
+class ModelCard:
+    """What a card is made of."""
+
+    character: str
+    base: Base
+    selection: Row  # selection.json
+    outfits: Row  # outfits.json
+    dataset: Row  # manifest of the dataset
+    version: str
+    examples: list[Row]  # previews in the repository: file, prompt
+    embedding: bool  # whether one was trained
 
 
-def prompt_of(outfit: str | None, prompts: list[dict[str, Any]]) -> str | None:
-    """The first preview prompt of an outfit: what was drawn is what is offered to copy."""
-    return next((prompt["text"] for prompt in prompts if prompt.get("outfit") == outfit), None)
-
-
-def front_matter(card: dict[str, Any]) -> "Markup":
-    """The YAML the hub reads. A base without a hub repo is named in the text only: the hub refuses other names."""
-    import yaml
-    from markupsafe import Markup
-
-    base = card["base"]
-    known = base["licence"] in LICENCES
-    facts: dict[str, Any] = {"license": base["licence"] if known else "other"}
-    if not known:
-        facts["license_name"] = re.sub(r"[^a-z0-9.+-]+", "-", base["licence"].lower()).strip("-") or "unknown"
-    if base.get("repo"):
-        facts |= {"base_model": base["repo"], "base_model_relation": "adapter"}
-    facts |= {
-        "pipeline_tag": "text-to-image",
-        "tags": ["lora", "stable-diffusion", "text-to-image", "charaloom"],
-        "instance_prompt": card["trigger"],
-        "widget": [{"text": tile["prompt"], "output": {"url": tile["file"]}} for tile in card["tiles"][:4]],
-    }
-    return Markup(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=10_000))
-
-
-def render_card(card: dict[str, Any]) -> str:
+def card_text(card: ModelCard) -> str:
     """The card as Markdown; every value is escaped but those that a filter below made code of."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -94,5 +65,48 @@ def render_card(card: dict[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"words": as_words, "code": code_span, "block": code_block}
-    card = {**card, "programs": PROGRAMS, "files": repo_files(card["character"], card["embedding"])}
-    return environment.get_template("model_card.md.j2").render(card, front_matter=front_matter(card))
+    return environment.get_template("model_card.md.j2").render(
+        character=card.character,
+        word=embedding_word(card.character),
+        trigger=card.outfits["trigger"],
+        core=[as_words(tag) for tag in card.outfits["core"]],
+        base=card.base,
+        outfits=trained_outfits(card.outfits),
+        selection=card.selection,
+        dataset=card.dataset,
+        version=card.version,
+        embedding=card.embedding,
+        programs=PROGRAMS,
+        files=repo_files(card.character, card.embedding),
+        front_matter=front_matter(card),
+    )
+
+
+def trained_outfits(outfits: Row) -> list[Row]:
+    """The outfits that have a trigger, each with its first preview prompt: what was rendered is there to copy."""
+    prompts: dict[str | None, str] = {}
+    for prompt in outfits["prompts"]:
+        prompts.setdefault(prompt.get("outfit"), prompt["text"])
+    trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
+    return [{**outfit, "prompt": prompts.get(outfit["id"])} for outfit in trained]
+
+
+def front_matter(card: ModelCard) -> "Markup":
+    """The YAML that the hub reads. It refuses a base without a hub repo, which only the text names."""
+    import yaml
+    from markupsafe import Markup
+
+    licence = card.base.licence
+    values: Row = {"license": licence}
+    if licence not in LICENCES:
+        name = re.sub(r"[^a-z0-9.+-]+", "-", licence.lower()).strip("-") or "unknown"
+        values = {"license": "other", "license_name": name}
+    if card.base.repo:
+        values |= {"base_model": card.base.repo, "base_model_relation": "adapter"}
+    values |= {
+        "pipeline_tag": "text-to-image",
+        "tags": ["lora", "stable-diffusion", "text-to-image", "charaloom"],
+        "instance_prompt": card.outfits["trigger"],
+        "widget": [{"text": entry["prompt"], "output": {"url": entry["file"]}} for entry in card.examples[:WIDGETS]],
+    }
+    return Markup(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000))

@@ -1,14 +1,13 @@
-"""Which program reads which file of a model repo."""
+"""Which program reads which file of a model repository; `docs/files.md` says how that was tried."""
 
-from typing import Any
-
+from charaloom.artifacts.types import Row
 from charaloom.diffusion.pipelines import embedding_word
 
 PROGRAMS = ("A1111 1.7+", "A1111 1.6 and older", "Forge", "ComfyUI", "diffusers", "OneTrainer")
 
 
-def repo_files(character: str, embedding: bool) -> list[dict[str, Any]]:
-    """The weights of the repo, what each is, and what each of PROGRAMS does with it."""
+def repo_files(character: str, embedding: bool) -> list[Row]:
+    """The weights of the repository: {file, is, reads: what each of PROGRAMS does with it}."""
     lora = {"file": f"{character}.safetensors", "is": "the LoRA: all you need", "reads": ["yes"] * len(PROGRAMS)}
     if not embedding:
         return [lora]
@@ -17,9 +16,9 @@ def repo_files(character: str, embedding: bool) -> list[dict[str, Any]]:
         "is": "the embedding: optional",
         "reads": ["yes"] * (len(PROGRAMS) - 1) + ["no: it asks for another key"],
     }
-    both = {
+    bundle = {
         "file": f"{character}_bundle.safetensors",
         "is": "both in one file",
         "reads": ["yes", "no", "no", "its LoRA only, with a warning", "no: refused with an error", "its LoRA only"],
     }
-    return [lora, word, both]
+    return [lora, word, bundle]

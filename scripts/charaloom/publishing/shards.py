@@ -1,4 +1,4 @@
-"""Shards."""
+"""Parquet shards of a dataset repository: rows of bounded size that `datasets` and the hub's viewer read."""
 
 import io
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import stream_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import open_picture
 from charaloom.tagging.captions import tags_in
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
     import datasets
     from PIL import Image
 
-Params = dict[str, Any]
 SPLITS = ("train", "held_out")
-ROWS_PER_GROUP = 32
-BYTES_PER_SHARD = 400_000_000
-LOSSY = ("WEBP", "JPEG")
-RATINGS = ("general", "sensitive", "questionable", "explicit")
+ROWS_PER_GROUP = 32  # pictures in memory at a time; set by hand
+BYTES_PER_SHARD = 400_000_000  # of pictures; the hub advises files below 500 MB
+LOSSY = ("WEBP", "JPEG")  # formats with a `quality`
+RATINGS = ("general", "sensitive", "questionable", "explicit")  # the strictest last
 POST_KEYS = ("site", "post_id", "page_url", "source", "rating", "md5", "created", "artists")
 
 
@@ -40,9 +40,9 @@ def features() -> "datasets.Features":
             "image": Image(),
             "text": text,  # the caption under the name that trainers look for
             "caption": text,
-            "tags": List(text),  # what the caption spells out, as boards write it
+            "tags": List(text),  # of the caption, as boards write them
             "outfit": text,
-            "repeats": number,  # how often a training epoch sees it, so that rare outfits are learned
+            "repeats": number,  # in a training epoch, so that rare outfits are learned
             "view": text,
             "picture": text,  # SHA-256 of the bytes the board served
             "pixels_sha256": text,  # of the decoded pixels that were encoded here, row by row, RGB
@@ -59,18 +59,21 @@ def features() -> "datasets.Features":
 
 
 def write_shards(
-    views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Row, params: Params, data: Path
+    views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Row, params: Dataset, data: Path
 ) -> dict[str, int]:
-    """Write both splits; returns rows per split. Every split has a shard, also where it is empty."""
+    """Write both splits below `data`; returns rows per split. An empty split has a shard too.
+
+    `facts`: by view, what the rows hold besides the columns of `clustered.parquet`.
+    """
     schema = features().arrow_schema
-    wanted = {split: [view for view in views if view["split"] == split] for split in SPLITS}
-    for split, members in wanted.items():
+    views_by_split = {split: [view for view in views if view["split"] == split] for split in SPLITS}
+    for split, members in views_by_split.items():
         rows = examples(members, facts, raw, outfits, params)
         for number, batches in enumerate(shards(rows)):
             write_shard(data / f"{split}-{number:05d}.parquet", batches, schema)
         if not members:
             write_shard(data / f"{split}-00000.parquet", iter(()), schema)
-    return {split: len(members) for split, members in wanted.items()}
+    return {split: len(members) for split, members in views_by_split.items()}
 
 
 def shards(rows: Iterator[Row]) -> Iterator[Iterator[list[Row]]]:
@@ -90,6 +93,7 @@ def shards(rows: Iterator[Row]) -> Iterator[Iterator[list[Row]]]:
 
 
 def write_shard(path: Path, groups: Iterator[list[Row]], schema: Any) -> None:
+    """One shard from its row groups; `schema`: of pyarrow."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -98,10 +102,11 @@ def write_shard(path: Path, groups: Iterator[list[Row]], schema: Any) -> None:
             writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=ROWS_PER_GROUP)
 
 
-def examples(views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Row, params: Params) -> Iterator[Row]:
-    """Rows of the dataset in the order of their views; pictures are opened one at a time.
+def examples(views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Row, params: Dataset) -> Iterator[Row]:
+    """Rows of the dataset in the order of their pictures, of which one is open at a time.
 
-    Both tables are sorted by the picture's name, so one pass over `raw` serves all views.
+    Both tables are sorted by the picture's name, so one pass over `raw` serves all views. Raises CharaloomError where
+    a picture is not in `raw`.
     """
     trained = {outfit["id"]: outfit["trigger"] for outfit in outfits["outfits"] if outfit["trained"]}
     triggers = {outfits["trigger"], *trained.values()}
@@ -122,10 +127,11 @@ def examples(views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Ro
         yield {**row, "outfit": outfit, "tags": tags_in(view["caption"], triggers)}
 
 
-def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", params: Params) -> Row:
-    shown = cut(image, view, params["resolution"])
+def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", params: Dataset) -> Row:
+    """One row: the view's pixels with what is known of it."""
+    shown = cut(image, view, params.resolution)
     data = encoded(shown, params)
-    name = f"{view['view'].replace('/', '-')}.{params['format'].lower()}"
+    name = f"{view['view'].replace('/', '-')}.{params.format.lower()}"
     return {
         "image": {"bytes": data, "path": name},
         "text": view["caption"],
@@ -146,7 +152,7 @@ def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", param
 
 
 def cut(image: "Image.Image", view: Row, resolution: int) -> "Image.Image":
-    """The view's pixels, made smaller to a short side of `resolution` where they are larger."""
+    """The view's pixels, reduced to a short side of `resolution` pixels where it is longer."""
     from PIL import Image
 
     box = (view["x0"], view["y0"], view["x1"], view["y1"])
@@ -158,12 +164,15 @@ def cut(image: "Image.Image", view: Row, resolution: int) -> "Image.Image":
     return shown.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def encoded(image: "Image.Image", params: Params) -> bytes:
-    """Picture file of `format`. Lossless WebP is not offered: its bytes differ between versions of libwebp."""
-    form = params["format"].upper()
+def encoded(image: "Image.Image", params: Dataset) -> bytes:
+    """Picture file of `format`. Lossless WebP is not offered: its bytes differ between versions of libwebp.
+
+    Raises CharaloomError for another format.
+    """
+    form = params.format.upper()
     if form not in (*LOSSY, "PNG"):
-        raise CharaloomError(f"dataset.format: {params['format']!r} is not one of WEBP, JPEG, PNG")
-    options: Row = {"quality": params["quality"]} if form in LOSSY else {"compress_level": 6}
+        raise CharaloomError(f"dataset.format: {params.format!r} is not one of WEBP, JPEG, PNG")
+    options: Row = {"quality": params.quality} if form in LOSSY else {"compress_level": 6}
     if form == "JPEG":
         options |= {"subsampling": 0}
     stream = io.BytesIO()
@@ -173,5 +182,5 @@ def encoded(image: "Image.Image", params: Params) -> bytes:
 
 def strictest(posts: list[Row]) -> str | None:
     """The strictest rating among a picture's posts; None where no board rated it."""
-    given = [RATINGS.index(post["rating"]) for post in posts if post["rating"] in RATINGS]
-    return RATINGS[max(given)] if given else None
+    places = [RATINGS.index(post["rating"]) for post in posts if post["rating"] in RATINGS]
+    return RATINGS[max(places)] if places else None

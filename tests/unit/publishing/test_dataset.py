@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from PIL import Image
 
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
+from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
 from charaloom.publishing import shards
-from charaloom.publishing.dataset import build_dataset
+from charaloom.publishing.dataset import DatasetInputs, build_dataset
 from charaloom.publishing.shards import cut
 
-PARAMS = {"resolution": 64, "format": "WEBP", "quality": 95, "seed": 7, "version": 1}
+PARAMS = Dataset(version=1, resolution=64, format="WEBP", quality=95)
 POST = {
     **dict.fromkeys(("file_url", "md5", "score", "favourites", "parent_id", "created", "source")),
     **{"site": "danbooru", "post_id": "12", "page_url": "https://danbooru.donmai.us/posts/12", "rating": "general"},
@@ -95,11 +97,13 @@ def run(folder: Path, **changes: Any) -> Path:
     names = ("raw", "measured", "filtered", "clustered")
     build_dataset(
         character="hana",
-        params={**PARAMS, **changes},
-        **{name: folder / f"{name}.parquet" for name in names},
-        clustered_manifest=folder / "clustered.manifest.json",
-        outfits=folder / "outfits.json",
-        core=folder / "core.json",
+        params=replace(PARAMS, **changes),
+        inputs=DatasetInputs(
+            **{name: folder / f"{name}.parquet" for name in names},
+            clustered_manifest=folder / "clustered.manifest.json",
+            outfits=folder / "outfits.json",
+            core=folder / "core.json",
+        ),
         folder=folder / "dataset",
         manifest=folder / "dataset.manifest.json",
     )

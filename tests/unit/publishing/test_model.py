@@ -10,9 +10,10 @@ from PIL import Image
 from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
-from charaloom.config.params import SelectionRule
+from charaloom.config.params import Model, SelectionRule
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
+from charaloom.images import grid
 from charaloom.publishing import markdown, model, programs
 
 STAGE_PARAMS = {"version": 1}
@@ -92,7 +93,6 @@ def results(tmp_path) -> Path:
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
     told = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
     write_json(folder / "outfits.json", {**told, "prompts": prompts})
-    write_json(folder / "core.json", {})
     for stage in ("selection", "dataset"):
         write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), {}, {})
     return folder
@@ -101,14 +101,15 @@ def results(tmp_path) -> Path:
 def build(results: Path, name: str = "model", **base) -> Path:
     model.build_model(
         character=CHARACTER,
-        params={"version": 1, "trigger": "hana_charaloom", "base": {**BASE, **base}},
-        checkpoints=results / "checkpoints",
-        previews=results / "previews",
-        selection=results / "selection.json",
-        selection_manifest=results / "selection.manifest.json",
-        outfits=results / "outfits.json",
-        core=results / "core.json",
-        dataset_manifest=results / "dataset.manifest.json",
+        params=Model.of({"version": 1, "base": {**BASE, **base}}),
+        inputs=model.ModelInputs(
+            checkpoints=results / "checkpoints",
+            previews=results / "previews",
+            selection=results / "selection.json",
+            selection_manifest=results / "selection.manifest.json",
+            outfits=results / "outfits.json",
+            dataset_manifest=results / "dataset.manifest.json",
+        ),
         folder=results / name,
         manifest=results / f"{name}.manifest.json",
     )
@@ -165,8 +166,8 @@ def test_a_preview_keeps_its_generation_data_and_a_withheld_one_is_not_copied(re
     original = results / "previews" / "demo" / "step-000200" / "red-portrait-7.png"
     assert (folder / "previews" / "red-portrait-7.png").read_bytes() == original.read_bytes()
     assert not (folder / "previews" / "red-standing-7.png").exists()
-    with Image.open(folder / "previews" / "grid.webp") as grid:
-        assert grid.size == (4 * model.TILE, model.LABEL + 2 * model.TILE)
+    with Image.open(folder / "previews" / "grid.webp") as sheet:
+        assert sheet.size == (4 * grid.TILE, grid.TITLE + 2 * grid.TILE)
 
 
 def test_the_front_matter_is_what_the_hub_reads(results):
