@@ -44,8 +44,8 @@ def measured(tmp_path: Path) -> tuple[Path, list[dict]]:
         grey = thumbnail(np.asarray(drawing(number).convert("L")))
         view = {"view": f"{number:02d}/picture/0", "picture": f"{number:02d}", "kind": "picture", **BOX}
         vector = np.eye(16)[number].tolist()
-        told = {"tags": [{"name": name, "score": score} for name, score in tags.items()], "tag_embedding": vector}
-        rows.append({**view, **told, "thumbnail": grey.tobytes(), "thumbnail_width": grey.shape[1]})
+        tagger = {"tags": [{"name": name, "score": score} for name, score in tags.items()], "tag_embedding": vector}
+        rows.append({**view, **tagger, "thumbnail": grey.tobytes(), "thumbnail_width": grey.shape[1]})
         views.append({**view, "split": "held_out" if number == 11 else "train", "outfit": outfit})
     write_table(tmp_path / "measured.parquet", rows, MEASURED, "view", {})
     return tmp_path / "measured.parquet", views
@@ -69,10 +69,8 @@ def test_the_outfit_is_that_of_the_nearest_views(measured, seen, worn):
 
 def test_a_character_without_outfits_wears_none(measured):
     path, views = measured
-    assert (
-        OutfitMatcher(path, [{**view, "outfit": None} for view in views]).outfit_of({"red_kimono": 0.9, "sash": 0.9})
-        is None
-    )
+    matcher = OutfitMatcher(path, [{**view, "outfit": None} for view in views])
+    assert matcher.outfit_of({"red_kimono": 0.9, "sash": 0.9}) is None
 
 
 def test_a_coloured_piece_is_also_the_plain_one():
@@ -93,7 +91,7 @@ def test_held_out_pictures_are_not_what_a_preview_can_repeat(measured):
 
 
 @pytest.mark.parametrize(
-    ("tags", "persons", "heads", "asked", "found"),
+    ("tags", "persons", "heads", "prompt_tags", "expected"),
     [
         ({"smile": 0.9}, PERSON, PERSON, [], []),
         ({"bad_hands": 0.5}, PERSON, PERSON, [], ["hands"]),
@@ -106,8 +104,8 @@ def test_held_out_pictures_are_not_what_a_preview_can_repeat(measured):
         ({}, PERSON * 2, PERSON, [], []),  # one head: the detector saw one person twice
     ],
 )
-def test_faults(tags, persons, heads, asked, found):
-    assert faults(Tagged({}, tags, np.zeros(1)), persons, heads, asked) == found
+def test_faults(tags, persons, heads, prompt_tags, expected):
+    assert faults(Tagged({}, tags, np.zeros(1)), persons, heads, prompt_tags) == expected
 
 
 def test_the_largest_person_is_the_one_that_is_compared():

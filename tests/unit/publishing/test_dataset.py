@@ -144,10 +144,10 @@ def test_datasets_reads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from datasets import load_dataset
 
     write_world(tmp_path, SIZES)
-    found = load_dataset(str(run(tmp_path)), cache_dir=str(tmp_path / "cache"))
-    assert set(found) == {"train", "held_out"}
-    assert isinstance(found["train"].features["image"], Feature)
-    assert min(found["train"][0]["image"].size) > 0
+    splits = load_dataset(str(run(tmp_path)), cache_dir=str(tmp_path / "cache"))
+    assert set(splits) == {"train", "held_out"}
+    assert isinstance(splits["train"].features["image"], Feature)
+    assert min(splits["train"][0]["image"].size) > 0
 
 
 def test_card_tells_funnel_traits_and_removal(tmp_path: Path) -> None:

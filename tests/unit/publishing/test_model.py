@@ -1,4 +1,4 @@
-"""The model repo: its files, its previews, and a card that other people's text cannot break."""
+"""The model repository: its files, its previews, and a card that other people's text cannot break."""
 
 import re
 from pathlib import Path
@@ -91,8 +91,8 @@ def results(tmp_path) -> Path:
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
-    told = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
-    write_json(folder / "outfits.json", {**told, "prompts": prompts})
+    outfits = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
+    write_json(folder / "outfits.json", {**outfits, "prompts": prompts})
     for stage in ("selection", "dataset"):
         write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), {}, {})
     return folder
@@ -176,7 +176,7 @@ def test_the_front_matter_is_what_the_hub_reads(results):
     assert (front["base_model"], front["base_model_relation"]) == ("someone/demo", "adapter")
     assert front["tags"] == ["lora", "stable-diffusion", "text-to-image", "charaloom"]
     assert front["instance_prompt"] == "hana_charaloom"
-    assert [one["output"]["url"] for one in front["widget"]] == ["previews/red-portrait-7.png"]
+    assert [entry["output"]["url"] for entry in front["widget"]] == ["previews/red-portrait-7.png"]
     front, text = parts(build(results))
     assert front["license"] == "creativeml-openrail-m"
     assert "license_name" not in front
@@ -227,9 +227,9 @@ def test_the_same_inputs_give_the_same_bytes_and_no_path(results):
     assert {path: sha256_file(first / path) for path in files_below(first)} == {
         path: sha256_file(second / path) for path in files_below(second)
     }
-    told = (results / "model.manifest.json").read_text() + (first / "README.md").read_text()
-    assert str(results) not in told
-    assert "/somewhere" not in told
+    written = (results / "model.manifest.json").read_text() + (first / "README.md").read_text()
+    assert str(results) not in written
+    assert "/somewhere" not in written
 
 
 def test_a_chosen_checkpoint_that_is_gone_is_named(results):

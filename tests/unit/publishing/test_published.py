@@ -44,8 +44,8 @@ def publish(results: Path, target: Path, kind: str = "folder") -> dict:
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int, int]]:
-    found = {path: folder / path for path in files_below(folder)}
-    return {str(path): (at.read_bytes(), at.stat().st_mtime_ns, at.stat().st_ino) for path, at in found.items()}
+    paths = {path: folder / path for path in files_below(folder)}
+    return {str(path): (at.read_bytes(), at.stat().st_mtime_ns, at.stat().st_ino) for path, at in paths.items()}
 
 
 def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path):
