@@ -19,12 +19,33 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from charaloom.diffusion.pipelines import Checkpoint, Easel, open_pipeline, positive
+from charaloom.config.params import Previews, SelectionRule
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import Checkpoint, positive
+from charaloom.diffusion.families import family_of
+from charaloom.diffusion.pipelines import BasePipeline, open_pipeline
 
 CODE = Path(__file__).resolve().parents[2]
 BASE = CODE / "resources" / "demo" / "bases" / "main"
-SETTINGS = {"negative": "nsfw, nude, lowres, bad anatomy, bad hands, text, watermark", "width": 128, "height": 128}
-SETTINGS |= {"steps": 20, "guidance": 4.0}
+SETTINGS = Previews(
+    version=1,
+    bases=(),
+    negative="nsfw, nude, lowres, bad anatomy, bad hands, text, watermark",
+    width=128,
+    height=128,
+    steps=20,
+    guidance=4.0,
+    seeds=1,
+    scenes=1,
+    weights=(1.0,),
+    sweep=1.0,
+    batch=8,
+    rating_model=0.5,
+    memorised=0.85,
+    threads=1,
+    seed=0,
+    selection=SelectionRule(scores={}, first=1.0, keep=0.5),
+)
 PROMPTS = 8
 RANK, VECTORS = 8, 4
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "q_proj", "k_proj", "v_proj", "out_proj")
@@ -60,18 +81,19 @@ def prompts() -> list[str]:
 
 class Ours:
     def __init__(self, threads: int):
-        self.easel = Easel(BASE, "sd15", 0, threads)
+        base = LocalBase("demo", family_of("sd15"), BASE, "", "epsilon", 0, "")
+        self.pipeline = BasePipeline(base, threads)
 
     def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         pictures = []
         for step in steps:
-            pictures += self.easel.draw(step, prompts(), seeds, SETTINGS)
+            pictures += self.pipeline.render(step, prompts(), seeds, SETTINGS)
         return pictures
 
 
 class OneCallEach:
     def __init__(self, threads: int):
-        self.pipeline = open_pipeline(BASE, "sd15", threads)
+        self.pipeline = open_pipeline(BASE, family_of("sd15"), threads)
 
     def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         import torch
@@ -83,11 +105,11 @@ class OneCallEach:
             for text, seed in zip(prompts(), seeds, strict=True):
                 pictures += self.pipeline(
                     prompt=positive(text, step, "hana_emb"),
-                    negative_prompt=SETTINGS["negative"],
-                    width=SETTINGS["width"],
-                    height=SETTINGS["height"],
-                    num_inference_steps=SETTINGS["steps"],
-                    guidance_scale=SETTINGS["guidance"],
+                    negative_prompt=SETTINGS.negative,
+                    width=SETTINGS.width,
+                    height=SETTINGS.height,
+                    num_inference_steps=SETTINGS.steps,
+                    guidance_scale=SETTINGS.guidance,
                     generator=torch.Generator("cpu").manual_seed(seed),
                 ).images
             self.pipeline.unload_lora_weights()

@@ -6,10 +6,9 @@ from importlib.metadata import version
 from math import ceil
 
 from charaloom.artifacts.files import digest, sha256_file
-from charaloom.artifacts.types import Row
 from charaloom.config.params import Base, Previews
-from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.pipelines import Checkpoint
+from charaloom.diffusion.bases import LocalBase, without_path
+from charaloom.diffusion.checkpoints import Checkpoint
 from charaloom.evaluation.prompts import Prompt
 
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")
@@ -87,12 +86,3 @@ def even_parts(prompts: Sequence[Prompt], most: int) -> list[tuple[Prompt, ...]]
     """Prompts in as few batches of at most `most` as possible, all about as large."""
     size = ceil(len(prompts) / ceil(len(prompts) / most)) if prompts else 1
     return [tuple(prompts[start : start + size]) for start in range(0, len(prompts), size)]
-
-
-def without_path(base: Row) -> Row:
-    """A base as a lineage records it, by its digest: a path of this machine is none of its properties."""
-    return {key: value for key, value in base.items() if key not in {"path", "config"}}
-
-
-def without_paths(params: Row) -> Row:
-    return {**params, "bases": [without_path(base) for base in params["bases"]]}

@@ -19,17 +19,13 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Previews
-from charaloom.diffusion.bases import LocalBase, local_base
-from charaloom.diffusion.pipelines import NOTHING, SAMPLER, SCHEDULE, Checkpoint, read_checkpoints
-from charaloom.evaluation.batches import (  # noqa: F401  (training imports without_path from here)
-    Batch,
-    resolved,
-    without_path,
-    without_paths,
-)
+from charaloom.diffusion.bases import LocalBase, local_base, without_paths
+from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, read_checkpoints
+from charaloom.diffusion.pipelines import SAMPLER, SCHEDULE
+from charaloom.evaluation.batches import Batch, resolved
 from charaloom.evaluation.judge import Judge, held_out_files
 from charaloom.evaluation.prompts import Prompt, read_prompts
-from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others, locked
+from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others, hold
 from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
 from charaloom.evaluation.scores import numbers
 
@@ -105,7 +101,7 @@ def first_scores(
 
 def local_bases(params: Previews, work: PathLike, most: int | None = None) -> dict[str, LocalBase]:
     """The first `most` bases on this machine, by name; all of them for None."""
-    return {base.name: local_base(base.plain(), work) for base in params.bases[:most]}
+    return {base.name: local_base(base, work) for base in params.bases[:most]}
 
 
 @contextmanager
@@ -117,7 +113,7 @@ def open_renderer(
     judge = Judge(sources.hub, held_out_files(sources.dataset), core, sources.measured, sources.clustered, params)
     judged_by = (*judge.held_out, sources.measured, sources.clustered, sources.models_manifest)
     store = Path(work) / character / "previews"
-    with locked(store):
+    with hold(store):
         digests = [sha256_file(path) for path in judged_by]
         yield Renderer(character, resolved(params, local), store, judge, local, digests)
 

@@ -1,9 +1,8 @@
 """The prompts of the previews: what every checkpoint renders on every base, from the same seeds."""
 
-import re
 from dataclasses import dataclass
 
-from charaloom.artifacts.files import digest, read_json
+from charaloom.artifacts.files import read_json, safe_name
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Previews
@@ -58,9 +57,3 @@ def prompt_of(entry: Row, character: str, seed: int, number: int) -> Prompt:
     own_seed = derive_seed(seed, character, f"preview/{entry['id']}/{number}")
     name = safe_name(entry["id"])
     return Prompt(name, entry["kind"], entry.get("outfit"), entry["text"], own_seed, tuple(entry["asked"]))
-
-
-def safe_name(prompt: str) -> str:
-    """A prompt id as a file name: other characters are replaced, and a digest keeps two ids apart."""
-    plain = re.sub(r"[^A-Za-z0-9_.()+-]", "_", prompt).lstrip(".")
-    return plain if plain == prompt else f"{plain}-{digest(prompt)[:6]}"

@@ -2,18 +2,19 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import read_json, whole_folder, write_json
+from charaloom.artifacts.locks import locked
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Base
 from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import Checkpoint, embedding_word, positive
 from charaloom.diffusion.generation import generation_texts, png
-from charaloom.diffusion.pipelines import Checkpoint, Easel, embedding_word, positive
-from charaloom.errors import CharaloomError
+from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.evaluation.batches import Batch, ResolvedPreviews, batches_of
 from charaloom.evaluation.judge import Judge
 from charaloom.evaluation.prompts import Prompt
@@ -42,7 +43,7 @@ class Renderer:
         self.character, self.params, self.store, self.judge = character, params, store, judge
         self.local, self.judged_by = local, judged_by
         self.place = {base.name: index for index, base in enumerate(params.bases)}
-        self.opened: tuple[str, Easel] | None = None
+        self.opened: tuple[str, BasePipeline] | None = None
         self.progress = Progress(character)
 
     def batches(
@@ -56,20 +57,19 @@ class Renderer:
         missing = [batch for batch in batches if not (self.store / batch.key / "rows.json").exists()]
         self.progress.expect(batches, missing)
         for batch in missing:
-            pictures = self.pipeline(batch.base).draw(
+            pictures = self.pipeline(batch.base).render(
                 batch.checkpoint,
                 [prompt.text for prompt in batch.prompts],
                 [prompt.seed for prompt in batch.prompts],
-                self.params.plain(),
+                self.params,
             )
             self.keep(batch, pictures)
             self.progress.advance(len(batch.prompts))
 
-    def pipeline(self, base: Base) -> Easel:
+    def pipeline(self, base: Base) -> BasePipeline:
         if self.opened is None or self.opened[0] != base.name:
             self.opened = None  # so that two bases never lie in memory together
-            folder = self.local[base.name].folder
-            self.opened = base.name, Easel(folder, base.family, base.clip_skip, self.params.threads)
+            self.opened = base.name, BasePipeline(self.local[base.name], self.params.threads)
         return self.opened[1]
 
     def keep(self, batch: Batch, pictures: list["Image.Image"]) -> None:
@@ -85,8 +85,8 @@ class Renderer:
 
     def texts(self, batch: Batch, prompt: Prompt) -> dict[str, str]:
         """The generation data of a picture, by PNG key."""
-        base, params = batch.base.plain(), self.params.plain()
-        return generation_texts(self.character, prompt.text, prompt.seed, batch.checkpoint, base, params)
+        base = self.local[batch.base.name]
+        return generation_texts(self.character, prompt.text, prompt.seed, batch.checkpoint, base, self.params)
 
     def facts(self, batch: Batch, prompt: Prompt) -> Row:
         """The columns of `scores.parquet` that no model measures."""
@@ -156,14 +156,6 @@ class Progress:
         print(f"previews {self.character}: {done}/{self.total} pictures, {rate:.2f}/s, {left:.0f} s left", flush=True)
 
 
-@contextmanager
-def locked(store: Path) -> Iterator[None]:
+def hold(store: Path) -> AbstractContextManager[int]:
     """Hold the store of one character's previews. Raises CharaloomError at once where another run holds it."""
-    from filelock import FileLock, Timeout
-
-    store.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise CharaloomError(f"{store}: another run renders here; wait for it or stop it") from None
+    return locked(store / "lock", f"{store}: another run renders here; wait for it or stop it", 0.0)

@@ -7,6 +7,7 @@ from math import sqrt
 from statistics import mean, median, stdev
 from typing import Any
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import Row
 from charaloom.config.params import SelectionRule
 from charaloom.evaluation.prompts import CLOTHES, PLAIN
@@ -138,8 +139,3 @@ def average(values: list[float]) -> Score:
         reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
         low, high = max(mean(values) - reach, 0.0), min(mean(values) + reach, 1.0)
     return {"value": rounded(mean(values)), "low": rounded(low), "high": rounded(high), "n": len(values)}
-
-
-def rounded(value: float) -> float:
-    """Four decimals: what is written is what was compared."""
-    return round(float(value), 4)

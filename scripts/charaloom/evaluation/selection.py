@@ -14,15 +14,16 @@ from pathlib import Path
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Selection, SelectionRule
-from charaloom.diffusion.pipelines import WITHOUT_LORA
+from charaloom.diffusion.checkpoints import WITHOUT_LORA
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.prompts import CLOTHES
 from charaloom.evaluation.reason import reason, rule_words
 from charaloom.evaluation.rounds import replayed
-from charaloom.evaluation.scores import MEANING, matching, numbers, rounded
+from charaloom.evaluation.scores import MEANING, matching, numbers
 
 SCHEMA = 2  # of selection.json
 OTHER_CLOTHES = "other clothes"  # row of the confusion table: prompts for clothes that the character never wore

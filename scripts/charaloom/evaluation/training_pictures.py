@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.curation.views import decided, read_vectors
+from charaloom.images.fingerprints import thumbnail
+from charaloom.images.overlay import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.outfits.grouping import unit
-from charaloom.vision.measured import thumbnail
 from charaloom.vision.model_set import Shown
 
 if TYPE_CHECKING:

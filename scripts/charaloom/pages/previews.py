@@ -5,7 +5,7 @@ from typing import Any
 
 from charaloom.artifacts.files import write_text
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.diffusion.pipelines import WITHOUT_LORA
+from charaloom.diffusion.checkpoints import WITHOUT_LORA
 from charaloom.pages.html import Thumbnails, render_page
 from charaloom.tagging.captions import as_words
 

@@ -14,7 +14,7 @@ from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.stages import STAGES
-from charaloom.diffusion.pipelines import embedding_word
+from charaloom.diffusion.checkpoints import embedding_word
 from charaloom.errors import CharaloomError
 from charaloom.pages.html import (
     Thumbnails,

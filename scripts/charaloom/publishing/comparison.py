@@ -1,7 +1,7 @@
 """Which previews show what the choice is worth: each base alone, and with the chosen checkpoint as it is published."""
 
 from charaloom.artifacts.types import Row
-from charaloom.diffusion.pipelines import WITHOUT_LORA
+from charaloom.diffusion.checkpoints import WITHOUT_LORA
 
 
 def compared(rows: list[Row], selection: Row) -> list[Row]:

@@ -6,16 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from charaloom.artifacts.files import read_json, whole_folder, write_text
+from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Model
+from charaloom.diffusion.bases import without_path
+from charaloom.diffusion.checkpoints import WITHOUT_LORA, embedding_word
 from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights, write_weights
-from charaloom.diffusion.pipelines import WITHOUT_LORA, embedding_word
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.batches import without_path
-from charaloom.evaluation.prompts import PLAIN, safe_name
+from charaloom.evaluation.prompts import PLAIN
 from charaloom.images.grid import write_grid
 from charaloom.publishing.comparison import compared, compared_columns, label
 from charaloom.publishing.model_card import ModelCard, card_text

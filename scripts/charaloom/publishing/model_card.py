@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Base
-from charaloom.diffusion.pipelines import embedding_word
+from charaloom.diffusion.checkpoints import embedding_word
 from charaloom.publishing.markdown import code_block, code_span, escape_markdown
 from charaloom.publishing.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words

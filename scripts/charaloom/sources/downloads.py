@@ -11,7 +11,6 @@ gallery-dl knows nothing of Retry-After, of a file that takes for ever, or of on
 is told to stop at the first 429 or 503, watched, and started again for what is missing after the wait the board asks.
 """
 
-import ctypes
 import hashlib
 import json
 import os
@@ -40,6 +39,7 @@ from urllib3.util import Retry
 
 from charaloom.artifacts.files import read_json, write_json
 from charaloom.errors import CharaloomError
+from charaloom.runtime.processes import die_with_parent
 from charaloom.sources.posts import REMOVED, SECRETS, Found, Post, refused
 
 if TYPE_CHECKING:
@@ -380,11 +380,10 @@ def allowance(board: "Board", todo: list[Post]) -> float:
 
 
 def confine(maximum_bytes: int) -> None:
-    """In the child, before it starts: no file grows without end, and on Linux it dies with its parent."""
+    """In the child, before it starts: no file grows without end, and it dies with its parent."""
     most = max(maximum_bytes, SIDECAR_BYTES)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    die_with_parent()
 
 
 def send(pipe: IO[bytes] | None, data: bytes) -> None:

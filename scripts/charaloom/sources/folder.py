@@ -2,18 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
+from charaloom.images.files import EXTENSIONS, files_of, side_files
 from charaloom.sources.posts import EMPTY_POST, Found, Rules, judged, post_of, words
 
 SITE = "folder"
-EXTENSIONS = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl")
-)
 SIDECAR_BYTES = 2**20
 
 
@@ -33,19 +30,6 @@ def read_folder(folder: PathLike, rules: Rules) -> tuple[list[Found], dict[str, 
     return [one_picture(root, path, rules, counts) for path in pictures], counts
 
 
-def files_of(root: Path) -> Iterator[Path]:
-    """Regular files and links to such, relative to `root`; what cannot be listed is an error, never a silent gap."""
-
-    def unreadable(error: OSError) -> None:
-        raise CharaloomError(f"{error.filename}: {error.strerror}. Make it readable, or take it out of the folder.")
-
-    for parent, _, names in os.walk(root, onerror=unreadable):
-        for name in names:
-            path = Path(parent, name)
-            if path.is_file():
-                yield path.relative_to(root)
-
-
 def one_picture(root: Path, path: Path, rules: Rules, counts: dict[str, int]) -> Found:
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     post = {**EMPTY_POST, "site": SITE, "post_id": name}
@@ -58,11 +42,6 @@ def one_picture(root: Path, path: Path, rules: Rules, counts: dict[str, int]) ->
         else:
             post = merged(post, said, name)
     return judged(Found(post, root / path), rules)
-
-
-def side_files(path: Path) -> list[Path]:
-    """Where a picture's caption (.txt) and post (.json) may lie, later ones added to earlier ones."""
-    return [path.with_name(stem + end) for end in (".json", ".txt") for stem in (path.stem, path.name)]
 
 
 def read_side_file(path: Path) -> dict[str, Any] | None:

@@ -3,14 +3,11 @@
 One row per picture (SHA-256 of its bytes). A post without a usable file has a row, too, that says why.
 """
 
-import fcntl
 import hashlib
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import canonical_json, digest, sha256_bytes, sha256_file, whole_file
+from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import RAW, TABLE_SCHEMA
 from charaloom.artifacts.types import PathLike
@@ -52,7 +50,7 @@ def build_raw(character: str, params: dict[str, Any], table: PathLike, manifest:
     """
     rules = rules_of(params)
     store = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
-    with locked(store) as lock:
+    with locked(store / "lock", f"{store}: waiting for another run that uses it") as lock:
         found, source_counts = gather(character, params, rules, store, lock)
         pictures = merged(examined(found, rules, Progress(f"{character}: pictures looked at")))
         counts = {**counted(found, pictures), **source_counts}
@@ -202,22 +200,6 @@ def row_of(picture: Picture) -> dict[str, Any]:
 
 
 # ---- housekeeping
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock (yields its descriptor); a second run waits for the first, and for its gallery-dl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: waiting for another run that uses it", file=sys.stderr, flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 class Progress:

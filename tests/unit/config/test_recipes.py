@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from charaloom.config.project import DEFAULTS, read_config, training_of
-from charaloom.config.recipes import recipe, settled
+from charaloom.config.layers import DEFAULTS, read_config
+from charaloom.config.recipes import recipe, settled, training_of
 from charaloom.errors import CharaloomError
 
 RECIPES: dict[str, Any] = {

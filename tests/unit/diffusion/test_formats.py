@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from charaloom.diffusion.lora import EMBEDDING_KEY, bundle_weights, read_weights
-from charaloom.training import checkpoints as training
+from charaloom.diffusion.families import EMBEDDING_KEY, SDXL
+from charaloom.diffusion.lora import bundle_weights, read_weights
 from tests import foreign_loaders as foreign
 from tests.unit.diffusion.test_bases import original_unet, single_file, unet_places
-from tests.unit.training.test_training import params, write_dataset
+from tests.unit.training.trainings import STEPS, params, train_once, write_dataset
 
 TOLERANCE = 1e-4
 WORD = "hana_emb"
@@ -43,13 +43,10 @@ def files(
 ) -> dict[str, Path]:
     """LoRA and embedding as the stage writes them."""
     root = tmp_path_factory.mktemp("formats")
-    chosen = params(base)
-    chosen["base"]["clip_skip"] = 0  # so that every layer of the text encoder learns
-    inputs = write_dataset(root, drawn_pictures)
-    outputs = {"folder": root / "checkpoints", "manifest": root / "checkpoints.manifest.json"}
-    training.train("hana", chosen, **inputs, **outputs, work=root / "work", log=root / "log.txt")
-    name = f"step-{chosen['steps']:06d}"
-    return {"lora": outputs["folder"] / f"{name}.safetensors", "emb": outputs["folder"] / f"{name}_emb.safetensors"}
+    chosen = params(base, clip_skip=0)  # so that every layer of the text encoder learns
+    train_once(root, write_dataset(root, drawn_pictures), chosen)
+    last = root / "checkpoints" / f"step-{STEPS:06d}.safetensors"
+    return {"lora": last, "emb": last.with_name(f"{last.stem}_emb.safetensors")}
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +79,7 @@ def outputs(pipe: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def wanted(base: Path, files: dict[str, Path]) -> dict[str, Any]:
-    """Outputs with the LoRA in diffusers; test_training.py shows that they are those of HCP's own layers."""
+    """Outputs with the LoRA in diffusers; test_other_loaders.py shows that they are those of HCP's own layers."""
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(base)
@@ -338,7 +335,7 @@ def test_sdxl_names_that_training_writes(sdxl_unet: Any) -> None:
     from charaloom.diffusion.lora import kohya_module
 
     for module in trained_modules(sdxl_unet):
-        assert kohya_module("denoiser", module, "sdxl") == kohya_sdxl(module)
+        assert kohya_module("denoiser", module, SDXL) == kohya_sdxl(module)
     leaf = "text_model.encoder.layers.3.mlp.fc1"
     for number, part in enumerate(("clip_L", "clip_bigG"), 1):
-        assert kohya_module("TE", f"{part}.{leaf}", "sdxl") == f"lora_te{number}_{foreign.flat(leaf)}"
+        assert kohya_module("TE", f"{part}.{leaf}", SDXL) == f"lora_te{number}_{foreign.flat(leaf)}"

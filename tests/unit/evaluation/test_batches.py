@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from charaloom.config.params import Previews
-from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.pipelines import Checkpoint
-from charaloom.evaluation.batches import SOFTWARE, batches_of, even_parts, resolved, without_paths
+from charaloom.diffusion.bases import LocalBase, without_paths
+from charaloom.diffusion.checkpoints import Checkpoint
+from charaloom.diffusion.families import family_of
+from charaloom.evaluation.batches import SOFTWARE, batches_of, even_parts, resolved
 from charaloom.evaluation.prompts import Prompt
 
 BASE = {"name": "demo", "path": "/here/demo", "repo": None, "revision": None, "family": "sd15", "clip_skip": 1}
@@ -32,7 +33,7 @@ VALUES = {
     "selection": {"scores": {"recognised": 1}, "first": 0.25, "keep": 0.5},
 }
 PARAMS = Previews.of(VALUES)
-LOCAL = {"demo": LocalBase("demo", "sd15", Path("/here/demo"), "d1gest", 1, "mit")}
+LOCAL = {"demo": LocalBase("demo", family_of("sd15"), Path("/here/demo"), "d1gest", "epsilon", 1, "mit")}
 PROMPTS = [Prompt(f"p{number}", "outfit", "red", "hana", number, ("smile",)) for number in range(9)]
 STEP = Checkpoint("step-000100", 100)
 

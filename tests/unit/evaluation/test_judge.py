@@ -10,7 +10,7 @@ from charaloom.artifacts.tables import MEASURED, write_table
 from charaloom.evaluation.judge import faults, largest_person
 from charaloom.evaluation.outfit_matcher import OutfitMatcher, clothes
 from charaloom.evaluation.training_pictures import TrainingPictures
-from charaloom.vision.measured import thumbnail
+from charaloom.images.fingerprints import thumbnail
 from charaloom.vision.model_set import Shown, Tagged
 
 OUTFITS = {

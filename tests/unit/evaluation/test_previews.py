@@ -16,10 +16,11 @@ from charaloom.artifacts.files import files_below, read_json, sha256_file, write
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, read_table, write_table
 from charaloom.config.params import Previews, SelectionRule
-from charaloom.diffusion.pipelines import NOTHING, Easel, read_checkpoints
+from charaloom.diffusion.checkpoints import NOTHING, read_checkpoints
+from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
 from charaloom.evaluation import judge, previews, renderer
-from charaloom.evaluation.prompts import read_prompts, safe_name
+from charaloom.evaluation.prompts import read_prompts
 from charaloom.evaluation.selection import choose
 from charaloom.images.decoding import open_picture
 from charaloom.vision.model_set import Shown
@@ -414,21 +415,21 @@ def test_checkpoints_that_are_loaded_side_by_side_do_not_touch_each_other(world,
     root, _ = world
     params = params_of(root)
     steps = read_checkpoints(root / "checkpoints")
-    folder = previews.local_bases(params, tmp_path, most=1)["tiny"].folder
+    base = previews.local_bases(params, tmp_path, most=1)["tiny"]
 
-    def rendered_by(easel: Easel, checkpoint) -> np.ndarray:
-        pictures = easel.draw(checkpoint, ["hana, solo"] * 2, [1, 2], params.plain())
+    def rendered_by(pipeline: BasePipeline, checkpoint) -> np.ndarray:
+        pictures = pipeline.render(checkpoint, ["hana, solo"] * 2, [1, 2], params)
         return np.stack([np.asarray(picture) for picture in pictures])
 
-    alone = {step: rendered_by(Easel(folder, "sd15", 1, 1), step) for step in (NOTHING, *steps)}
-    easel = Easel(folder, "sd15", 1, 1)
+    alone = {step: rendered_by(BasePipeline(base, 1), step) for step in (NOTHING, *steps)}
+    pipeline = BasePipeline(base, 1)
     for checkpoint in (steps[0], NOTHING, steps[1], steps[0].weighing(0.5), steps[0], steps[1].by_text_alone(), *alone):
-        picture = rendered_by(easel, checkpoint)
+        picture = rendered_by(pipeline, checkpoint)
         assert checkpoint not in alone or np.array_equal(picture, alone[checkpoint])
 
 
 def test_a_killed_run_continues_and_ends_in_the_same_bytes(world, rendered, tmp_path, monkeypatch):
-    real, calls = Easel.draw, []
+    real, calls = BasePipeline.render, []
 
     def dies_at_the_fifth(*args):
         calls.append(args)
@@ -436,11 +437,11 @@ def test_a_killed_run_continues_and_ends_in_the_same_bytes(world, rendered, tmp_
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(Easel, "draw", dies_at_the_fifth)
+    monkeypatch.setattr(BasePipeline, "render", dies_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         render(world, tmp_path, tmp_path / "work")
     assert not (tmp_path / "previews").exists()
-    monkeypatch.setattr(Easel, "draw", lambda *args: calls.append(args) or real(*args))
+    monkeypatch.setattr(BasePipeline, "render", lambda *args: calls.append(args) or real(*args))
     folder = render(world, tmp_path, tmp_path / "work")
     assert len(calls) == 5 + 12 - 4
     assert bytes_of(folder) == bytes_of(rendered[0])
@@ -453,14 +454,14 @@ def test_a_second_run_renders_nothing(world, rendered, tmp_path, monkeypatch):
     def refuse(*args):
         raise AssertionError("a base was opened")
 
-    monkeypatch.setattr(renderer, "Easel", refuse)
+    monkeypatch.setattr(renderer, "BasePipeline", refuse)
     shutil.copytree(rendered[1], tmp_path / "work")
     assert bytes_of(render(world, tmp_path, tmp_path / "work")) == bytes_of(rendered[0])
 
 
 def test_two_runs_on_one_store_do_not_mix(world, tmp_path):
     with (
-        renderer.locked(tmp_path / "work" / CHARACTER / "previews"),
+        renderer.hold(tmp_path / "work" / CHARACTER / "previews"),
         pytest.raises(CharaloomError, match="another run renders here"),
     ):
         render(world, tmp_path, tmp_path / "work")
@@ -536,10 +537,3 @@ def test_what_is_missing_is_named(world, tmp_path, breakage, words):
     breakage(tmp_path / "broken")
     with pytest.raises(CharaloomError, match=words):
         render((tmp_path / "broken", world[1]), tmp_path, tmp_path / "work")
-
-
-def test_prompt_ids_become_safe_and_distinct_file_names():
-    assert safe_name("red_kimono-portrait") == "red_kimono-portrait"
-    hostile = [safe_name(name) for name in ("../../etc", ":d-portrait", ";d-portrait", "猫-portrait")]
-    assert len(set(hostile)) == 4
-    assert all("/" not in name and not name.startswith(".") for name in hostile)

@@ -1,4 +1,4 @@
-"""Every rule of charaloom.images.decoding, on pictures drawn here."""
+"""Every rule of images.decoding and images.generated, on pictures drawn here."""
 
 import io
 import json
@@ -10,7 +10,8 @@ import numpy
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from charaloom.images.decoding import Limits, generation_parameters, inspect, open_picture
+from charaloom.images.decoding import Limits, inspect, open_picture
+from charaloom.images.generated import generation_parameters
 
 LIMITS = Limits()
 

@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import Row
-from charaloom.config.params import Previews
+from charaloom.config.params import Base, Previews
 from charaloom.demo.models.judge import MODEL, Judge
 from charaloom.demo.scores.stages import Counts, Summed, count_outfits, kept_views, pictures_seen
 from charaloom.demo.world.building import cast_of
 from charaloom.demo.world.cast import Character, Outfit
 from charaloom.diffusion.bases import LocalBase, local_base
-from charaloom.diffusion.pipelines import WITHOUT_LORA, Checkpoint, Easel, read_checkpoints
+from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
+from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.evaluation.prompts import PLAIN, Prompt, read_prompts
 
 if TYPE_CHECKING:
@@ -118,10 +119,9 @@ def values_of_all(
 
     What was judged once is kept in `work`, by all that it depends on.
     """
-    prompts = [
-        one for one in read_prompts(folder / "outfits.json", character, Previews.of(params)) if one.kind != PLAIN
-    ]
-    steps, local = read_checkpoints(checkpoints), local_base(params["bases"][0], work)
+    prompts = read_prompts(folder / "outfits.json", character, Previews.of(params))
+    prompts = [prompt for prompt in prompts if prompt.kind != PLAIN]
+    steps, local = read_checkpoints(checkpoints), local_base(Base.of(params["bases"][0]), work)
     files = [MODEL, *(path for step in steps for path in (step.lora, step.embedding) if path)]
     drawing = {name: params[name] for name in ("batch", "negative", "width", "height", "steps", "guidance", "threads")}
     key = digest([drawing, local.digest, [asdict(one) for one in prompts], [sha256_file(path) for path in files]])
@@ -137,13 +137,13 @@ def judged_values(
     params: Row, local: LocalBase, prompts: list[Prompt], steps: list[Checkpoint], judge: Judge, told: Told
 ) -> dict[str, float]:
     """Draw every prompt with every checkpoint, and judge it."""
-    easel = Easel(local.folder, params["bases"][0]["family"], local.clip_skip, params["threads"])
+    pipeline = BasePipeline(local, params["threads"])
     values = {}
     for checkpoint in steps:
         who, worn = Counter[bool](), Counter[bool]()
         for start in range(0, len(prompts), params["batch"]):
             some = prompts[start : start + params["batch"]]
-            for prompt, picture in zip(some, drawn(easel, checkpoint, some, params), strict=True):
+            for prompt, picture in zip(some, drawn(pipeline, checkpoint, some, params), strict=True):
                 known, dressed = told.judged(judge, picture, prompt.outfit)
                 who[known] += 1
                 if dressed is not None:
@@ -153,9 +153,9 @@ def judged_values(
     return values
 
 
-def drawn(easel: Easel, checkpoint: Checkpoint, prompts: list[Prompt], params: Row) -> list["Image.Image"]:
+def drawn(pipeline: BasePipeline, checkpoint: Checkpoint, prompts: list[Prompt], params: Row) -> list["Image.Image"]:
     texts, seeds = [prompt.text for prompt in prompts], [prompt.seed for prompt in prompts]
-    return easel.draw(checkpoint, texts, seeds, params)
+    return pipeline.render(checkpoint, texts, seeds, Previews.of(params))
 
 
 def columns(bases: list[str]) -> tuple[str, ...]:
