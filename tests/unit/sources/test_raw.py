@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.tables import RAW, read_table, stream_table
+from charaloom.config.params import Raw
 from charaloom.demo.world.board import running, serve
 from charaloom.errors import CharaloomError
-from charaloom.sources import downloads
+from charaloom.sources import gallery_dl
 from charaloom.sources.posts import scrubbed
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
@@ -58,13 +59,13 @@ def params_for(board, **changes):
         "root": board.root,
         "seconds_between_requests": 0.0,
     }
-    own = {"source": source, "query": world.TAG, "age": "adult", "version": 1, "seed": 1, "limit": 100, "minimum": 1}
+    own = {"source": source, "query": world.TAG, "age": "adult", "version": 1, "limit": 100, "minimum": 1}
     return {**own, "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26, **changes}
 
 
 def build(tmp_path, params, name="raw"):
     table, manifest = tmp_path / f"{name}.parquet", tmp_path / f"{name}.manifest.json"
-    build_raw("hana", params, table, manifest, tmp_path / "work")
+    build_raw("hana", Raw.of(params), table, manifest, tmp_path / "work")
     return {row["picture"]: row for row in read_table(table)}, json.loads(manifest.read_text())
 
 
@@ -265,8 +266,8 @@ def test_c10_damaged_download_is_found_and_fetched_again(tmp_path, board):
     assert (tmp_path / "raw.parquet").read_bytes() == before
 
 
-RUN = "import json, sys; from charaloom.sources.raw import build_raw; "
-RUN += "build_raw('hana', json.loads(sys.argv[1]), *sys.argv[2:])"
+RUN = "import json, sys; from charaloom.config.params import Raw; from charaloom.sources.raw import build_raw; "
+RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:])"
 
 
 def test_c1_killed_crawl_goes_on_where_it_was(tmp_path, board):
@@ -367,7 +368,7 @@ def test_n5_n6_a_body_without_end_is_cut_at_the_cap(tmp_path, bad):
 
 @pytest.mark.slow
 def test_n7_a_dripping_file_is_given_up(tmp_path, bad, monkeypatch):
-    monkeypatch.setattr(downloads, "FILE_SECONDS", 2.0)
+    monkeypatch.setattr(gallery_dl, "FILE_SECONDS", 2.0)
     bad.plan(bad.by_id["105"]["file_url"], dripping, times=10**6)
     began = time.monotonic()
     rows, _ = build(tmp_path, params_for(bad))
@@ -527,7 +528,6 @@ def folder_params(path, **changes):
         "maximum_pixels": 10**8,
         "maximum_bytes": 2**16,
         "version": 1,
-        "seed": 1,
         **changes,
     }
 
