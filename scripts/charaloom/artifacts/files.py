@@ -114,7 +114,8 @@ def mend_folder(target: Path) -> None:
 def leftovers(target: Path, suffix: str) -> Iterator[Path]:
     """Temporary folders of `target` whose process has ended."""
     for folder in sorted(target.parent.glob(f".{escape(target.name)}.*{suffix}")):
-        if not folder.is_dir() or folder.is_symlink():
+        of_another = "." in folder.name.removeprefix(f".{target.name}.").removesuffix(suffix)  # of `<target>.x`
+        if of_another or folder.is_symlink() or not folder.is_dir():
             continue
         with suppress(OSError), opened_folder(folder) as handle:
             if try_lock(handle):
