@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Previews
-from charaloom.curation.views import decided
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.outfit_matcher import SEEN, OutfitMatcher
 from charaloom.evaluation.training_pictures import TrainingPictures
@@ -183,7 +183,7 @@ class Judge:
         """Share of the character's core tags that the tagger sees; None where there are none."""
         if not self.core:
             return None
-        return decided(sum(tags.get(tag, 0.0) >= SEEN for tag in self.core) / len(self.core))
+        return rounded(sum(tags.get(tag, 0.0) >= SEEN for tag in self.core) / len(self.core))
 
 
 def scored(scores: dict[str, float]) -> list[Row]:

@@ -5,9 +5,9 @@ from math import log, sqrt
 from statistics import median
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import stream_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.views import decided
 from charaloom.outfits.grouping import LEAST_WEIGHT, unit
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 
@@ -79,7 +79,7 @@ class OutfitMatcher:
         if not self.usual or sum(score >= SEEN for score in worn.values()) < LEAST_TAGS:
             return None
         cosines = self.table @ self.vector(worn)
-        likeness = {outfit: decided(self.likeness(cosines, outfit)) for outfit in self.usual}
+        likeness = {outfit: rounded(self.likeness(cosines, outfit)) for outfit in self.usual}
         best = max(likeness, key=lambda outfit: (likeness[outfit], outfit))
         return best if likeness[best] >= LEAST_LIKENESS * self.usual[best] else None
 

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.views import decided, read_vectors
+from charaloom.curation.views import read_vectors
 from charaloom.images.fingerprints import thumbnail
 from charaloom.images.overlay import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.outfits.grouping import unit
@@ -38,5 +39,5 @@ class TrainingPictures:
         grey = thumbnail(np.asarray(shown.image.convert("L")))
         cosine = (self.table @ (embedding / max(float(np.linalg.norm(embedding)), 1e-9))).round(4)
         order = sorted(range(len(self.names)), key=lambda k: (-cosine[k], self.names[k]))[:NEIGHBOURS]
-        fits = [(decided(max(fitted(self.thumbnails[self.names[k]], grey).score, 0.0)), self.names[k]) for k in order]
+        fits = [(rounded(max(fitted(self.thumbnails[self.names[k]], grey).score, 0.0)), self.names[k]) for k in order]
         return max(fits, key=lambda fit: (fit[0], fit[1]))
