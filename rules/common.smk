@@ -55,7 +55,7 @@ def receipts(character):
 
 
 def inspected(function):
-    """Snakemake asks every function for its parameters, for every job: so it is told once and for all."""
+    """Snakemake inspects the parameters of every function for every job: here they are inspected once."""
     function.__signature__ = inspect.signature(function)
     return function
 

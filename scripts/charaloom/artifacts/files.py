@@ -114,7 +114,8 @@ def mend_folder(target: Path) -> None:
 def leftovers(target: Path, suffix: str) -> Iterator[Path]:
     """Temporary folders of `target` whose process has ended."""
     for folder in sorted(target.parent.glob(f".{escape(target.name)}.*{suffix}")):
-        if not folder.is_dir() or folder.is_symlink():
+        of_another = "." in folder.name.removeprefix(f".{target.name}.").removesuffix(suffix)  # of `<target>.x`
+        if of_another or folder.is_symlink() or not folder.is_dir():
             continue
         with suppress(OSError), opened_folder(folder) as handle:
             if try_lock(handle):
@@ -146,17 +147,17 @@ def replace_folder(part: Path, target: Path) -> None:
             os.rename(old, part)
 
 
-def exchange(one: Path, other: Path) -> bool:
+def exchange(first: Path, second: Path) -> bool:
     """Exchange two paths in one step; False where the system or the file system cannot."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is None:
         return False
-    if function(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+    if function(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.EINVAL, errno.ENOSYS):
         return False
-    raise OSError(number, os.strerror(number), str(one), None, str(other))
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
 
 
 @contextmanager

@@ -14,6 +14,6 @@ def first_round_judge(
     """A function that renders and scores the first round of one checkpoint; the previews stage finds the pictures."""
 
     def judge(checkpoint: Checkpoint) -> float:
-        return first_scores(character, params.plain(), [checkpoint], sources, work)[checkpoint.name]
+        return first_scores(character, params, [checkpoint], sources, work)[checkpoint.name]
 
     return judge

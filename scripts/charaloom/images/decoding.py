@@ -133,7 +133,7 @@ def open_picture(data: bytes) -> Image.Image:
     First frame of an animation; EXIF orientation applied; colours brought to sRGB by the embedded profile where it is a
     valid one; 16 bits scaled to 8 with rounding; CMYK converted, with the inversion only where Adobe's marker says so;
     whatever is transparent (alpha, palette entry, colour key) laid on white. Raises what Pillow raises where `inspect`
-    found a problem.
+    finds a problem.
     """
     with open_lazily(data) as image:
         image.load()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.rounding import rounded
-from charaloom.artifacts.types import PathLike
+from charaloom.artifacts.types import PathLike, Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,14 +20,14 @@ SCALES = tuple(0.965**step for step in range(20))  # of the smaller frame in the
 FINE = tuple(1 + 0.004 * step for step in range(-9, 10))
 PROMISING = 0.6  # coarse correlation below which nothing is refined
 SAME_FRAME = 0.97  # correlation of unchanged frames that needs no search
-PARTS = 4  # of each side, when it is asked where two frames differ most
+PARTS = 4  # of each side: blocks among which two frames differ most in one
 LEAST_SIDE = 8  # pixels of a frame that is searched for
 LEAST_CONTRAST = 2.0  # standard deviation of grey values: a plain sheet is like every other
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How well one picture lies on another: pixel (x, y) of the other falls on (x * scale + left, y * scale + top)."""
+    """How well a second picture lies on a first: its pixel (x, y) falls on (x * scale + left, y * scale + top)."""
 
     score: float
     scale: float = 1.0
@@ -46,23 +46,23 @@ def read_thumbnails(measured: PathLike, wholes: dict[str, str]) -> dict[str, "np
     import numpy as np
     import pyarrow.parquet as pq
 
-    found = {}
+    thumbnails = {}
     source = pq.ParquetFile(measured)
     for batch in source.iter_batches(batch_size=1024, columns=["view", "thumbnail", "thumbnail_width"]):
         for row in batch.to_pylist():
             if row["view"] in wholes and row["thumbnail"]:
                 grey = np.frombuffer(row["thumbnail"], np.uint8).reshape(-1, row["thumbnail_width"])
                 if grey.std() >= LEAST_CONTRAST:
-                    found[wholes[row["view"]]] = grey
-    return found
+                    thumbnails[wholes[row["view"]]] = grey
+    return thumbnails
 
 
-def fitted(one: "np.ndarray", other: "np.ndarray") -> Fit:
+def fitted(first: "np.ndarray", second: "np.ndarray") -> Fit:
     """The best fit of two thumbnails, either of which may be a part of the other; in pixels of the first."""
-    here, there = searched(one, other), searched(other, one)
-    if here.score >= there.score:
-        return alike_everywhere(one, other, here)
-    return alike_everywhere(other, one, there).inverse()
+    on_first, on_second = searched(first, second), searched(second, first)
+    if on_first.score >= on_second.score:
+        return alike_everywhere(first, second, on_first)
+    return alike_everywhere(second, first, on_second).inverse()
 
 
 def searched(frame: "np.ndarray", part: "np.ndarray") -> Fit:
@@ -108,8 +108,8 @@ def best_of(frame: "np.ndarray", part: "np.ndarray", scales: Iterable[float]) ->
         if size[0] > width + 1 or size[1] > height + 1 or min(size) < LEAST_SIDE:
             continue
         size = min(size[0], width), min(size[1], height)
-        found = cv2.matchTemplate(frame, resized(part, size), cv2.TM_CCOEFF_NORMED)
-        _, score, _, (left, top) = cv2.minMaxLoc(found)
+        correlations = cv2.matchTemplate(frame, resized(part, size), cv2.TM_CCOEFF_NORMED)
+        _, score, _, (left, top) = cv2.minMaxLoc(correlations)
         if score > best.score:
             best = Fit(rounded(score), size[0] / part.shape[1], left, top)
     return best
@@ -121,7 +121,7 @@ def resized(grey: "np.ndarray", size: tuple[int, int]) -> "np.ndarray":
     return grey if (grey.shape[1], grey.shape[0]) == size else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
-def in_pixels(fit: Fit, one: dict, other: dict, grey: "np.ndarray", grey_other: "np.ndarray") -> Fit:
-    """The fit in pixels of the two pictures instead of their thumbnails'."""
-    unit, unit_other = one["width"] / grey.shape[1], other["width"] / grey_other.shape[1]
-    return Fit(fit.score, fit.scale * unit / unit_other, fit.left * unit, fit.top * unit)
+def in_pixels(fit: Fit, first: Row, second: Row, grey: "np.ndarray", grey_second: "np.ndarray") -> Fit:
+    """The fit in pixels of the two pictures (their rows of `measured`) instead of their thumbnails'."""
+    unit, unit_second = first["width"] / grey.shape[1], second["width"] / grey_second.shape[1]
+    return Fit(fit.score, fit.scale * unit / unit_second, fit.left * unit, fit.top * unit)

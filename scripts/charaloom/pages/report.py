@@ -29,7 +29,8 @@ from charaloom.pages.html import (
     render_page,
     tile,
 )
-from charaloom.publishing.model import PROGRAMS, compared, label, repo_files
+from charaloom.publishing.comparison import compared, label
+from charaloom.publishing.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words
 
 KEPT_SHOWN = 24

@@ -80,9 +80,9 @@ def test_c6_every_file_and_folder_is_synced_before_the_rename(folder: Path, monk
         events.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
         sync(handle)
 
-    def exchange(one: Path, other: Path) -> bool:
+    def exchange(first: Path, second: Path) -> bool:
         events.append("exchange")
-        return swap(one, other)
+        return swap(first, second)
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(files, "exchange", exchange)
@@ -142,6 +142,13 @@ def test_c7_a_folder_that_another_call_is_writing_is_no_leftover(folder: Path) -
         assert content(folder) == "quick"
     assert content(folder) == "slow"
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_leftovers_of_another_folder_stay(folder: Path) -> None:
+    for name in (".folder.x.abc.part", ".folder.x.abc.old"):
+        (folder.parent / name).mkdir()
+    replace(folder, "new")
+    assert len(list(folder.parent.iterdir())) == 3
 
 
 @pytest.fixture

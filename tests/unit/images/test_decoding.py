@@ -233,9 +233,9 @@ def behind_the_pixels(png: bytes, chunk: bytes) -> bytes:
 
 
 def test_generation_parameters_behind_the_pixels():
-    told = behind_the_pixels(png_with_text(parameters="1girl\nSteps: 28, Sampler: Euler a"), b"tEXt")
-    assert told.index(b"IDAT") < told.index(b"tEXt")
-    assert generation_parameters(told)
+    data = behind_the_pixels(png_with_text(parameters="1girl\nSteps: 28, Sampler: Euler a"), b"tEXt")
+    assert data.index(b"IDAT") < data.index(b"tEXt")
+    assert generation_parameters(data)
     exif = Image.Exif()
     exif[0x010F] = "workflow:" + json.dumps({"nodes": [1]})
     assert generation_parameters(behind_the_pixels(encoded(drawn(16, 16), "PNG", exif=exif), b"eXIf"))

@@ -34,8 +34,7 @@ from charaloom.demo.world.cast import Character, Outfit
 from charaloom.diffusion.bases import LocalBase, local_base
 from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
 from charaloom.diffusion.pipelines import BasePipeline
-from charaloom.evaluation.previews import Prompt, read_prompts
-from charaloom.evaluation.selection import PLAIN
+from charaloom.evaluation.prompts import PLAIN, Prompt, read_prompts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,7 +119,8 @@ def values_of_all(
 
     What was judged once is kept in `work`, by all that it depends on.
     """
-    prompts = [one for one in read_prompts(folder / "outfits.json", character, params) if one.kind != PLAIN]
+    prompts = read_prompts(folder / "outfits.json", character, Previews.of(params))
+    prompts = [prompt for prompt in prompts if prompt.kind != PLAIN]
     steps, local = read_checkpoints(checkpoints), local_base(Base.of(params["bases"][0]), work)
     files = [MODEL, *(path for step in steps for path in (step.lora, step.embedding) if path)]
     drawing = {name: params[name] for name in ("batch", "negative", "width", "height", "steps", "guidance", "threads")}
