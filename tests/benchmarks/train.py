@@ -161,7 +161,7 @@ def chosen_tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def chosen_trainers(task: Task, options: argparse.Namespace) -> list[str]:
-    """Those asked for that can be run."""
+    """The chosen ones that can be run."""
     able = {OURS, FAST, "diffusers + peft"} if task.family == "sdxl" else set(TRAINERS)
     if not options.sd_scripts:
         able -= {"sd-scripts"}

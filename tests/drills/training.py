@@ -4,7 +4,7 @@
     make drill-training ARGS="--kills 3"    quicker
 
 Each kill has a work folder of its own: a job is started, killed with its trainer after a share of the undisturbed run's
-time, drawn from a seed, and run again to the end. Needs the demo's dataset (`make demo`); prints a table and, last,
+time, random by a seed, and run again to the end. Needs the demo's dataset (`make demo`); prints a table and, last,
 JSON with the keys `same` and `kills`.
 """
 
@@ -77,21 +77,21 @@ def main() -> None:
     options = arguments()
     undisturbed, drills = plan(options)
     seconds = undisturbed.run()
-    wanted = undisturbed.digests()
-    print(f"undisturbed: {len(wanted)} files in {seconds:.0f} s", flush=True)
+    expected = undisturbed.digests()
+    print(f"undisturbed: {len(expected)} files in {seconds:.0f} s", flush=True)
     moments = random.Random(options.seed)
     after = [moments.uniform(0.05, 0.95) * seconds for _ in drills]
     with ThreadPoolExecutor(options.jobs) as pool:
-        same = list(pool.map(lambda pair: survived(*pair, wanted), zip(drills, after, strict=True)))
+        same = list(pool.map(lambda pair: survived(*pair, expected), zip(drills, after, strict=True)))
     print(json.dumps({"same": sum(same), "kills": len(same)}))
     sys.exit(0 if all(same) else 1)
 
 
-def survived(drill: Drill, seconds: float, wanted: dict[str, str]) -> bool:
+def survived(drill: Drill, seconds: float, expected: dict[str, str]) -> bool:
     """Kill, run again, compare; remove the folder where the bytes are the same."""
     at = drill.killed_after(seconds)
     drill.run()
-    same = drill.digests() == wanted
+    same = drill.digests() == expected
     print(f"{drill.folder.name}: killed after {seconds:.1f} s ({at}): {'same' if same else 'OTHER'} bytes", flush=True)
     if same:
         shutil.rmtree(drill.folder)
@@ -113,8 +113,8 @@ def plan(options: argparse.Namespace) -> tuple[Drill, list[Drill]]:
     work = Path(project.config["paths"]["work"]) / "drill-training"
     shutil.rmtree(work, ignore_errors=True)
     names = ["undisturbed", *(f"kill-{number:02d}" for number in range(1, options.kills + 1))]
-    first, *others = (Drill(work / name, ready[0], params, results) for name in names)
-    return first, others
+    undisturbed, *drills = (Drill(work / name, ready[0], params, results) for name in names)
+    return undisturbed, drills
 
 
 def arguments() -> argparse.Namespace:

@@ -27,7 +27,6 @@ from charaloom.evaluation.judge import Judge, held_out_files
 from charaloom.evaluation.prompts import Prompt, read_prompts
 from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others, hold
 from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
-from charaloom.evaluation.scores import numbers
 
 
 @dataclass(frozen=True)
@@ -79,24 +78,6 @@ def render(
         checkpoints=[step.name for step in steps],
         settings=settings(params, renderer.judge.threshold),
     )
-
-
-def first_scores(
-    character: str, params: Previews, steps: list[Checkpoint], sources: Sources, work: PathLike
-) -> dict[str, float]:
-    """Score of each checkpoint by the first round alone; the store keeps its pictures for the rounds."""
-    local = local_bases(params, work, most=1)
-    prompts = read_prompts(sources.outfits, character, params)
-    first = prompts[: part_of(prompts, params.selection.first)]
-    scores = {}
-    with open_renderer(character, params, sources, local, work) as renderer:
-        base = renderer.params.bases[0]
-        batches = {step.name: renderer.batches(base, step, first, 1) for step in steps}
-        renderer.render([batch for own in batches.values() for batch in own])
-        for name, own in batches.items():
-            rows = [row for batch in own for row in renderer.rows(batch)]
-            scores[name] = numbers(rows, params.selection, renderer.judge.threshold)["score"] or 0.0
-    return scores
 
 
 def local_bases(params: Previews, work: PathLike, most: int | None = None) -> dict[str, LocalBase]:

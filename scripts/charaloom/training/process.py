@@ -46,7 +46,7 @@ class TrainerRun:
     base: LocalBase
     threads: int
     log: Path
-    lock: int  # descriptor of the lock of `room`
+    lock: int  # descriptor of the lock that holds `workdir`
     warm_seconds: float = 0.0
 
 

@@ -47,8 +47,8 @@ VAE = [
     (r"conv_shortcut", "nin_shortcut"),
     (r"down_blocks\.(\d)\.resnets\.(\d)", r"down.\1.block.\2"),
     (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
-    (r"up_blocks\.(\d)\.resnets\.(\d)", lambda found: f"up.{3 - int(found[1])}.block.{found[2]}"),
-    (r"up_blocks\.(\d)\.upsamplers\.0", lambda found: f"up.{3 - int(found[1])}.upsample"),
+    (r"up_blocks\.(\d)\.resnets\.(\d)", lambda match: f"up.{3 - int(match[1])}.block.{match[2]}"),
+    (r"up_blocks\.(\d)\.upsamplers\.0", lambda match: f"up.{3 - int(match[1])}.upsample"),
 ]
 
 

@@ -200,19 +200,19 @@ def test_mend_latents_are_encoded_once_and_kept(
 def test_regularisation_pictures_train_beside_the_characters(
     trained: Trained, tiny_base: Path, drawn_pictures: Pictures, tmp_path: Path
 ) -> None:
-    inputs, others = write_dataset(tmp_path, drawn_pictures), tmp_path / "others"
-    others.mkdir()
-    chosen = params(tiny_base, regularisation=str(others), regularisation_digest="of the folder")
+    inputs, folder = write_dataset(tmp_path, drawn_pictures), tmp_path / "regularisation"
+    folder.mkdir()
+    chosen = params(tiny_base, regularisation=str(folder), regularisation_digest="of the folder")
     with pytest.raises(CharaloomError, match="no pictures to regularise with"):
         train_once(tmp_path, inputs, chosen)
     for name, content in drawn_pictures[:3]:
-        (others / name).write_bytes(content)
-        (others / name).with_suffix(".txt").write_text("1girl,\n solo")
+        (folder / name).write_bytes(content)
+        (folder / name).with_suffix(".txt").write_text("1girl,\n solo")
     digests = train_once(tmp_path, inputs, chosen)
     assert digests != digests_of(trained.folder)
     (captions,) = (tmp_path / "work").glob("hana/*/inputs/regularisation.json")
     assert set(json.loads(captions.read_text()).values()) == {"1girl, solo"}
-    assert str(others) not in (tmp_path / "checkpoints.manifest.json").read_text()
+    assert str(folder) not in (tmp_path / "checkpoints.manifest.json").read_text()
 
 
 def test_an_unusable_dataset_is_named(drawn_pictures: Pictures, tmp_path: Path) -> None:

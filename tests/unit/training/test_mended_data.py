@@ -45,8 +45,8 @@ def test_mend_captions(tmp_path: Path) -> None:
     (tmp_path / "captions.json").write_text(json.dumps({"a.png": text}))
     source = caption_source(tmp_path)
     random.seed(1)
-    drawn = [source[0]["prompt"] for _ in range(4000)]
-    texts = [TemplateFillHandler({})({"prompt": prompt})["prompt"] for prompt in drawn]
+    prompts = [source[0]["prompt"] for _ in range(4000)]
+    texts = [TemplateFillHandler({})({"prompt": prompt})["prompt"] for prompt in prompts]
     shares = {
         "empty": sum(not text for text in texts) / 4000,
         "alone": sum(text.startswith("hana_charaloom, ") for text in texts) / 4000,
@@ -55,9 +55,9 @@ def test_mend_captions(tmp_path: Path) -> None:
     assert shares == pytest.approx({"empty": 0.1, "alone": 0.9 * 0.25, "word": 0.9 * 0.75}, abs=0.02)
     assert {tuple(sorted(text.split(", ")[-3:])) for text in texts if text} == {("1girl", "red kimono", "{smile}")}
     plain = caption_source(tmp_path, word=None, dropout=0.0, tag_dropout=0.5)
-    drawn = [plain.varied(text).split(", ") for _ in range(400)]
-    assert all(parts[:2] == ["hana_charaloom", "hana_red_kimono"] for parts in drawn)
-    assert sum(len(parts) - 2 for parts in drawn) / 400 == pytest.approx(1.5, abs=0.15)
+    varied = [plain.varied(text).split(", ") for _ in range(400)]
+    assert all(parts[:2] == ["hana_charaloom", "hana_red_kimono"] for parts in varied)
+    assert sum(len(parts) - 2 for parts in varied) / 400 == pytest.approx(1.5, abs=0.15)
 
 
 class Sizes:

@@ -19,15 +19,15 @@ def test_mend_noise_schedule_is_the_base_models_own(tiny_base: Path) -> None:
     from charaloom.training.hcp.noise import NoiseSchedule
 
     steps = torch.arange(0, 1000, 37)
-    wanted = DDPMScheduler.from_pretrained(tiny_base, subfolder="scheduler").alphas_cumprod[steps]
+    expected = DDPMScheduler.from_pretrained(tiny_base, subfolder="scheduler").alphas_cumprod[steps]
     stock = SD15_auto_loader(str(tiny_base))["noise_sampler"].sigma_scheduler
     assert torch.equal(stock.alpha(steps / 1000), (steps / 1000).sqrt()), "no schedule at all, and the wrong way round"
     ours = NoiseSchedule(str(tiny_base))
-    assert torch.equal(ours.alpha(steps / 1000), wanted.sqrt())
-    assert torch.equal(ours.sigma(steps / 1000), (1 - wanted).sqrt())
-    drawn = ours.timer.sample((1000,))
-    assert torch.equal(ours.c_noise(drawn), ours.c_noise(drawn).round())
-    assert 0 <= drawn.min() < 0.05 < 0.95 < drawn.max() < 1
+    assert torch.equal(ours.alpha(steps / 1000), expected.sqrt())
+    assert torch.equal(ours.sigma(steps / 1000), (1 - expected).sqrt())
+    sampled = ours.timer.sample((1000,))
+    assert torch.equal(ours.c_noise(sampled), ours.c_noise(sampled).round())
+    assert 0 <= sampled.min() < 0.05 < 0.95 < sampled.max() < 1
     assert not torch.equal(stock.c_noise(stock.timer.sample((9,))) % 1, torch.zeros(9))
 
 
@@ -45,8 +45,8 @@ def test_mend_min_snr_weights_by_the_schedule(tiny_base: Path) -> None:
     loss = DiffusionLossContainer(MinSNRWeight(torch.nn.MSELoss(reduction="none"), gamma=5.0))
     snr = sampler.sigma_scheduler.alpha(times) ** 2 / sampler.sigma_scheduler.sigma(times) ** 2
     assert snr[0] > 5 > snr[1]
-    wanted = (torch.minimum(snr, torch.tensor(5.0)) / snr).mean()
-    assert torch.isclose(loss({**pred, "noise_sampler": sampler}, {}), wanted)
+    expected = (torch.minimum(snr, torch.tensor(5.0)) / snr).mean()
+    assert torch.isclose(loss({**pred, "noise_sampler": sampler}, {}), expected)
 
 
 @pytest.mark.slow

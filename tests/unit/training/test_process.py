@@ -75,8 +75,8 @@ def test_c12_told_to_stop_it_keeps_its_state_and_goes_on(
     with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as job:
         wait_for(lambda: log.exists() and "step 20/2000" in log.read_text(), job)
         job.send_signal(signal.SIGTERM)
-        _, said = job.communicate(timeout=60)
-    assert "told to stop; run again and it goes on from the state it kept" in said
+        _, errors = job.communicate(timeout=60)
+    assert "told to stop; run again and it goes on from the state it kept" in errors
     (state,) = (tmp_path / "work").glob("hana/checkpoints-*/run/state.pt")
     assert state.stat().st_size > 0
     assert not (tmp_path / "checkpoints").exists()

@@ -37,6 +37,8 @@ def test_config_without_embedding_or_text_encoder(tiny_base: Path, tmp_path: Pat
     assert "word=None" in source
 
 
-@pytest.mark.parametrize(("steps", "every", "wanted"), [(10, 5, [5, 10]), (7, 3, [3, 6, 7]), (3, 9, [3])])
-def test_milestones_are_multiples_and_the_last_step(steps: int, every: int, wanted: list[int], tiny_base: Path) -> None:
-    assert milestones(params(tiny_base, steps=steps, save_every=every).settled(8)) == wanted
+@pytest.mark.parametrize(("steps", "every", "expected"), [(10, 5, [5, 10]), (7, 3, [3, 6, 7]), (3, 9, [3])])
+def test_milestones_are_multiples_and_the_last_step(
+    steps: int, every: int, expected: list[int], tiny_base: Path
+) -> None:
+    assert milestones(params(tiny_base, steps=steps, save_every=every).settled(8)) == expected

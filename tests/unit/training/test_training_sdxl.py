@@ -16,7 +16,7 @@ from charaloom.training.trainer_config import hcp_config
 from charaloom.training.working_directory import locked
 from tests.unit.training.trainings import OUTFITS, PROMPTS, TOLERANCE, Pictures, Trained, latents, params, write_dataset
 
-SIZE = (96, 64, 3, 5, 64, 64)  # what SDXL is told: height and width, top and left, height and width
+SIZE = (96, 64, 3, 5, 64, 64)  # size condition of SDXL: height and width, top and left, height and width
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def test_sdxl_files_have_the_names_that_programs_read(trained: Trained) -> None:
     assert all(lora[name].abs().max() > 0 for name in lora if "lora_up" in name and "layers_2" not in name)
     words = read_weights(trained.folder / "step-000006_emb.safetensors")
     assert {key: tuple(value.shape) for key, value in words.items()} == {"clip_l": (3, 32), "clip_g": (3, 48)}
-    found = read_metadata(trained.folder / "step-000006.safetensors")
-    assert found["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
-    assert found["ss_base_model_version"] == "sdxl_base_v1-0"
+    metadata = read_metadata(trained.folder / "step-000006.safetensors")
+    assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
 
 
 def of_hcp(trained: Trained, base: Path, mended: bool = True) -> dict[str, Any]:
@@ -142,8 +142,8 @@ def test_mend_the_size_sdxl_is_told() -> None:
     picture = Image.new("RGB", (300, 100))
     stock = AutoSizeHandler().handle(picture, (64, 64))["coord"].tolist()
     assert stock[:2] == [192, 64], "width and height of the scaled picture"
-    found = SizeHandler().handle(picture, (64, 64))
-    height, width, top, left, *bucket = found["coord"].tolist()
+    sample = SizeHandler().handle(picture, (64, 64))
+    height, width, top, left, *bucket = sample["coord"].tolist()
     assert (height, width, top, bucket) == (100, 300, 0, [64, 64])
     assert 0 <= left <= 128
-    assert found["image"].size == (64, 64)
+    assert sample["image"].size == (64, 64)

@@ -1,4 +1,4 @@
-"""The warm process: everything imported, the base model loaded, one fork for each training that is asked for.
+"""The warm process: everything imported, the base model loaded, one fork for each training.
 
     python -m charaloom.training.hcp.warm '{"socket": …, "base": …, "family": "sd15", "seconds": 30}'
 
