@@ -20,6 +20,7 @@ from charaloom.diffusion.checkpoints import NOTHING, read_checkpoints
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
 from charaloom.evaluation import judge, previews, renderer
+from charaloom.evaluation.early_stopping import first_round_judge
 from charaloom.evaluation.prompts import read_prompts
 from charaloom.evaluation.selection import choose
 from charaloom.images.decoding import open_picture
@@ -341,9 +342,8 @@ def test_early_stopping_judges_by_what_the_first_round_renders(world, tmp_path):
     root, hub = world
     sources = sources_of(root, hub)
     steps = read_checkpoints(root / "checkpoints")
-    scores = {}
-    for step in steps:  # one after another, as a training makes them
-        scores |= previews.first_scores(CHARACTER, params_of(root), [step], sources, tmp_path / "work")
+    judge = first_round_judge(CHARACTER, params_of(root), sources, tmp_path / "work")
+    scores = {step.name: judge(step) for step in steps}  # one after another, as a training makes them
     before = {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir() if path.is_dir()}
     rows = read_table(render(world, tmp_path, tmp_path / "work") / "scores.parquet")
     after = {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir()}
