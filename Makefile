@@ -43,6 +43,7 @@ lint: setup ## check style, types and the workflow
 	$(PYTHON_BIN)/snakefmt --check Snakefile rules
 	$(PYTHON_BIN)/snakemake --lint
 	$(PYTHON_BIN)/mypy
+	$(PYTHON_BIN)/lint-imports
 
 .PHONY: format
 format: setup ## rewrite the code in its style
