@@ -12,9 +12,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import Row
-from charaloom.curation.rules import COSPLAY_ENDING, RULES, note
+from charaloom.curation.rules import RULES, note
 from charaloom.curation.views import Params, Vectors, View, decided
 from charaloom.errors import CharaloomError
+from charaloom.tagging.vocabulary import COSPLAY_ENDING
 from charaloom.vision.ccip import CcipMetric
 
 if TYPE_CHECKING:

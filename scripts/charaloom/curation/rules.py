@@ -9,15 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charaloom.curation.views import Params, Reason, View, decided
+from charaloom.tagging.vocabulary import ALTERNATE_TAGS, COSPLAY, COSPLAY_ENDING
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 ALLOWED_RATINGS = ("general",)  # where the params name none
 CLASS_SHARE = 0.5  # of the class model's score that the allowed classes have at least
 TEXT_SCORE = 0.5  # at which the tagger's word for text counts as the board's does
 AI_TAGS = frozenset({"ai-generated", "ai_generated", "ai-assisted", "ai-created"})
-ALTERNATE_TAGS = frozenset({"alternate_costume", "official_alternate_costume", "adapted_costume"})
-COSPLAY = "cosplay"
-COSPLAY_ENDING = "_(cosplay)"
 FINAL = ("problem", "not_a_candidate")  # nothing else is asked of these views
 
 Number = float | int | bool | None

@@ -18,6 +18,9 @@ DATA = Path(__file__).parent / "data"
 TAGS = ("SmilingWolf/wd-swinv2-tagger-v3", "selected_tags.csv")
 IMPLICATIONS = ("alea31415/tag_filtering", "overlap_tags_simplified.json", "dataset")
 GENERAL = "0"  # category of the tagger's vocabulary
+COSPLAY = "cosplay"
+COSPLAY_ENDING = "_(cosplay)"
+ALTERNATE_TAGS = frozenset({"alternate_costume", "official_alternate_costume", "adapted_costume"})
 CLOTHING, PERSON, PEOPLE, OTHER = "clothing", "person", "people", "other"
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from charaloom.artifacts.tables import MEASURED, RAW, read_table, write_table
 from charaloom.curation.duplicates import fitted, nearest
-from charaloom.curation.filtered import filter_views, taking_turns
+from charaloom.curation.filtered import filter_views
+from charaloom.curation.held_out import taking_turns
 from charaloom.curation.rules import RULES
 from charaloom.errors import CharaloomError
 from charaloom.vision.measured import thumbnail
