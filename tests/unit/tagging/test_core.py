@@ -2,26 +2,27 @@
 
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from charaloom.config.params import Tagged
 from charaloom.tagging.core import interval, judge_core
 from charaloom.tagging.vocabulary import Vocabulary
 from tests.standins import write_vocabulary
 
-PARAMS = {
-    "thresholds": {"people": 0.35, "person": 0.35, "clothing": 0.35, "other": 0.35},
-    "tag": "hana_(charaloom)",
-    "board_tags": True,
-    "core_share": 0.6,
-    "core_add": [],
-    "core_forbid": [],
-    "blacklist": ["signature", "*_request"],
-    "seed": 7,
-    "version": 1,
-}
+PARAMS = Tagged(
+    version=1,
+    thresholds={"people": 0.35, "person": 0.35, "clothing": 0.35, "other": 0.35},
+    board_tags=True,
+    core_share=0.6,
+    core_add=(),
+    core_forbid=(),
+    blacklist=(),
+    tag="hana_(charaloom)",
+)
 
 
 def test_interval_is_wilsons() -> None:
@@ -44,7 +45,7 @@ def drawn_views(rng: random.Random, number: int = 90) -> list[set[str]]:
     return views
 
 
-def judged(views: list[set[str]], params: dict[str, Any] = PARAMS, origin: str = "both") -> list[dict[str, Any]]:
+def judged(views: list[set[str]], params: Tagged = PARAMS, origin: str = "both") -> list[dict[str, Any]]:
     merged = [dict.fromkeys(view, (0.9, origin)) for view in views]
     with tempfile.TemporaryDirectory() as folder:
         return judge_core(merged, params, Vocabulary(write_vocabulary(Path(folder))))
@@ -73,7 +74,7 @@ def test_an_accessory_of_the_common_outfit_is_not_core() -> None:
 
 def test_core_can_be_added_and_forbidden() -> None:
     views = [{"blue_hair", "red_eyes"}] * 40
-    params = {**PARAMS, "core_add": ["scar"], "core_forbid": ["red_eyes"]}
+    params = replace(PARAMS, core_add=("scar",), core_forbid=("red_eyes",))
     rows = {row["tag"]: row for row in judged(views, params)}
     assert {tag for tag, row in rows.items() if row["core"]} == {"blue_hair", "scar"}
 

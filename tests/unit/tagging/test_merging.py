@@ -26,7 +26,7 @@ def test_of_tags_that_exclude_each_other_evidence_decides(tags: Any, core: set[s
 
 
 @pytest.mark.parametrize(
-    ("tag", "names", "found"),
+    ("tag", "names", "outfits"),
     [
         ("hana_(charaloom)", ["hana_(charaloom)", "hana_(swimsuit)_(charaloom)"], ["swimsuit"]),
         ("hana_(charaloom)", ["hana_(other)", "hana_(charaloom)_(cosplay)", "hanako_(swimsuit)_(charaloom)"], []),
@@ -34,5 +34,5 @@ def test_of_tags_that_exclude_each_other_evidence_decides(tags: Any, core: set[s
         (None, ["hana_(swimsuit)_(charaloom)"], []),
     ],
 )
-def test_official_outfits_are_named_by_boards(tag: str | None, names: list[str], found: list[str]) -> None:
-    assert variants(tag, [{"tags_character": names}]) == found
+def test_official_outfits_are_named_by_boards(tag: str | None, names: list[str], outfits: list[str]) -> None:
+    assert variants(tag, [{"tags_character": names}]) == outfits

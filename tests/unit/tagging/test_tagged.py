@@ -1,11 +1,12 @@
-"""Tags with their origin, core tags by confidence, and why every dropped tag went."""
+"""The stage: tags with their origin, core tags, and the reason of every dropped tag."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.tables import FILTERED, MEASURED, RAW, read_table, write_table
-from charaloom.tagging.tagged import tag_views
+from charaloom.config.params import Tagged
+from charaloom.tagging.tagged import TaggedInputs, tag_views
 from tests.standins import write_vocabulary
 
 PARAMS = {
@@ -16,7 +17,6 @@ PARAMS = {
     "core_add": [],
     "core_forbid": [],
     "blacklist": ["signature", "*_request"],
-    "seed": 7,
     "version": 1,
 }
 
@@ -54,12 +54,14 @@ def write_world(folder: Path, number: int = 20) -> None:
 def run(folder: Path, **changes: Any) -> dict[str, dict[str, Any]]:
     tag_views(
         character="hana",
-        params={**PARAMS, **changes},
-        raw=folder / "raw.parquet",
-        measured=folder / "measured.parquet",
-        filtered=folder / "filtered.parquet",
-        filtered_manifest=folder / "filtered.manifest.json",
-        hub=write_vocabulary(folder / "hub"),
+        params=Tagged.of({**PARAMS, **changes}),
+        inputs=TaggedInputs(
+            raw=folder / "raw.parquet",
+            measured=folder / "measured.parquet",
+            filtered=folder / "filtered.parquet",
+            filtered_manifest=folder / "filtered.manifest.json",
+            hub=write_vocabulary(folder / "hub"),
+        ),
         table=folder / "tagged.parquet",
         core=folder / "core.json",
         manifest=folder / "tagged.manifest.json",
@@ -67,7 +69,7 @@ def run(folder: Path, **changes: Any) -> dict[str, dict[str, Any]]:
     return {row["view"]: row for row in read_table(folder / "tagged.parquet")}
 
 
-def test_board_and_tagger_are_merged_and_drops_explained(tmp_path: Path) -> None:
+def test_board_and_tagger_are_merged_and_drops_have_reasons(tmp_path: Path) -> None:
     write_world(tmp_path)
     rows = run(tmp_path)
     assert len(rows) == 20
@@ -105,7 +107,7 @@ def test_board_tags_can_be_switched_off_and_results_repeat(tmp_path: Path) -> No
     assert core["tags"][0]["why"] == "holds in every outfit"
 
 
-def test_thresholds_go_by_what_a_tag_speaks_of(tmp_path: Path) -> None:
+def test_thresholds_go_by_the_kind_of_a_tag(tmp_path: Path) -> None:
     write_world(tmp_path)
     rows = run(tmp_path, thresholds={**PARAMS["thresholds"], "clothing": 0.9, "other": 0.25}, board_tags=False)
     names = {tag["name"] for row in rows.values() for tag in row["tags"]}

@@ -1,4 +1,4 @@
-"""What a tag speaks of, what it implies and what contradicts it."""
+"""What a tag describes, what it implies and what contradicts it."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from charaloom.tagging.vocabulary import (
     Vocabulary,
     contradictions,
     hidden,
-    implied,
+    implied_by_words,
     is_clothing,
     is_headwear,
     is_identity,
@@ -35,7 +35,7 @@ def test_neither(tag: str) -> None:
 
 
 def test_implied_and_hidden() -> None:
-    assert implied(["kimono", "red_kimono", "hair", "long_hair"]) == {"kimono", "hair"}
+    assert implied_by_words(["kimono", "red_kimono", "hair", "long_hair"]) == {"kimono", "hair"}
     assert is_headwear("witch_hat")
     assert hidden("hairband", ["witch_hat"])
     assert hidden("blue_eyes", ["closed_eyes"])
@@ -50,7 +50,7 @@ def test_implications_are_the_boards_own(tmp_path: Path) -> None:
     assert "hana_(charaloom)" not in vocabulary.counts
 
 
-def test_contradictions_are_told_by_group() -> None:
+def test_contradictions_come_in_groups() -> None:
     assert contradictions(["red_hair", "blue_hair", "day", "night", "smile"]) == [
         ["blue_hair", "red_hair"],
         ["day", "night"],
