@@ -126,11 +126,8 @@ def same_drawings(
         if first in thumbnails and second in thumbnails:
             fit = fitted(thumbnails[first], thumbnails[second])
             if fit.score >= threshold:
-                yield (
-                    first,
-                    second,
-                    in_pixels(fit, pictures[first], pictures[second], thumbnails[first], thumbnails[second]),
-                )
+                fit = in_pixels(fit, pictures[first], pictures[second], thumbnails[first], thumbnails[second])
+                yield first, second, fit
 
 
 def proposed(names: list[str], pictures: dict[str, Row], embeddings: Vectors, params: Filtered) -> set[tuple[str, str]]:

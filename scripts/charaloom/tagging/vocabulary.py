@@ -9,9 +9,8 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from charaloom.artifacts.types import PathLike
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.vision.models import hub_file
 
 DATA = Path(__file__).parent / "data"
@@ -45,12 +44,12 @@ class Vocabulary:
 
 
 @cache
-def _lists() -> dict[str, Any]:
+def _lists() -> Row:
     return json.loads((DATA / "clothing.json").read_text(encoding="utf-8"))
 
 
 @cache
-def _exclusive() -> dict[str, Any]:
+def _exclusive() -> Row:
     return json.loads((DATA / "exclusive.json").read_text(encoding="utf-8"))["groups"]
 
 
@@ -139,11 +138,11 @@ def _out_of_sight() -> frozenset[str]:
     return frozenset(_lists()["hides"]["eyes_out_of_sight"]["tags"])
 
 
-def hidden(tag: str, others: Iterable[str]) -> bool:
-    """Whether the other tags of a view say that this trait is out of sight: a hairband under a hat, closed eyes."""
-    if hidden_by_headwear(tag) and any(map(is_headwear, others)):
+def hidden(tag: str, view_tags: Iterable[str]) -> bool:
+    """Whether the tags of a view say that this trait is out of sight: a hairband under a hat, closed eyes."""
+    if hidden_by_headwear(tag) and any(map(is_headwear, view_tags)):
         return True
-    return _of_the_eyes(tag) and not _out_of_sight().isdisjoint(others)
+    return _of_the_eyes(tag) and not _out_of_sight().isdisjoint(view_tags)
 
 
 def implied_by_words(tags: Iterable[str]) -> set[str]:

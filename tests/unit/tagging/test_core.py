@@ -94,9 +94,9 @@ def test_of_two_eye_colours_the_one_that_is_seen_more_is_core() -> None:
     assert both == {"blue_eyes", "aqua_eyes", "heterochromia"}
 
 
-def test_boards_that_say_much_refute_what_only_the_tagger_sees() -> None:
-    said = dict.fromkeys(["1girl", "solo", "smile", "sky", "day", "grass", "hat", "belt"], (0.9, "board"))
-    views = [{**said, "blue_eyes": (0.9, "both"), "hairband": (0.8, "tagger")}] * 40
+def test_thorough_boards_refute_what_only_the_tagger_sees() -> None:
+    thorough = dict.fromkeys(["1girl", "solo", "smile", "sky", "day", "grass", "hat", "belt"], (0.9, "board"))
+    views = [{**thorough, "blue_eyes": (0.9, "both"), "hairband": (0.8, "tagger")}] * 40
     with tempfile.TemporaryDirectory() as folder:
         rows = {row["tag"]: row for row in judge_core(views, PARAMS, Vocabulary(write_vocabulary(Path(folder))))}
     assert rows["blue_eyes"]["core"]
