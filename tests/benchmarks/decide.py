@@ -41,8 +41,8 @@ def main() -> None:
 
 def decide(folder: Path) -> None:
     from charaloom.artifacts.files import read_json
+    from charaloom.config.layers import DEFAULTS, read_config
     from charaloom.config.params import Filtered
-    from charaloom.config.project import DEFAULTS, read_config
     from charaloom.curation.filtered import filter_views
 
     facts = {"seed": 1, "ratings": ["general"], "tag": "hana_(charaloom)", "version": 1}
@@ -109,7 +109,8 @@ def measured_rows(number: int) -> Iterator[dict[str, Any]]:
 
 
 def views(name: str, of: int, part: bool, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    from charaloom.vision.measured import thumbnail, unmeasured
+    from charaloom.images.fingerprints import thumbnail
+    from charaloom.vision.measured import unmeasured
 
     spots = np.random.default_rng([5, of]).integers(0, 255, (9, 12), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(spots).resize((96, 128), Image.Resampling.BICUBIC))

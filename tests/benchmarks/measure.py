@@ -50,8 +50,8 @@ def run(side: str, scratch: str, threads: int) -> dict[str, float]:
 
 def prepare(folder: Path, number: int, real_size: bool) -> None:
     """Pictures of one and of several people, as JPEG and PNG, and a filled hub cache."""
+    from charaloom.config.named_files import read_lock
     from charaloom.config.params import Models
-    from charaloom.config.project import read_lock
     from charaloom.demo.world import cast
     from charaloom.demo.world.drawing import draw_group
     from charaloom.vision.models import fetch_models

@@ -45,8 +45,8 @@ def main() -> None:
 def work(folder: Path) -> None:
     from charaloom.artifacts.files import read_json
     from charaloom.artifacts.tables import read_table
+    from charaloom.config.layers import DEFAULTS, read_config
     from charaloom.config.params import Tagged
-    from charaloom.config.project import DEFAULTS, read_config
     from charaloom.outfits.clustered import cluster_outfits
     from charaloom.tagging.tagged import TaggedInputs, tag_views
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import canonical_json, write_text
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from charaloom.demo.commands.demo import board
 from charaloom.demo.commands.verify import PUBLISHED, digests, equality_table
 from charaloom.demo.world.building import build_world

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from charaloom.artifacts.files import files_below, sha256_file, write_json
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from tests.slurm.cluster import Cluster
 
 CHARACTERS = ("hana", "mei", "rin")

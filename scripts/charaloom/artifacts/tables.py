@@ -103,7 +103,7 @@ FILTERED = pa.schema(
         ("scores", pa.list_(REASON)),  # every number that a rule looked at, whether it dropped the view or not
         ("duplicate_group", pa.string()),  # view id of the group's best
         ("identity_cluster", pa.int32()),  # -1: none
-        ("identity_distance", pa.float32()),  # median CCIP distance to her cluster
+        ("identity_distance", pa.float32()),  # median CCIP distance to the character's cluster
         ("split", pa.string()),  # train, held_out; null when dropped
     ]
 )
@@ -135,22 +135,22 @@ SCORES = pa.schema(
         ("checkpoint", pa.string()),  # `none` is the base model without LoRA
         ("step", pa.int64()),
         ("weight", pa.float64()),  # of the LoRA
-        ("embedding", pa.bool_()),  # whether its embedding was loaded too
-        ("round", pa.int32()),  # of the selection, on the training base; null: drawn to show the choice
+        ("embedding", pa.bool_()),  # whether its embedding was loaded, too
+        ("round", pa.int32()),  # of the selection, on the training base; null: rendered to show the choice
         ("prompt_id", pa.string()),
         ("kind", pa.string()),  # outfit, core, trigger, clothes, plain
-        ("outfit", pa.string()),  # that was asked for
+        ("outfit", pa.string()),  # that the prompt names
         ("prompt", pa.string()),
         ("seed", pa.int64()),
         ("file", pa.string()),  # relative to the previews folder
         ("kept", pa.bool_()),  # false: rated above the allowed rating, replaced by a blank tile
         ("rating", SCORED),
-        ("identity_distance", pa.float64()),  # median CCIP distance to her held-out pictures
+        ("identity_distance", pa.float64()),  # median CCIP distance to the character's held-out pictures
         ("recognised", pa.bool_()),
-        ("outfit_drawn", pa.string()),  # null: none of hers
+        ("outfit_drawn", pa.string()),  # null: none of the character's
         ("asked", pa.list_(pa.string())),  # tags that the prompt asks for
         ("seen", pa.list_(pa.string())),  # those of them that the tagger sees
-        ("core_seen", pa.float64()),  # share of her core tags that the tagger sees
+        ("core_seen", pa.float64()),  # share of the character's core tags that the tagger sees
         ("faults", pa.list_(pa.string())),
         ("training_likeness", pa.float64()),  # to the training picture it repeats most, 0 to 1
         ("training_view", pa.string()),

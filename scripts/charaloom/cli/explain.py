@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charaloom.artifacts.types import Row
-from charaloom.config.project import Project, load_project, read_removals
-from charaloom.config.schemas import meant
+from charaloom.config.named_files import read_removals
+from charaloom.config.project import Project, load_project
+from charaloom.config.schemas import suggestion
 from charaloom.errors import CharaloomError
 from charaloom.pages.html import explain, numbers, other_reasons, reason_words, short_name
 
@@ -31,7 +32,9 @@ def explain_picture(overlays: list[Path], character: str, wanted: str) -> int:
     """Print all that is known of a character's picture, named by SHA-256 or its beginning, by a post, or by a view."""
     project = load_project(overlays)
     if character not in project.characters:
-        raise CharaloomError(f"{character}: is not in {project.config['roster']}{meant(character, project.characters)}")
+        raise CharaloomError(
+            f"{character}: is not in {project.config['roster']}{suggestion(character, project.characters)}"
+        )
     print("\n".join(story(results_of(project, character), found(project, character, wanted))))
     return 0
 

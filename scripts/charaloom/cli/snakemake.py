@@ -1,6 +1,5 @@
 """Snakemake as a program: how it is called, what its output says. It is never imported: it may live elsewhere."""
 
-import ctypes
 import os
 import re
 import signal
@@ -9,16 +8,16 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from charaloom.config.project import CODE
-from charaloom.config.schemas import read_yaml
+from charaloom.config.schemas import CODE, read_yaml
 from charaloom.errors import CharaloomError
+from charaloom.runtime.processes import die_with_parent
 
 STATS_ROW = re.compile(r"^(?P<rule>[a-z][a-z0-9_]*) +(?P<count>\d+)$")
 LAST_ROW = re.compile(r"^total +\d+$")
 STEPS = re.compile(r"^(?P<done>\d+) of (?P<all>\d+) steps \(")
-PR_SET_PDEATHSIG = 1
 SHOWN_ON_FAILURE = 20  # last lines of Snakemake's own output
 
 
@@ -92,7 +91,7 @@ class Running:
             text=True,
             errors="replace",
             env=environment(),
-            preexec_fn=interrupted_with_parent,
+            preexec_fn=partial(die_with_parent, signal.SIGINT),  # it ends its jobs and itself
         )
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -106,12 +105,6 @@ class Running:
                 if found:
                     yield int(found["done"]), int(found["all"])
         self.code = self.process.wait()
-
-
-def interrupted_with_parent() -> None:
-    """Snakemake ends its jobs and itself where this command is killed (Linux; in the child, before it starts)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def environment() -> dict[str, str]:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.tables import read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.curation.views import decided, read_vectors
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import open_picture
+from charaloom.images.fingerprints import thumbnail
+from charaloom.images.overlay import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.outfits.grouping import LEAST_WEIGHT, unit
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 from charaloom.vision.ccip import CcipMetric
-from charaloom.vision.measured import thumbnail
 from charaloom.vision.model_set import (
     CCIP,
     CLASSIFIERS,

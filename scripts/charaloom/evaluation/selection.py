@@ -19,6 +19,7 @@ from typing import Any
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.pipelines import WITHOUT_LORA
@@ -410,8 +411,3 @@ def overlapping(best: Row, other: Row) -> bool:
 def weight_words(sweep: list[Row]) -> list[str]:
     told = [f"{one['recommended']:g} on {one['base']}" for one in sweep if one["recommended"] is not None]
     return [f"LoRA weight to begin with: {', '.join(told)}."] if told else []
-
-
-def rounded(value: float) -> float:
-    """Four decimals: what is written is what was compared."""
-    return round(float(value), 4)

@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import MEASURED, read_table, stream_table, write_stream, write_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Measured
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 from charaloom.images.boxes import area, box_of, overlap
-from charaloom.images.decoding import generation_parameters, open_picture
+from charaloom.images.decoding import open_picture
+from charaloom.images.fingerprints import perceptual_hash, thumbnail
+from charaloom.images.generated import generation_parameters
 from charaloom.vision.model_set import Box, Detection, ModelInput, ModelSet, Scores, TaggerOutput, pictures_per_batch
 
 if TYPE_CHECKING:
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
 
 
 TAG_FLOOR = 0.05  # score above which a tag is stored, set by hand
-DECIMALS = 4  # of every score that a decision reads: further ones differ between processors
-HASH_SIDE = 32
-THUMBNAIL_SIDE = 96
 VECTORS = ("ccip", "tag_embedding")
 BATCHES_AHEAD = 2  # per thread, set by hand: bounds the pictures in memory
 SECONDS_BETWEEN_LINES = 10.0
@@ -316,10 +316,6 @@ def owner(box: Box, persons: list[Box]) -> int | None:
     return -best[2] if best and best[0] >= area(box) / 2 else None
 
 
-def rounded(score: float) -> float:
-    return round(float(score), DECIMALS)
-
-
 def scored(scores: dict[str, float]) -> list[Row]:
     """Named scores in a total order, highest first."""
     pairs = [{"name": str(name), "score": rounded(score)} for name, score in scores.items()]
@@ -332,27 +328,6 @@ def sharpness(grey: "np.ndarray") -> float:
 
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float(deviation[0, 0] ** 2)
-
-
-def perceptual_hash(grey: "np.ndarray") -> str:
-    """64-bit pHash as 16 hex digits: signs of the lowest 8 x 8 cosine frequencies of a 32 px grey thumbnail."""
-    import cv2
-    import numpy as np
-
-    small = cv2.resize(grey, (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(small.astype(np.float64))[:8, :8]
-    bits: np.ndarray = (low > np.median(low)).ravel()
-    return np.packbits(bits).tobytes().hex()
-
-
-def thumbnail(grey: "np.ndarray") -> "np.ndarray":
-    """At most THUMBNAIL_SIDE pixels on the longest side, uint8 [h, w], by averaging: copies are found on it."""
-    import cv2
-
-    height, width = grey.shape
-    factor = min(THUMBNAIL_SIDE / max(height, width), 1.0)
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
 class Progress:

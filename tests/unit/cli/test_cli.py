@@ -14,7 +14,8 @@ from charaloom.artifacts.tables import CLUSTERED, FILTERED, RAW, write_table
 from charaloom.cli import progress
 from charaloom.cli.needs import needs_table
 from charaloom.cli.snakemake import Snakemake, find_profile, jobs_in, told
-from charaloom.config.project import CODE, load_project
+from charaloom.config.project import load_project
+from charaloom.config.schemas import CODE
 from charaloom.demo.commands import demo, verify
 from charaloom.demo.scores import stages as scoring
 from charaloom.errors import CharaloomError

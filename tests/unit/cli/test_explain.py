@@ -9,7 +9,7 @@ import pytest
 
 from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
-from charaloom.config.project import read_removals
+from charaloom.config.named_files import read_removals
 from tests.small_results import NAMES, filtered_rows, reason, write_curated, write_tagged
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from charaloom.artifacts.tables import MEASURED, RAW, read_table, write_table
 from charaloom.config.params import Filtered, Models
-from charaloom.curation.duplicates import fitted, nearest
+from charaloom.curation.duplicates import nearest
 from charaloom.curation.filtered import filter_views
 from charaloom.curation.held_out import interleaved
 from charaloom.curation.rules import RULES
 from charaloom.errors import CharaloomError
-from charaloom.vision.measured import thumbnail
+from charaloom.images.fingerprints import thumbnail
 from charaloom.vision.models import fetch_models
 from tests.standins import read_lock, write_models
 
@@ -413,13 +413,3 @@ def test_nearest_across_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = {(min(pair), max(pair)) for pair in nearest(matrix, 0.7)}
     assert pairs == {(0, 7)}
     assert list(nearest(matrix[:1], 0.7)) == []
-
-
-def test_a_fit_maps_boxes_of_one_picture_onto_the_other() -> None:
-    whole = thumbnail(drawing(5, 96, 96))
-    part = thumbnail(drawing(5, 96, 96)[20:80, 10:70])
-    fit = fitted(whole, part)
-    assert fit.score > 0.98
-    assert fit.moved((0, 0, part.shape[1], part.shape[0])) == pytest.approx([10, 20, 70, 80], abs=1)
-    assert fitted(part, whole).moved((10, 20, 70, 80)) == pytest.approx([0, 0, 60, 60], abs=1.5)
-    assert fitted(whole, thumbnail(drawing(6, 96, 96))).score < 0.8

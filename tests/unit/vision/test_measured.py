@@ -13,7 +13,7 @@ from charaloom.artifacts.tables import RAW, read_table, write_table
 from charaloom.config.params import Measured, Models
 from charaloom.errors import CharaloomError
 from charaloom.vision import measured
-from charaloom.vision.measured import MeasuredInputs, Measurer, measure, owner, perceptual_hash, thumbnail
+from charaloom.vision.measured import MeasuredInputs, Measurer, measure, owner
 from charaloom.vision.models import fetch_models, picture_models
 from tests.standins import read_lock, write_models
 
@@ -199,27 +199,3 @@ def test_owner_is_the_person_whose_box_covers_most_of_it() -> None:
     assert owner((110, 10, 130, 30), persons) == 1
     assert owner((300, 10, 330, 30), persons) is None
     assert owner((10, 10, 30, 30), []) is None
-
-
-def test_perceptual_hash_survives_resizing_and_tells_pictures_apart() -> None:
-    rng = np.random.default_rng(0)
-    small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
-    image = small.resize((400, 400), Image.Resampling.BICUBIC)
-
-    def hashed(picture: Image.Image) -> int:
-        return int(perceptual_hash(np.asarray(picture.convert("L"))), 16)
-
-    other = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((400, 400))
-
-    def apart(one: Image.Image, two: Image.Image) -> int:
-        return (hashed(one) ^ hashed(two)).bit_count()
-
-    assert len(perceptual_hash(np.asarray(image.convert("L")))) == 16
-    assert apart(image, image.resize((180, 180), Image.Resampling.LANCZOS)) <= 2
-    assert apart(image, other) > 15
-
-
-def test_thumbnails_keep_their_shape_and_small_pictures_their_size() -> None:
-    assert thumbnail(np.zeros((400, 200), np.uint8)).shape == (96, 48)
-    assert thumbnail(np.zeros((5000, 10), np.uint8)).shape == (96, 1)
-    assert thumbnail(np.zeros((40, 30), np.uint8)).shape == (40, 30)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from charaloom.config.named_files import read_lock
 from charaloom.config.params import Models
-from charaloom.config.project import CODE, read_lock
+from charaloom.config.schemas import CODE
 from charaloom.vision.measured import sharpness
 from charaloom.vision.model_set import ModelInput, ModelSet, run
 from charaloom.vision.models import fetch_models, picture_models

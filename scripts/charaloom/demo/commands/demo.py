@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from charaloom.artifacts.files import canonical_json, read_json, write_json, write_text
 from charaloom.cli.run import run
 from charaloom.cli.snakemake import Snakemake, environment
-from charaloom.config.project import CODE, config_files, read_config
-from charaloom.config.schemas import check
+from charaloom.config.layers import config_files, read_config
+from charaloom.config.schemas import CODE, check
 from charaloom.errors import CharaloomError
 
 CONFIG = Path("config/demo.yaml")

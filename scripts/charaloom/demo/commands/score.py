@@ -10,7 +10,10 @@ from typing import Any
 
 from charaloom.artifacts.files import read_json, write_json
 from charaloom.cli.run import build, print_failures
-from charaloom.config.project import DEFAULTS, load_project, preview_bases, read_config, stage_params
+from charaloom.config.bases import preview_bases
+from charaloom.config.layers import DEFAULTS, read_config
+from charaloom.config.project import load_project
+from charaloom.config.stage_params import stage_params
 from charaloom.demo.commands.demo import World, prepare
 from charaloom.demo.scores import filters as filter_scores
 from charaloom.demo.scores import outfits as outfit_scores

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from charaloom.demo.world import cast
 from charaloom.demo.world.cast import Character, Outfit
 
