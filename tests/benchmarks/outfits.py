@@ -46,19 +46,22 @@ def work(folder: Path) -> None:
     from charaloom.artifacts.files import read_json
     from charaloom.artifacts.tables import read_table
     from charaloom.config.layers import DEFAULTS, read_config
+    from charaloom.config.params import Tagged
     from charaloom.outfits.clustered import cluster_outfits
-    from charaloom.tagging.tagged import tag_views
+    from charaloom.tagging.tagged import TaggedInputs, tag_views
 
     config, hub = read_config([DEFAULTS]), folder / "hub"
     started = time.perf_counter()
     tag_views(
         character="hana",
-        params={**config["tagged"], "tag": "hana_(charaloom)", "version": 1},
-        raw=folder / "raw.parquet",
-        measured=folder / "measured.parquet",
-        filtered=folder / "filtered.parquet",
-        filtered_manifest=folder / "filtered.manifest.json",
-        hub=hub,
+        params=Tagged.of({**config["tagged"], "tag": "hana_(charaloom)", "version": 1}),
+        inputs=TaggedInputs(
+            raw=folder / "raw.parquet",
+            measured=folder / "measured.parquet",
+            filtered=folder / "filtered.parquet",
+            filtered_manifest=folder / "filtered.manifest.json",
+            hub=hub,
+        ),
         table=folder / "tagged.parquet",
         core=folder / "core.json",
         manifest=folder / "tagged.manifest.json",

@@ -32,11 +32,11 @@ from charaloom.vision.model_set import (
     Classifier,
     Detection,
     Detector,
-    Shown,
-    Tagged,
     Tagger,
     run,
 )
+from charaloom.vision.model_set import ModelInput as Shown
+from charaloom.vision.model_set import TaggerOutput as Tagged
 from charaloom.vision.models import hub_file, open_session
 
 if TYPE_CHECKING:

@@ -16,14 +16,13 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import CLUSTERED, VIEW_COLUMNS, read_table, write_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.rules import ALTERNATE_TAGS
 from charaloom.curation.views import read_vectors
 from charaloom.demo.scores.cyberharem import by_optics
 from charaloom.outfits.grouping import clothes, features, group, members_of, similarities, stabilities
 from charaloom.outfits.names import Outfit, name_all, official_name, signature
 from charaloom.tagging.captions import as_words, caption
 from charaloom.tagging.lint import Lint
-from charaloom.tagging.vocabulary import is_clothing
+from charaloom.tagging.vocabulary import ALTERNATE_TAGS, is_clothing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from charaloom.errors import CharaloomError
 from charaloom.evaluation import judging, previews
 from charaloom.evaluation.selection import choose, schedule
 from charaloom.images.decoding import open_picture
-from charaloom.vision.model_set import Shown
+from charaloom.vision.model_set import ModelInput as Shown
 from charaloom.vision.models import picture_models
 
 STAGE_PARAMS = {"version": 1}

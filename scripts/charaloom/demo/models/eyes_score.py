@@ -69,10 +69,11 @@ def lent(models: Path, cache: Path) -> Any:
     """imgutils reading the files of `models` (`<repo>/<path>`, locked beside it) from a hub cache of their own."""
     import yaml
 
+    from charaloom.config.params import Models
     from charaloom.vision.models import fetch_models, picture_models
 
     lock = yaml.safe_load(models.with_suffix(".yaml").read_text())
-    fetch_models({"lock": lock, "hub": str(models)}, cache, cache / "manifest.json")
+    fetch_models(Models(lock=lock, hub=str(models)), cache, cache / "manifest.json")
     return picture_models(cache, threads=1)
 
 

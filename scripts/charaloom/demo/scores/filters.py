@@ -23,6 +23,7 @@ from typing import Any
 
 from charaloom.artifacts.tables import FILTERED, read_table, write_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Filtered
 from charaloom.curation.filtered import filter_views
 from charaloom.curation.views import read_vectors
 from charaloom.demo.scores.cyberharem import streamed
@@ -168,7 +169,7 @@ def same_in_any_order(folder: Path, character: str, params: Row, hub: PathLike, 
 def decide(folder: Path, place: Path, character: str, params: Row, hub: PathLike, raw: Path, measured: Path) -> None:
     filter_views(
         character=character,
-        params=params,
+        params=Filtered.of(params),
         raw=raw,
         measured=measured,
         measured_manifest=folder / "measured.manifest.json",
