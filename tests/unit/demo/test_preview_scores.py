@@ -9,7 +9,7 @@ from PIL import Image
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.tables import SCORES, write_table
-from charaloom.demo.models.judge import MODEL, QUESTIONS, SIDE, Judge, answers_of
+from charaloom.demo.models.classifier import MODEL, QUESTIONS, SIDE, Judge, answers_of
 from charaloom.demo.scores import previews as preview_scores
 from charaloom.demo.scores.previews import PreviewCounts, Told
 from charaloom.demo.world import cast

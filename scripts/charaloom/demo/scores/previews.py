@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import Row
-from charaloom.demo.models.judge import MODEL, Judge
+from charaloom.demo.models.classifier import MODEL, Judge
 from charaloom.demo.scores.stages import Counts, Summed, count_outfits, kept_views, pictures_seen
 from charaloom.demo.world.building import cast_of
 from charaloom.demo.world.cast import Character, Outfit

@@ -1,10 +1,10 @@
-"""Trains the judge of demo previews (`judge.py`) on drawings of people whom no demo world holds.
+"""Trains the judge of demo previews (`classifier.py`) on drawings of people whom no demo world holds.
 
 Every picture is drawn anew: somebody new in an outfit of anybody, in any style, then softened as a small diffusion
 model's samples are. Saved and continued after a stop; about half an hour on one CPU core.
 
-    python -m charaloom.demo.models.train_judge --work work/demo-weights/judge --out resources/demo/judge.onnx
-    python -m charaloom.demo.models.train_judge --measure      # how often it is right on drawings it never saw
+    python -m charaloom.demo.models.train_classifier --work W --out resources/demo/classifier.onnx
+    python -m charaloom.demo.models.train_classifier --measure      # how often it is right on drawings it never saw
 """
 
 import argparse
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from charaloom.demo.models import eyes_pictures as pictures
-from charaloom.demo.models.judge import MODEL, QUESTIONS, SEED, SIDE, Judge, answers_of
+from charaloom.demo.models import training_pictures as pictures
+from charaloom.demo.models.classifier import MODEL, QUESTIONS, SEED, SIDE, Judge, answers_of
 from charaloom.demo.world import cast
 from charaloom.demo.world.drawing import draw_group
 
@@ -27,7 +27,7 @@ def new_network() -> Any:
     import torch
     from torch import nn
 
-    from charaloom.demo.models.eyes_networks import Conv, Pooled, full
+    from charaloom.demo.models.networks import Conv, Pooled, full
 
     class Network(nn.Module):
         def __init__(self) -> None:
@@ -98,7 +98,7 @@ def loss_of(model: Any, step: int) -> tuple[Any, str]:
 
 
 def export(model: Any, path: Path) -> None:
-    from charaloom.demo.models.eyes_networks import Graph
+    from charaloom.demo.models.networks import Graph
 
     graph = Graph("judge")
     seen = graph.layer(graph.scale("input", 2, -1), model.trunk)
@@ -109,7 +109,7 @@ def export(model: Any, path: Path) -> None:
 def train(work: Path, out: Path, steps: int) -> None:
     import torch
 
-    from charaloom.demo.models.train_eyes import learn
+    from charaloom.demo.models.train_picture_models import learn
 
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def measure(number: int = 200) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/judge"))
+    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/classifier"))
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--measure", action="store_true")

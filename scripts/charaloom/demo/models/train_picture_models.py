@@ -5,8 +5,8 @@ persons, half bodies, heads and faces are, and what sort of picture it is. They 
 seeds that no demo world uses. From them come the files below `--out`, laid out as `<repo>/<path>`, and beside that
 folder the lock with their SHA-256.
 
-    python -m charaloom.demo.models.train_eyes --work work/demo-weights/eyes --out resources/demo/models
-    python -m charaloom.demo.models.train_eyes --measure --seed 5      # what they see in a world of that seed
+    python -m charaloom.demo.models.train_picture_models --work W --out resources/demo/models
+    python -m charaloom.demo.models.train_picture_models --measure --seed 5      # what they see in a world of that seed
 
 Sizes and step counts were chosen so that one CPU core finishes in about 40 minutes and all files stay below 4 MB.
 """
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from charaloom.demo.models import eyes_pictures as pictures
-from charaloom.demo.models.eyes_pictures import KINDS, Numbers, Pool
+from charaloom.demo.models import training_pictures as pictures
 from charaloom.demo.models.train_base import cosine, progress, save
+from charaloom.demo.models.training_pictures import KINDS, Numbers, Pool
 from charaloom.demo.world import building as world
 from charaloom.demo.world import cast
 from charaloom.demo.world.cast import Character
@@ -569,7 +569,7 @@ def threshold_between(same: np.ndarray, other: np.ndarray) -> tuple[float, str]:
 def export(work: Path, out: Path, who: Any, tagger: Any, where: Any, sort: Any) -> None:
     """Write all files and the lock, whole or not at all."""
     from charaloom.artifacts.files import whole_folder, write_json, write_text
-    from charaloom.demo.models import eyes_networks as networks
+    from charaloom.demo.models import networks
 
     scale, note = distance_scale(who, work)
     print(f"identity: distance is {scale:.4f} (1 - cosine); {note}")
@@ -627,7 +627,7 @@ def write_samples(path: Path) -> None:
 def write_tagger(model: Any, part: Path, work: Path) -> None:
     """Model and inverse weights in one repository, labels in another, as imgutils looks for them."""
     from charaloom.artifacts.files import whole_file, write_text
-    from charaloom.demo.models import eyes_networks as networks
+    from charaloom.demo.models import networks
 
     folder = part / "deepghs/wd14_tagger_with_embeddings" / TAGGER
     networks.write_tagger(model, folder / "model.onnx")
@@ -673,7 +673,7 @@ def write_lock(out: Path) -> None:
         }
         for repo, files in sorted(repos.items())
     ]
-    head = "# The demo's picture models, made by `python -m charaloom.demo.models.train_eyes`: models/<repo>/<path>.\n"
+    head = "# The demo's picture models, models/<repo>/<path>: `python -m charaloom.demo.models.train_picture_models`\n"
     write_text(out.with_suffix(".yaml"), head + yaml.safe_dump(lock, sort_keys=False, width=120))
 
 
@@ -706,33 +706,33 @@ def train(work: Path, out: Path, recipe: Recipe) -> None:
 
 
 def new_who() -> Any:
-    from charaloom.demo.models.eyes_networks import Who
+    from charaloom.demo.models.networks import Who
 
     return Who(len(tag_names()), [len(values) for values in ATTRIBUTES.values()])
 
 
 def new_where() -> Any:
-    from charaloom.demo.models.eyes_networks import Where
+    from charaloom.demo.models.networks import Where
 
     return Where(len(KINDS))
 
 
 def new_sort() -> Any:
-    from charaloom.demo.models.eyes_networks import Sort
+    from charaloom.demo.models.networks import Sort
 
     return Sort([len(labels) for labels in LABELS.values()])
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/eyes"))
+    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/picture-models"))
     parser.add_argument("--out", type=Path, default=Path("resources/demo/models"))
     parser.add_argument("--measure", action="store_true", help="train nothing; say what the files in --out see")
     parser.add_argument("--seed", type=int, default=5, help="of the world that --measure draws")
     parser.add_argument("--posts", type=int, default=100, help="of that world")
     chosen = parser.parse_args(arguments)
     if chosen.measure:
-        from charaloom.demo.models.eyes_score import score_world
+        from charaloom.demo.scores.picture_models import score_world
 
         print(score_world(chosen.out, chosen.seed, chosen.posts).text())
     else:

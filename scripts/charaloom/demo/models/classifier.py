@@ -1,6 +1,6 @@
 """The independent judge of demo previews: who is drawn, and in what, read by a network of its own.
 
-It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_judge`), and only
+It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_classifier`), and only
 `charaloom score` asks it: the workflow never sees it, as it never sees the ground truth.
 
 The network tells for each question (hair colour, garment, ...) how likely each answer is. A picture is taken for
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-MODEL = CODE / "resources" / "demo" / "judge.onnx"
+MODEL = CODE / "resources" / "demo" / "classifier.onnx"
 SEED = 920_000_001  # far from the seeds of any demo world and of the picture models
 STRANGERS = 99
 WARDROBE = 24
