@@ -1,7 +1,7 @@
 """The independent judge of demo previews: who is drawn, and in what, read by a network of its own.
 
-It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_classifier`), and only
-`charaloom score` asks it: the workflow never sees it, as it never sees the ground truth.
+It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_classifier`),
+and only `charaloom score` asks it: the workflow never sees it, as it never sees the ground truth.
 
 The network tells for each question (hair colour, garment, ...) how likely each answer is. A picture is taken for
 whoever the answers fit best: of the character and `STRANGERS` people drawn from a fixed seed; of the outfit asked for,

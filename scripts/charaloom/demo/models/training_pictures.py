@@ -230,6 +230,6 @@ def placeholder(rng: np.random.Generator) -> Image.Image:
 
 def empty_scene(rng: np.random.Generator) -> Image.Image:
     """A background without anybody."""
-    from charaloom.demo.world.drawing import draw_background
+    from charaloom.demo.world.backgrounds import draw_background
 
     return draw_background(str(rng.choice(cast.BACKGROUNDS)), (192, 192), Random(int(rng.integers(2**31))))
