@@ -21,7 +21,7 @@ from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.curation.views import decided, read_vectors
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import open_picture
-from charaloom.outfits.grouping import LEAST_WEIGHT, unit
+from charaloom.outfits.features import LEAST_WEIGHT, unit
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 from charaloom.vision.ccip import CcipMetric
 from charaloom.vision.measured import thumbnail

@@ -12,19 +12,10 @@ nearest to, or to none. Figures and what was tried instead: docs/outfits.md.
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from charaloom.artifacts.types import Row
-from charaloom.tagging.vocabulary import has_colour, is_clothing
-
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
 
-Scores = dict[str, float]  # of tags by name
-
-LEAST_WEIGHT = 0.3  # of a tag that every view shows: with one outfit alone, all views are alike
-ANCHOR_WEIGHT = 4.0  # of a board's name for an official outfit; a tag of clothes weighs 2 or less
-EMBEDDING_WEIGHT = 0.8  # length of the embedding's part, where the tags' part has length 1
-RIDGE = 1.0  # of the regression that takes the other tags out of the embedding
 NEIGHBOURS = 8
 SHIFTS = 3
 LINKAGE = 0.65  # average distance of neighbourhoods up to which two groups are one outfit
@@ -34,84 +25,6 @@ ROUNDS = 3  # of sending every view to its nearest outfit
 DECIMALS = 4  # that decide: threads change the last bits of a product
 BLOCK = 1024  # rows of a similarity table made at once
 MAP_LEAST = 4  # views that a map needs
-
-
-# --- what is worn
-
-
-def clothes(view: Row) -> Scores:
-    """Scores of what a view wears; `red_kimono` is also a `kimono`."""
-    scores: Scores = {}
-    for tag in view["tags"]:
-        name = tag["name"]
-        if is_clothing(name):
-            plain = [name.split("_", 1)[1]] if has_colour(name) else []
-            for piece in (name, *plain):
-                scores[piece] = max(scores.get(piece, 0.0), tag["score"])
-    return scores
-
-
-def features(
-    worn: list[Scores], anchors: list[set[str]], others: list[Scores], embeddings: "np.ndarray"
-) -> "np.ndarray":
-    """Directions [n, d] of what views wear, of length 1; zero for those that show no clothes.
-
-    `anchors`: the boards' names of official outfits; `others`: all tags of a view that are no clothes; `embeddings`
-    [n, e] of the tagger (e may be 0).
-    """
-    import numpy as np
-
-    named = score_table([dict.fromkeys(names, 1.0) for names in anchors])
-    table = np.column_stack([weighted(worn), ANCHOR_WEIGHT * named])
-    beyond = EMBEDDING_WEIGHT * unit(residuals(embeddings, score_table(others)))
-    shown = np.linalg.norm(table, axis=1) > 0
-    return unit(np.column_stack([unit(table), beyond])) * shown[:, None]
-
-
-def unit(table: "np.ndarray") -> "np.ndarray":
-    """Rows of length 1; rows of nothing stay nothing."""
-    import numpy as np
-
-    return table / np.maximum(np.linalg.norm(table, axis=1), 1e-9)[:, None]
-
-
-def weighted(worn: list[Scores]) -> "np.ndarray":
-    """[n, tags]: scores times the weight of a tag's rarity, of tags that more than one view shows.
-
-    The root of the logarithm: with the logarithm itself, mistakes, which are rare, split an outfit that is common.
-    """
-    import numpy as np
-
-    table = score_table(worn)
-    told = (table > 0).sum(axis=0)
-    return table * (np.sqrt(np.log(len(worn) / np.maximum(told, 1))) + LEAST_WEIGHT)
-
-
-def score_table(views: list[Scores]) -> "np.ndarray":
-    """[n, tags]: scores of the tags that more than one view has, by name."""
-    import numpy as np
-
-    told = Counter(tag for tags in views for tag in tags)
-    names = sorted(tag for tag, count in told.items() if count > 1)
-    column = {name: index for index, name in enumerate(names)}
-    table = np.zeros((len(views), len(names)))
-    for index, tags in enumerate(views):
-        for name, score in tags.items():
-            if name in column:
-                table[index, column[name]] = score
-    return table
-
-
-def residuals(embeddings: "np.ndarray", others: "np.ndarray") -> "np.ndarray":
-    """What an embedding [n, e] says beyond the tags [n, t] that are no clothes: the rest of a ridge regression."""
-    import numpy as np
-
-    if not embeddings.size:
-        return np.zeros((len(embeddings), 0))
-    centred = embeddings - embeddings.mean(axis=0)
-    known = others - others.mean(axis=0)
-    inner = known.T @ known + RIDGE * np.eye(known.shape[1])
-    return centred - known @ np.linalg.solve(inner, known.T @ centred)
 
 
 def similarities(directions: "np.ndarray") -> "np.ndarray":

@@ -118,3 +118,12 @@ def naming_tags(outfit: Outfit) -> list[str]:
 def plain_name(tag: str) -> str:
     """A tag as an identifier: letters, digits and underscores."""
     return "".join(letter if letter.isalnum() else "_" for letter in tag).strip("_")
+
+
+def outfit_trigger(character: str, outfit: Outfit) -> str:
+    return f"{character}_{outfit.identifier}"
+
+
+def in_order(outfits: list[Outfit]) -> list[Outfit]:
+    """The trained outfits first, the larger before the smaller."""
+    return sorted(outfits, key=lambda outfit: (not outfit.trained, -len(outfit.members), outfit.identifier))

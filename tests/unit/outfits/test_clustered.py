@@ -10,9 +10,11 @@ import pytest
 
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
 from charaloom.demo.scores.cyberharem import by_optics
-from charaloom.outfits.clustered import OTHER_CLOTHES, SCENES, cluster_outfits, other_clothes
-from charaloom.outfits.grouping import clothes, features, group, plane, similarities
+from charaloom.outfits.clustered import cluster_outfits
+from charaloom.outfits.features import clothes, features
+from charaloom.outfits.grouping import group, plane, similarities
 from charaloom.outfits.names import Outfit, signature
+from charaloom.outfits.prompts import OTHER_CLOTHES, SCENES, other_clothes
 from tests.standins import write_vocabulary
 
 PARAMS = {"minimum_support": 8, "minimum_stability": 0.6, "resamples": 10, "trigger": "hana_charaloom", "seed": 7}
