@@ -18,18 +18,19 @@ Scores = dict[str, float]  # of tags by name
 LEAST_WEIGHT = 0.3  # of a tag that every view shows: with one outfit alone, all views are alike
 ANCHOR_WEIGHT = 4.0  # of a board's name for an official outfit; a tag of clothes weighs 2 or less
 EMBEDDING_WEIGHT = 0.8  # length of the embedding's part, where the tags' part has length 1
-RIDGE = 1.0  # of the regression that takes the other tags out of the embedding
+RIDGE = 1.0  # penalty of the regression that takes the other tags out of the embedding
 
 
 def directions(views: list[Row], measured: PathLike) -> "np.ndarray":
-    """What the views wear, as `wardrobe.features` sees it: [n, d]."""
-    others = [{tag["name"]: tag["score"] for tag in view["tags"] if not is_clothing(tag["name"])} for view in views]
-    for view, tags in zip(views, others, strict=True):
+    """What the views wear: directions [n, d], as `features` makes them."""
+    other_tags = [{tag["name"]: tag["score"] for tag in view["tags"] if not is_clothing(tag["name"])} for view in views]
+    for view, tags in zip(views, other_tags, strict=True):
         tags.update((tag["name"], 1.0) for tag in view["dropped"] if not is_clothing(tag["name"]))
-    return features([clothes(view) for view in views], anchors_of(views), others, embeddings_of(views, measured))
+    return features([clothes(view) for view in views], anchors_of(views), other_tags, embeddings_of(views, measured))
 
 
 def anchors_of(views: list[Row]) -> list[set[str]]:
+    """The boards' names of official outfits, of each view."""
     return [set(view["variants"]) for view in views]
 
 
@@ -38,8 +39,9 @@ def embeddings_of(views: list[Row], measured: PathLike) -> "np.ndarray":
     import numpy as np
 
     vectors = read_vectors(measured, "tag_embedding")
-    found = [vectors[view["view"]] for view in views if view["view"] in vectors]
-    return np.array(found, dtype=np.float64) if len(found) == len(views) else np.zeros((len(views), 0))
+    if not all(view["view"] in vectors for view in views):
+        return np.zeros((len(views), 0))
+    return np.array([vectors[view["view"]] for view in views], dtype=np.float64)
 
 
 def clothes(view: Row) -> Scores:
@@ -55,18 +57,19 @@ def clothes(view: Row) -> Scores:
 
 
 def features(
-    worn: list[Scores], anchors: list[set[str]], others: list[Scores], embeddings: "np.ndarray"
+    worn: list[Scores], anchors: list[set[str]], other_tags: list[Scores], embeddings: "np.ndarray"
 ) -> "np.ndarray":
     """Directions [n, d] of what views wear, of length 1; zero for those that show no clothes.
 
-    `anchors`: the boards' names of official outfits; `others`: all tags of a view that are no clothes; `embeddings`
+    `anchors`: the boards' names of official outfits; `other_tags`: all tags of a view that are no clothes;
+    `embeddings`
     [n, e] of the tagger (e may be 0).
     """
     import numpy as np
 
     named = score_table([dict.fromkeys(names, 1.0) for names in anchors])
     table = np.column_stack([weighted(worn), ANCHOR_WEIGHT * named])
-    beyond = EMBEDDING_WEIGHT * unit(residuals(embeddings, score_table(others)))
+    beyond = EMBEDDING_WEIGHT * unit(residuals(embeddings, score_table(other_tags)))
     shown = np.linalg.norm(table, axis=1) > 0
     return unit(np.column_stack([unit(table), beyond])) * shown[:, None]
 
@@ -81,21 +84,21 @@ def unit(table: "np.ndarray") -> "np.ndarray":
 def weighted(worn: list[Scores]) -> "np.ndarray":
     """[n, tags]: scores times the weight of a tag's rarity, of tags that more than one view shows.
 
-    The root of the logarithm: with the logarithm itself, mistakes, which are rare, split an outfit that is common.
+    The square root: with the logarithm itself, mistakes, which are rare, split an outfit that is common.
     """
     import numpy as np
 
     table = score_table(worn)
-    told = (table > 0).sum(axis=0)
-    return table * (np.sqrt(np.log(len(worn) / np.maximum(told, 1))) + LEAST_WEIGHT)
+    counts = (table > 0).sum(axis=0)
+    return table * (np.sqrt(np.log(len(worn) / np.maximum(counts, 1))) + LEAST_WEIGHT)
 
 
 def score_table(views: list[Scores]) -> "np.ndarray":
     """[n, tags]: scores of the tags that more than one view has, by name."""
     import numpy as np
 
-    told = Counter(tag for tags in views for tag in tags)
-    names = sorted(tag for tag, count in told.items() if count > 1)
+    counts = Counter(tag for tags in views for tag in tags)
+    names = sorted(tag for tag, count in counts.items() if count > 1)
     column = {name: index for index, name in enumerate(names)}
     table = np.zeros((len(views), len(names)))
     for index, tags in enumerate(views):
@@ -105,13 +108,13 @@ def score_table(views: list[Scores]) -> "np.ndarray":
     return table
 
 
-def residuals(embeddings: "np.ndarray", others: "np.ndarray") -> "np.ndarray":
-    """What an embedding [n, e] says beyond the tags [n, t] that are no clothes: the rest of a ridge regression."""
+def residuals(embeddings: "np.ndarray", other_tags: "np.ndarray") -> "np.ndarray":
+    """What an embedding [n, e] says beyond the tags [n, t] that are no clothes: residuals of a ridge regression."""
     import numpy as np
 
     if not embeddings.size:
         return np.zeros((len(embeddings), 0))
     centred = embeddings - embeddings.mean(axis=0)
-    known = others - others.mean(axis=0)
-    inner = known.T @ known + RIDGE * np.eye(known.shape[1])
-    return centred - known @ np.linalg.solve(inner, known.T @ centred)
+    tags = other_tags - other_tags.mean(axis=0)
+    inner = tags.T @ tags + RIDGE * np.eye(tags.shape[1])
+    return centred - tags @ np.linalg.solve(inner, tags.T @ centred)

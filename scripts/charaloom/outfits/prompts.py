@@ -1,11 +1,19 @@
-"""What previews and cards ask for."""
+"""What previews and cards ask for: every trained outfit in fixed scenes, and a few prompts that name no outfit."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from charaloom.artifacts.types import Row
 from charaloom.outfits.names import Outfit, in_order, outfit_trigger
 from charaloom.tagging.captions import caption
+
+# Kinds of prompts, as outfits.json and scores.parquet name them.
+OUTFIT = "outfit"  # the trigger, the outfit's trigger, the head of its signature, a scene
+CORE = "core"  # the trigger and the core tags
+TRIGGER = "trigger"  # the trigger alone
+CLOTHES = "clothes"  # the trigger and clothes that the character never wore
+PLAIN = "plain"  # the same scene without any trigger: nothing of the character should appear
 
 PROMPT_SIGNATURE = 4  # signature tags that a prompt spells out
 
@@ -25,8 +33,7 @@ SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("room", ("indoors", "cowboy_shot", "window")),
     ("closed_eyes", ("closed_eyes", "upper_body", "smile", "simple_background")),
 )
-# What they ask besides, once for a character: what the trigger alone draws, what her core tags add, clothes that are
-# not hers, and the same scene without her name, in which nothing of her should appear.
+# The clothes and posture of the prompts that name no outfit (see `prompts`).
 POSTURE = ("upper_body", "looking_at_viewer", "simple_background")
 OTHER_CLOTHES: tuple[tuple[str, ...], ...] = (
     ("kimono", "sash", "wide_sleeves"),
@@ -37,65 +44,94 @@ OTHER_CLOTHES: tuple[tuple[str, ...], ...] = (
     ("maid", "apron"),
     ("dress", "long_dress"),
 )
-CLOTHES_ASKED = 2
+CLOTHES_PROMPTS = 2
+PERSON_TAGS = ("1girl", "1boy", "1other")
 
 
-def prompts(
-    character: str, trigger: str, views: list[Row], outfits: list[Outfit], core: list[str], known: Collection[str]
-) -> list[Row]:
-    """What previews and cards ask for: {id, kind, outfit, text, asked}; `asked` are the tags that should be seen.
+@dataclass(frozen=True)
+class Wording:
+    """What all prompts of a character share."""
 
-    `known` are the tags that the tagger knows. Kinds: `outfit` (trigger, the outfit's trigger, the head of its
-    signature, a scene), `core` (trigger and core tags), `trigger` (the trigger alone), `clothes` (clothes she never
-    wore), `plain` (the same scene without any trigger).
-    """
-    count = count_tag(views)
+    character: str
+    trigger: str
+    count: list[str]  # tags of how many people there are
+    tagger_tags: Collection[str]  # tags that the tagger has
 
-    def one(
+    def row(
+        self,
         name: str,
         kind: str,
-        hers: Iterable[str],
-        scene: Iterable[str],
+        own: Iterable[str] = (),
+        scene: Iterable[str] = (),
         outfit: Outfit | None = None,
-        called: bool = True,
     ) -> Row:
-        said = list(dict.fromkeys([*hers, *(tag for tag in scene if tag in known)]))
-        worn = outfit_trigger(character, outfit) if outfit else None
-        text = caption(trigger if called else "", worn, [*count, *said])
+        """One prompt: `own` tags are spelled out in any case, those of the `scene` where the tagger has them."""
+        tags = list(dict.fromkeys([*own, *self.visible(scene)]))
+        trigger = "" if kind == PLAIN else self.trigger
+        worn = outfit_trigger(self.character, outfit) if outfit else None
         return {
             "id": f"{outfit.identifier}-{name}" if outfit else name,
             "kind": kind,
             "outfit": outfit.identifier if outfit else None,
-            "text": text,
-            "asked": [tag for tag in said if tag in known],
+            "text": caption(trigger, worn, [*self.count, *tags]),
+            "asked": self.visible(tags),
         }
 
-    scenes = [(name, tags) for name, tags in SCENES if tags[0] in known]
-    asked: list[Outfit | None] = [outfit for outfit in in_order(outfits) if outfit.trained]
-    rows = [
-        one(name if outfit else f"any-{name}", "outfit", head_of(outfit), tags, outfit)
-        for outfit in asked or [None]
-        for name, tags in scenes
+    def visible(self, tags: Iterable[str]) -> list[str]:
+        return [tag for tag in tags if tag in self.tagger_tags]
+
+
+def prompts(
+    character: str,
+    trigger: str,
+    views: list[Row],
+    outfits: list[Outfit],
+    core: list[str],
+    tagger_tags: Collection[str],
+) -> list[Row]:
+    """What previews and cards ask for: {id, kind, outfit, text, asked}; `asked` are the tags that should be seen.
+
+    `tagger_tags` are the tags that the tagger has.
+    """
+    wording = Wording(character, trigger, count_tags(views), tagger_tags)
+    trained = [outfit for outfit in in_order(outfits) if outfit.trained]
+    return [
+        *outfit_prompts(wording, trained),
+        wording.row("core_tags", CORE, core, POSTURE),
+        wording.row("trigger_only", TRIGGER),
+        *(wording.row(tags[0], CLOTHES, scene=[*tags, *POSTURE]) for tags in other_clothes(outfits, tagger_tags)),
+        wording.row("without_trigger", PLAIN, scene=POSTURE),
     ]
-    rows += [one("core_tags", "core", core, POSTURE), one("trigger_only", "trigger", [], [])]
-    rows += [one(tags[0], "clothes", [], [*tags, *POSTURE]) for tags in other_clothes(outfits, known)]
-    return [*rows, one("without_trigger", "plain", [], POSTURE, called=False)]
 
 
-def head_of(outfit: Outfit | None) -> list[str]:
+def outfit_prompts(wording: Wording, trained: list[Outfit]) -> list[Row]:
+    """Every trained outfit in every scene; the scenes without an outfit where none is trained."""
+    scenes = [(name, tags) for name, tags in SCENES if tags[0] in wording.tagger_tags]
+    if not trained:
+        return [wording.row(f"any-{name}", OUTFIT, scene=tags) for name, tags in scenes]
+    return [
+        wording.row(name, OUTFIT, signature_head(outfit), tags, outfit) for outfit in trained for name, tags in scenes
+    ]
+
+
+def signature_head(outfit: Outfit) -> list[str]:
     """The signature tags that a prompt spells out."""
-    return [row["tag"] for row in outfit.signature[:PROMPT_SIGNATURE]] if outfit else []
+    return [row["tag"] for row in outfit.signature[:PROMPT_SIGNATURE]]
 
 
-def other_clothes(outfits: list[Outfit], known: Collection[str]) -> list[tuple[str, ...]]:
-    """The first few clothes of OTHER_CLOTHES that are nothing like what she wears."""
-    hers = {word for outfit in outfits for row in outfit.signature for word in row["tag"].split("_")}
-    strange = [tags for tags in OTHER_CLOTHES if tags[0] in known and not any(set(t.split("_")) & hers for t in tags)]
-    return strange[:CLOTHES_ASKED]
+def other_clothes(outfits: list[Outfit], tagger_tags: Collection[str]) -> list[tuple[str, ...]]:
+    """The first few clothes of OTHER_CLOTHES that share no word with a signature of the character's outfits."""
+    worn = {word for outfit in outfits for row in outfit.signature for word in row["tag"].split("_")}
+    strange = [
+        tags
+        for tags in OTHER_CLOTHES
+        if tags[0] in tagger_tags and worn.isdisjoint(word for tag in tags for word in tag.split("_"))
+    ]
+    return strange[:CLOTHES_PROMPTS]
 
 
-def count_tag(views: list[Row]) -> list[str]:
+def count_tags(views: list[Row]) -> list[str]:
     """`1girl`, `1boy` or `1other`, whichever the views are tagged with most, and `solo`."""
-    told = Counter(tag["name"] for view in views for tag in view["tags"] if tag["name"] in ("1girl", "1boy", "1other"))
-    most = min(told, key=lambda name: (-told[name], name), default=None)
+    counts = Counter(tag["name"] for view in views for tag in view["tags"] if tag["name"] in PERSON_TAGS)
+    most = min(counts, key=lambda name: (-counts[name], name), default=None)
     return [most, "solo"] if most else []

@@ -3,22 +3,32 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
-from charaloom.demo.scores.cyberharem import by_optics
-from charaloom.outfits.clustered import cluster_outfits
+from charaloom.config.params import Clustered
+from charaloom.outfits.clustered import ClusterInputs, Grouping, by_clothes, cluster_outfits
 from charaloom.outfits.features import clothes, features
 from charaloom.outfits.grouping import group, plane, similarities
 from charaloom.outfits.names import Outfit, signature
 from charaloom.outfits.prompts import OTHER_CLOTHES, SCENES, other_clothes
 from tests.standins import write_vocabulary
 
-PARAMS = {"minimum_support": 8, "minimum_stability": 0.6, "resamples": 10, "trigger": "hana_charaloom", "seed": 7}
-PARAMS |= {"method": "clothing", "balance": 0.5, "repeats_most": 8}
+PARAMS = Clustered(
+    version=1,
+    minimum_support=8,
+    minimum_stability=0.6,
+    resamples=10,
+    method="clothing",
+    balance=0.5,
+    repeats_most=8,
+    seed=7,
+    trigger="hana_charaloom",
+)
 OUTFITS = {
     "red_kimono": ["red_kimono", "sash", "wide_sleeves"],
     "blue_serafuku": ["blue_skirt", "serafuku", "sailor_collar", "neckerchief"],
@@ -45,22 +55,28 @@ def drawn(rng: random.Random, index: int, outfit: str | None) -> dict[str, Any]:
     }
 
 
-def run(folder: Path, views: list[dict[str, Any]], **changes: Any) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+def run(
+    folder: Path, views: list[dict[str, Any]], grouping: Grouping = by_clothes, **changes: Any
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Rows of the table by view, and outfits.json."""
     write_table(folder / "tagged.parquet", views, TAGGED, "view", {})
     write_table(folder / "measured.parquet", [], MEASURED, "view", {})
     (folder / "tagged.manifest.json").write_text("{}")
     (folder / "core.json").write_text(json.dumps({"core": ["blue_hair"], "tags": []}))
     cluster_outfits(
         character="hana",
-        params={**PARAMS, **changes},
-        measured=folder / "measured.parquet",
-        tagged=folder / "tagged.parquet",
-        tagged_manifest=folder / "tagged.manifest.json",
-        core=folder / "core.json",
-        hub=write_vocabulary(folder / "hub"),
+        params=replace(PARAMS, **changes),
+        inputs=ClusterInputs(
+            measured=folder / "measured.parquet",
+            tagged=folder / "tagged.parquet",
+            tagged_manifest=folder / "tagged.manifest.json",
+            core=folder / "core.json",
+            hub=write_vocabulary(folder / "hub"),
+        ),
         table=folder / "clustered.parquet",
         outfits=folder / "outfits.json",
         manifest=folder / "clustered.manifest.json",
+        grouping=grouping,
     )
     rows = read_table(folder / "clustered.parquet")
     assert set(rows[0]) == set(CLUSTERED.names)
@@ -78,11 +94,11 @@ def test_outfits_are_found(tmp_path: Path, seed: int) -> None:
     from sklearn.metrics import adjusted_rand_score
 
     views, truth = world(seed)
-    rows, told = run(tmp_path, views)
-    found = [rows[view["view"]]["outfit"] or "none" for view in views]
-    assert adjusted_rand_score(truth, found) > 0.85
-    assert len(told["outfits"]) == 3
-    assert {outfit["id"] for outfit in told["outfits"]} >= {"red_kimono", "black_robe"}
+    rows, content = run(tmp_path, views)
+    worn = [rows[view["view"]]["outfit"] or "none" for view in views]
+    assert adjusted_rand_score(truth, worn) > 0.85
+    assert len(content["outfits"]) == 3
+    assert {outfit["id"] for outfit in content["outfits"]} >= {"red_kimono", "black_robe"}
 
 
 def test_names_survive_more_pictures(tmp_path: Path) -> None:
@@ -92,29 +108,31 @@ def test_names_survive_more_pictures(tmp_path: Path) -> None:
     assert {outfit["id"] for outfit in before["outfits"]} == {outfit["id"] for outfit in after["outfits"]}
 
 
-def test_what_is_told_of_an_outfit(tmp_path: Path) -> None:
+def test_what_the_file_says_of_an_outfit(tmp_path: Path) -> None:
     views, _ = world(2)
-    rows, told = run(tmp_path, views)
-    kimono = next(outfit for outfit in told["outfits"] if outfit["id"] == "red_kimono")
+    rows, content = run(tmp_path, views)
+    kimono = next(outfit for outfit in content["outfits"] if outfit["id"] == "red_kimono")
     assert (kimono["trigger"], kimono["name"], kimono["trained"]) == ("hana_red_kimono", "red kimono", True)
     assert {row["tag"] for row in kimono["signature"]} == {"red_kimono", "sash", "wide_sleeves"}
     assert kimono["support"] == sum(row["outfit"] == "red_kimono" for row in rows.values())
     assert kimono["stability"] > 0.8
     assert 0 < len(kimono["representatives"]) <= 4
     assert {rows[view]["split"] for view in kimono["representatives"]} == {"train"}
-    prompts = {prompt["id"]: prompt for prompt in told["prompts"]}
+    prompts = {prompt["id"]: prompt for prompt in content["prompts"]}
     text = prompts["red_kimono-portrait"]["text"]
     assert text.startswith("hana_charaloom, hana_red_kimono, 1girl, solo, ")
     assert "red kimono" in text
     assert "portrait" in text
-    assert {prompt["outfit"] for prompt in told["prompts"]} == {outfit["id"] for outfit in told["outfits"]} | {None}
+    assert {prompt["outfit"] for prompt in content["prompts"]} == {outfit["id"] for outfit in content["outfits"]} | {
+        None
+    }
 
 
-def test_what_the_previews_are_asked(tmp_path: Path) -> None:
+def test_what_the_previews_ask_for(tmp_path: Path) -> None:
     views, _ = world(2)
-    _, told = run(tmp_path, views)
-    prompts = {prompt["id"]: prompt for prompt in told["prompts"]}
-    assert Counter(prompt["kind"] for prompt in told["prompts"]) == {
+    _, content = run(tmp_path, views)
+    prompts = {prompt["id"]: prompt for prompt in content["prompts"]}
+    assert Counter(prompt["kind"] for prompt in content["prompts"]) == {
         "outfit": 6,  # portrait and full body of three outfits: the stand-in tagger has no words for other scenes
         "core": 1,
         "trigger": 1,
@@ -131,13 +149,13 @@ def test_what_the_previews_are_asked(tmp_path: Path) -> None:
     assert "hana" not in prompts["without_trigger"]["text"]
 
 
-def test_other_clothes_are_nothing_like_hers() -> None:
-    known = {tags[0] for tags in OTHER_CLOTHES}
-    hers = [
+def test_other_clothes_share_no_word_with_the_outfits() -> None:
+    tagger_tags = {tags[0] for tags in OTHER_CLOTHES}
+    outfits = [
         Outfit([0], 1.0, [{"tag": "red_kimono", "score": 1.0}]),
         Outfit([1], 1.0, [{"tag": "pleated_skirt", "score": 1}]),
     ]
-    assert [tags[0] for tags in other_clothes(hers, known)] == ["suit", "hoodie"]
+    assert [tags[0] for tags in other_clothes(outfits, tagger_tags)] == ["suit", "hoodie"]
     assert other_clothes([], set()) == []
 
 
@@ -149,10 +167,10 @@ def test_no_prompt_is_anything_but_clothed() -> None:
 
 def test_half_of_the_captions_leave_the_signature_to_the_trigger(tmp_path: Path) -> None:
     views, _ = world(3, 120)
-    rows, told = run(tmp_path, views)
-    signature = {row["tag"].replace("_", " ") for row in told["outfits"][0]["signature"]}
-    captions = [row["caption"] for row in rows.values() if row["outfit"] == told["outfits"][0]["id"]]
-    assert all(text.startswith(f"hana_charaloom, {told['outfits'][0]['trigger']}, ") for text in captions)
+    rows, content = run(tmp_path, views)
+    signature = {row["tag"].replace("_", " ") for row in content["outfits"][0]["signature"]}
+    captions = [row["caption"] for row in rows.values() if row["outfit"] == content["outfits"][0]["id"]]
+    assert all(text.startswith(f"hana_charaloom, {content['outfits'][0]['trigger']}, ") for text in captions)
     spelled = [bool(signature & set(text.split(", "))) for text in captions]
     assert 0.25 < sum(spelled) / len(spelled) < 0.75
 
@@ -160,13 +178,13 @@ def test_half_of_the_captions_leave_the_signature_to_the_trigger(tmp_path: Path)
 def test_an_outfit_with_too_few_pictures_is_named_but_captioned_plainly(tmp_path: Path) -> None:
     views, truth = world(4)
     few = truth.count("black_robe")
-    rows, told = run(tmp_path, views, minimum_support=few + 3)
-    robe = next(outfit for outfit in told["outfits"] if outfit["id"] == "black_robe")
+    rows, content = run(tmp_path, views, minimum_support=few + 3)
+    robe = next(outfit for outfit in content["outfits"] if outfit["id"] == "black_robe")
     assert not robe["trained"]
     assert {row["outfit"] for row in rows.values()} >= {"black_robe"}
     captions = [row["caption"] for row in rows.values() if row["outfit"] == "black_robe"]
     assert not any("hana_black_robe" in text for text in captions)
-    assert "black_robe" not in {prompt["outfit"] for prompt in told["prompts"]}
+    assert "black_robe" not in {prompt["outfit"] for prompt in content["prompts"]}
 
 
 def test_without_clothes_there_is_one_plain_prompt_set(tmp_path: Path) -> None:
@@ -174,12 +192,12 @@ def test_without_clothes_there_is_one_plain_prompt_set(tmp_path: Path) -> None:
     views = [drawn(rng, index, None) for index in range(12)]
     for view in views:
         view["tags"] = [tag for tag in view["tags"] if tag["name"] in ("1girl", "solo", *REST)]
-    rows, told = run(tmp_path, views)
-    assert told["outfits"] == []
-    assert told["unassigned"] == 12
+    rows, content = run(tmp_path, views)
+    assert content["outfits"] == []
+    assert content["unassigned"] == 12
     assert {row["outfit"] for row in rows.values()} == {None}
-    assert told["prompts"][0]["id"] == "any-portrait"
-    assert told["prompts"][0]["outfit"] is None
+    assert content["prompts"][0]["id"] == "any-portrait"
+    assert content["prompts"][0]["outfit"] is None
 
 
 def test_same_input_same_bytes_in_any_order(tmp_path: Path) -> None:
@@ -199,12 +217,12 @@ def alike_of(worn: list[dict[str, float]], embeddings: Any = None) -> Any:
 
 
 def test_neighbourhoods_find_what_density_of_single_views_does_not() -> None:
-    """The reason for drawing views to their neighbours first; docs/outfits.md tells these figures."""
+    """The reason for moving views to their neighbours first; docs/outfits.md has these figures."""
     import numpy as np
     from sklearn.cluster import HDBSCAN
     from sklearn.metrics import adjusted_rand_score
 
-    ours, theirs = [], []
+    ours, hdbscan = [], []
     for seed in range(20):
         views, truth = world(seed, 90)
         alike = alike_of([clothes(view) for view in views])
@@ -215,9 +233,9 @@ def test_neighbourhoods_find_what_density_of_single_views_does_not() -> None:
         if numbers:  # noise to the nearest cluster, as ours
             apart = np.array([distances[:, labels == number].mean(axis=1) for number in numbers])
             labels = np.where(labels < 0, np.array(numbers)[apart.argmin(axis=0)], labels)
-        theirs.append(adjusted_rand_score(truth, labels))
+        hdbscan.append(adjusted_rand_score(truth, labels))
     assert np.mean(ours) > 0.95
-    assert np.mean(ours) > np.mean(theirs) + 0.2
+    assert np.mean(ours) > np.mean(hdbscan) + 0.2
 
 
 def test_outfits_that_share_a_garment_stay_apart() -> None:
@@ -270,37 +288,37 @@ def test_boards_names_of_outfits_are_anchors(tmp_path: Path) -> None:
     views = [drawn(random.Random(index), index, "red_kimono") for index in range(40)]
     for index, view in enumerate(views):
         view["variants"] = ["new_year"] if index % 2 else []
-    _, told = run(tmp_path, views)
-    names = {outfit["id"]: outfit for outfit in told["outfits"]}
+    _, content = run(tmp_path, views)
+    names = {outfit["id"]: outfit for outfit in content["outfits"]}
     assert names["new_year"]["official"] == "new_year"
     assert names["new_year"]["support"] == 20
     assert names["new_year"]["trigger"] == "hana_new_year"
 
 
-def test_an_alternate_costume_is_told(tmp_path: Path) -> None:
+def test_an_alternate_costume_is_reported(tmp_path: Path) -> None:
     views, truth = world(2)
     for view, outfit in zip(views, truth, strict=True):
         if outfit == "black_robe":
             view["tags"].append({"name": "alternate_costume", "score": 0.9, "origin": "board"})
-    _, told = run(tmp_path, views)
-    shares = {outfit["id"]: outfit["alternate"] for outfit in told["outfits"]}
+    _, content = run(tmp_path, views)
+    shares = {outfit["id"]: outfit["alternate"] for outfit in content["outfits"]}
     assert shares["black_robe"] > 0.8 > 0.2 > shares["red_kimono"]
 
 
 def test_a_rare_outfit_is_seen_more_often(tmp_path: Path) -> None:
     views = [drawn(random.Random(k), k, "red_kimono" if k < 110 else "black_robe") for k in range(121)]
-    rows, told = run(tmp_path, views, balance=0.5)
-    robe, kimono = (next(o for o in told["outfits"] if o["id"] == name) for name in ("black_robe", "red_kimono"))
+    rows, content = run(tmp_path, views, balance=0.5)
+    robe, kimono = (next(o for o in content["outfits"] if o["id"] == name) for name in ("black_robe", "red_kimono"))
     assert (kimono["repeats"], robe["repeats"]) == (1, round((kimono["pictures"] / robe["pictures"]) ** 0.5))
     assert robe["repeats"] > 1
     assert {row["repeats"] for row in rows.values() if row["outfit"] == "black_robe"} == {robe["repeats"]}
     plain = sum(row["split"] == "train" and row["outfit"] is None for row in rows.values())
     epoch = plain + kimono["pictures"] + robe["repeats"] * robe["pictures"]
     assert robe["share"] == pytest.approx(robe["repeats"] * robe["pictures"] / epoch, abs=1e-4)
-    _, told = run(tmp_path, views, balance=1.0, repeats_most=5)
-    assert next(o for o in told["outfits"] if o["id"] == "black_robe")["repeats"] == 5
-    _, told = run(tmp_path, views, balance=0.0)
-    assert {outfit["repeats"] for outfit in told["outfits"]} == {1}
+    _, content = run(tmp_path, views, balance=1.0, repeats_most=5)
+    assert next(o for o in content["outfits"] if o["id"] == "black_robe")["repeats"] == 5
+    _, content = run(tmp_path, views, balance=0.0)
+    assert {outfit["repeats"] for outfit in content["outfits"]} == {1}
 
 
 def test_colours_that_the_tagger_mistakes_are_no_signature() -> None:
@@ -309,13 +327,14 @@ def test_colours_that_the_tagger_mistakes_are_no_signature() -> None:
     assert [row["tag"] for row in signature(views, list(range(24)))] == ["black_coat", "scarf"]
 
 
-def test_cyberharems_clusters_can_be_asked_for(tmp_path: Path) -> None:
+def test_another_grouping_can_take_the_place_of_ours(tmp_path: Path) -> None:
+    import numpy as np
+
     views, _ = world(1, 80)
-    _, told = run(tmp_path, views, method="optics")
-    sizes = Counter(by_optics(views).tolist())
-    assert sorted(outfit["support"] for outfit in told["outfits"]) == sorted(n for k, n in sizes.items() if k >= 0)
-    assert told["unassigned"] == sizes[-1]
-    assert told["outfits"] != run(tmp_path, views)[1]["outfits"]
+    halves = np.repeat([0, 1, -1], (30, 30, 20))
+    _, content = run(tmp_path, views, grouping=lambda views, alike, least: halves)
+    assert [outfit["support"] for outfit in content["outfits"]] == [30, 30]
+    assert content["unassigned"] == 20
 
 
 def test_the_map_puts_alike_views_together() -> None:

@@ -1,4 +1,4 @@
-"""Trains everything of the demo that has weights: the base models, the picture models, the judge of previews.
+"""Trains everything of the demo that has weights: the base models, the picture models, the classifier of previews.
 
     python -m charaloom.demo.models.train_all
 
