@@ -141,10 +141,10 @@ def test_a_world_of_an_unseen_seed_is_seen_through_imgutils(name: str, least: fl
 
 @pytest.fixture(scope="module")
 def sheets(tmp_path_factory: pytest.TempPathFactory) -> train_picture_models.Sheets:
-    """Lessons of the smallest network, on a handful of pictures."""
+    """Lessons of the smallest network, on a few pictures."""
     from charaloom.demo.models.training_pictures import Numbers, draw_pool
 
-    work = tmp_path_factory.mktemp("eyes")
+    work = tmp_path_factory.mktemp("pictures")
     pool = draw_pool(work, 1, Numbers(characters=4, pictures=2, groups=2), lambda done, note: None)
     train_picture_models.draw_sheets(work, 16)
     return train_picture_models.Sheets(work, pool)
@@ -200,11 +200,11 @@ def test_a_file_computes_what_its_network_does(tmp_path: Path):
     networks.write_detector(where, 2, "head", tmp_path / "model.onnx")
     small = torch.rand(2, 3, 128, 128)
     large = small.repeat_interleave(5, 2).repeat_interleave(5, 3).numpy()
-    found = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"images": large})[0]
+    outputs = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"images": large})[0]
     with torch.inference_mode():
         boxes = train_picture_models.decoded(where(small * 2 - 1))
     expected = torch.stack([part[:, 2] for part in boxes], 1).flatten(2) * 640
-    np.testing.assert_allclose(found[:, :4], expected.numpy(), atol=0.5)  # pixels; the weights are halves
+    np.testing.assert_allclose(outputs[:, :4], expected.numpy(), atol=0.5)  # pixels; the weights are halves
 
 
 def test_cells_near_a_centre_hold_the_box_mirrored_with_its_picture():

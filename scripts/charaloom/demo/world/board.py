@@ -70,8 +70,10 @@ def search(posts: Iterable[Post], tags: str) -> list[Post]:
     plain = [term for term in terms if ":" not in term or not is_metatag(term)]
     if len(plain) > TAGS_MAXIMUM:
         raise SearchError("PostQuery::TagLimitError", f"You cannot search for more than {TAGS_MAXIMUM} tags at a time.")
-    found = [post for post in posts if all(matches(post, term) for term in with_default_status(terms))]
-    return sorted(found, key=lambda post: post["id"], reverse="order:id" not in terms and "order:id_asc" not in terms)
+    matching = [post for post in posts if all(matches(post, term) for term in with_default_status(terms))]
+    return sorted(
+        matching, key=lambda post: post["id"], reverse="order:id" not in terms and "order:id_asc" not in terms
+    )
 
 
 def is_metatag(term: str) -> bool:
@@ -123,14 +125,14 @@ def in_range(number: int, text: str) -> bool:
         raise SearchError("PostQuery::Error", f"no number: {text}") from error
 
 
-def one_page(found: list[Post], page: str, limit: int) -> list[Post]:
+def one_page(posts: list[Post], page: str, limit: int) -> list[Post]:
     """`N` counts pages from 1; `b5` is what is older than post 5, `a5` what is newer (the nearest, newest first)."""
     keyset = re.fullmatch(r"([ab])(\d+)", page)
     if keyset is None:
         number = int(page) if page.isdigit() else 1
-        return found[(max(number, 1) - 1) * limit : max(number, 1) * limit]
+        return posts[(max(number, 1) - 1) * limit : max(number, 1) * limit]
     pivot = int(keyset[2])
-    newest_first = sorted(found, key=lambda post: -post["id"])
+    newest_first = sorted(posts, key=lambda post: -post["id"])
     if keyset[1] == "b":
         return [post for post in newest_first if post["id"] < pivot][:limit]
     return [post for post in newest_first if post["id"] > pivot][-limit:]
@@ -174,12 +176,12 @@ class Board(ThreadingHTTPServer):
     def listing(self, query: dict[str, str]) -> Answer:
         try:
             limit = min(max(int(query.get("limit") or PAGE_DEFAULT), 0), PAGE_MAXIMUM)
-            found = one_page(search(self.posts, query.get("tags", "")), query.get("page", "1"), limit)
+            shown = one_page(search(self.posts, query.get("tags", "")), query.get("page", "1"), limit)
         except SearchError as error:
             return failure(422, *error.args)
         except ValueError:
             return failure(400, "ArgumentError", "limit is no number")
-        return as_json(200, [self.public(post) for post in found])
+        return as_json(200, [self.public(post) for post in shown])
 
     def count(self, query: dict[str, str]) -> Answer:
         try:
@@ -231,7 +233,7 @@ class Board(ThreadingHTTPServer):
         return Answer(206, data[first : last + 1], kind, part)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news; anything else is."""
+        """Report an error unless the client hung up."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 

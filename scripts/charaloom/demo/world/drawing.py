@@ -86,10 +86,10 @@ def draw_group(
     canvas = draw_background(background, (width, height), rng)
     hand = Style.of(style, rng)
     slot = width / len(people)
-    found = []
+    boxes_of_all = []
     for k, (somebody, outfit, staging) in enumerate(people):
         area = (k * slot, 0.0, (k + 1) * slot, float(height))
-        found.append(draw_person(canvas, somebody, outfit, staging, hand, area))
+        boxes_of_all.append(draw_person(canvas, somebody, outfit, staging, hand, area))
     small = canvas.resize(size, Image.BOX)
-    scaled = [{part: tuple(v / times for v in box) for part, box in boxes.items()} for boxes in found]
+    scaled = [{part: tuple(v / times for v in box) for part, box in boxes.items()} for boxes in boxes_of_all]
     return finish(small, hand, rng), scaled  # type: ignore[return-value]

@@ -61,9 +61,9 @@ METAL: Colour = (185, 192, 208)
 GOLD: Colour = (240, 200, 90)
 
 
-def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with `share` of `other`."""
-    return tuple(round(a + (b - a) * share) for a, b in zip(one, other, strict=True))  # type: ignore[return-value]
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """`first` with `share` of `second`."""
+    return tuple(round(a + (b - a) * share) for a, b in zip(first, second, strict=True))  # type: ignore[return-value]
 
 
 def shade(colour: Colour) -> Colour:
