@@ -57,7 +57,7 @@ def test_scores_of_a_small_world(tmp_path: Path) -> None:
     make_results(tmp_path / "hana")
     write_json(tmp_path / "truth.json", truth())
     scores = scoring.scored(tmp_path, tmp_path / "truth.json", ["hana"])
-    # Right: drawing 1. Wrong: its copy 3 kept as well, and 4. Missed: 2. Picture 5 shows the character, so it counts for nothing.
+    # Right: drawing 1. Wrong: its copy 3, kept as well, and 4. Missed: 2. Picture 5 shows the character: not counted.
     assert scores["seed"] == 9
     assert scores["filter"]["precision"] == round(1 / 3, 4)
     assert scores["filter"]["recall"] == 0.5
