@@ -1,16 +1,25 @@
 """The demo's commands: worlds by seed, the board they serve, and what `verify` compares."""
 
+import contextlib
 import json
+import os
 import socket
-import urllib.request
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from charaloom.config.project import CODE
-from charaloom.demo.commands import demo, verify
+from charaloom.demo.commands import verify
+from charaloom.demo.commands import world as demo
+from charaloom.demo.world.serving import board, proxied, serving
 from charaloom.errors import CharaloomError
+
+PORT = 18737
+ROOT = f"http://127.0.0.1:{PORT}"
 
 
 def test_another_seed_has_folders_of_its_own(tmp_path: Path, monkeypatch: Any) -> None:
@@ -25,26 +34,42 @@ def test_another_seed_has_folders_of_its_own(tmp_path: Path, monkeypatch: Any) -
     assert world.folder == Path("work/demo-7/world")
 
 
-def test_the_board_serves_while_it_is_open_and_no_longer(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "posts.jsonl").write_text(json.dumps({"id": 1, "tag_string": "hana_(x)", "rating": "g"}) + "\n")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = f"http://127.0.0.1:{port}"
-    with demo.board(tmp_path, root):
-        with urllib.request.urlopen(f"{root}/posts.json?tags=hana_(x)", timeout=20) as answer:
-            assert [post["id"] for post in json.load(answer)] == [1]
-        with pytest.raises(CharaloomError, match=f"port {port} is in use"), demo.board(tmp_path, root):
-            pass
-    assert not demo.taken(port)
+def world_of(folder: Path, post: int) -> Path:
+    """A world of one post."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "a.png").write_bytes(b"picture")
+    row = {"id": post, "tag_string": "hana_(x)", "rating": "g", "file_url": "/data/a.png"}
+    (folder / "posts.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def posts_at(root: str) -> list[dict[str, Any]]:
+    return requests.get(f"{root}/posts.json", headers={"User-Agent": "test"}, timeout=20).json()
+
+
+def test_two_boards_of_one_root_serve_side_by_side(tmp_path: Path, monkeypatch: Any) -> None:
+    """The root's port need not be free, and it stands in the URLs whatever the port that is served."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    with socket.socket() as taken, board(world_of(tmp_path / "one", 1), root=ROOT) as first:
+        with contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", PORT))
+        with serving(world_of(tmp_path / "two", 2), ROOT):
+            (post,) = posts_at(ROOT)
+            assert (post["id"], post["file_url"]) == (2, f"{ROOT}/data/a.png")
+            assert requests.get(post["file_url"], headers={"User-Agent": "test"}, timeout=20).content == b"picture"
+            child = "import requests; print(requests.get('%s/posts.json', headers={'User-Agent': 'x'}).json()[0]['id'])"
+            assert subprocess.check_output([sys.executable, "-c", child % ROOT]).split() == [b"2"]
+        with proxied(first):
+            assert [post["id"] for post in posts_at(ROOT)] == [1]
+            assert requests.get("http://elsewhere.example/posts.json", timeout=20).status_code == 502
+    assert os.environ["no_proxy"] == "127.0.0.1,localhost"
+    assert "http_proxy" not in os.environ
+    with pytest.raises(requests.ConnectionError):
+        posts_at(first)
 
 
 def test_a_board_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with (
-        pytest.raises(CharaloomError, match="did not start"),
-        demo.board(tmp_path / "nowhere", "http://127.0.0.1:18999"),
-    ):
+    with pytest.raises(CharaloomError, match="did not start"), serving(tmp_path / "nowhere", ROOT):
         pass
 
 

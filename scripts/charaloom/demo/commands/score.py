@@ -12,7 +12,7 @@ from charaloom.artifacts.files import read_json, write_json
 from charaloom.cli.run import build, print_failures
 from charaloom.config.params import Clustered, Filtered, Previews
 from charaloom.config.project import DEFAULTS, load_project, preview_bases, read_config, stage_params
-from charaloom.demo.commands.demo import World, prepare
+from charaloom.demo.commands.world import World, prepare
 from charaloom.demo.scores import filters as filter_scores
 from charaloom.demo.scores import outfits as outfit_scores
 from charaloom.demo.scores import previews as preview_scores

@@ -1,10 +1,11 @@
 """A small image board on loopback: serves a world folder in the JSON dialect of Danbooru v2.
 
-    python -m charaloom.demo.world.board --world DIR --port N [--ready-file F]
+    python -m charaloom.demo.world.board --world DIR --port N [--root URL] [--ready-file F]
 
 It behaves as Danbooru does where a crawler notices: newest first, keyset pages, at most 200 posts a page, two tags a
 search, no URLs where no file is to be seen, refusal of browsers' User-Agents, JSON errors, Range and ETag on files.
-Only 127.0.0.1 is ever bound.
+Only 127.0.0.1 is ever bound. With `--root` it names another address in its answers, and answers for that one as a
+proxy, so that what is crawled does not depend on the port.
 """
 
 import argparse
@@ -142,20 +143,28 @@ def one_page(posts: list[Post], page: str, limit: int) -> list[Post]:
 
 
 class Board(ThreadingHTTPServer):
-    """The server. `root` is its address, `requests` the log (oldest first); subclasses may override `answer`."""
+    """The server at `address`; `requests` is the log (oldest first), subclasses may override `answer`.
+
+    `root` stands in its URLs: its address, or the one for which it is a proxy.
+    """
 
     handler: type[BaseHTTPRequestHandler]
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, world: str | Path, port: int = 0) -> None:
+    def __init__(self, world: str | Path, port: int = 0, root: str | None = None) -> None:
         self.world = Path(world)
         self.posts = load_posts(self.world)
         self.by_id = {str(post["id"]): post for post in self.posts}
         self.requests: list[Request] = []
         self.log_lock = threading.Lock()
         super().__init__(("127.0.0.1", port), self.handler)
-        self.root = f"http://127.0.0.1:{self.server_address[1]}"
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.root = root or self.address
+
+    def stands_for(self, url: str) -> bool:
+        """Whether a request's target is a path, or (of a proxy's client) a URL of this board."""
+        return url.startswith("/") or url.startswith((f"{self.root}/", f"{self.address}/"))
 
     def answer(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Answer:
         """The answer to a GET; the handler sends it."""
@@ -253,7 +262,7 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         path, query = unquote(address.path), {key: values[-1] for key, values in parse_qs(address.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
-        answer = self.server.answer(path, query, headers)
+        answer = self.server.answer(path, query, headers) if self.server.stands_for(self.path) else Answer(502)
         self.server.log(Request(time.monotonic(), self.command, path, query, headers, answer.status))
         self.send(answer)
 
@@ -321,9 +330,9 @@ def serve(world: str | Path, port: int = 0) -> Iterator[Board]:
         yield board
 
 
-def open_board(world: str | Path, port: int) -> Board:
+def open_board(world: str | Path, port: int, root: str | None = None) -> Board:
     try:
-        return Board(world, port)
+        return Board(world, port, root)
     except OSError as error:
         raise CharaloomError(f"port {port} of 127.0.0.1: {error.strerror}. Choose another port.") from error
 
@@ -334,10 +343,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--world", required=True, help="folder with posts.jsonl and data/")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    parser.add_argument("--root", help="address that URLs name, the board is its proxy; its own if not given")
     parser.add_argument("--ready-file", help="gets the board's address once it answers")
     options = parser.parse_args(arguments)
     try:
-        board = open_board(options.world, options.port)
+        board = open_board(options.world, options.port, options.root)
     except CharaloomError as error:
         parser.exit(1, f"{error}\n")
     # Waited for, not handled: a handler that sets an Event can meet its own thread holding the Event's lock.
@@ -345,8 +355,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     with running(board):
         if options.ready_file:
-            write_text(options.ready_file, board.root + "\n")
-        print(board.root, flush=True)
+            write_text(options.ready_file, board.address + "\n")
+        print(board.address, flush=True)
         signal.sigwait(stop)
     return 0
 
