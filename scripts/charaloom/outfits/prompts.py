@@ -17,9 +17,9 @@ PLAIN = "plain"  # the same scene without any trigger: nothing of the character 
 
 PROMPT_SIGNATURE = 4  # signature tags that a prompt spells out
 
-# What the previews ask of every outfit: framings, poses, places, faces; boards' own words, clothed and harmless. A
-# scene is what its first tag says: where the tagger does not know that one, nobody could tell whether it was drawn,
-# and it is left out, as single tags are.
+# Every outfit in framings, poses, places, faces; in boards' own words, clothed and harmless. The first tag defines a
+# scene: where the tagger lacks it, no score could tell whether the preview shows it, so the scene is left out. Any
+# other tag that the tagger lacks is left out singly.
 SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("portrait", ("portrait", "looking_at_viewer", "smile", "simple_background")),
     ("full_body", ("full_body", "standing", "looking_at_viewer", "white_background")),

@@ -35,7 +35,7 @@ class World:
         return serving(self.folder, self.root)
 
     def draw(self) -> None:
-        """Draw the world unless it stands there as the config asks for it."""
+        """Draw the world unless the one there has these settings."""
         stamp = self.folder.with_name(f"{self.folder.name}.json")
         if (self.folder / "characters.tsv").is_file() and stamp.is_file() and read_json(stamp) == self.settings:
             return

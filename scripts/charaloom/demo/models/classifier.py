@@ -1,7 +1,7 @@
 """An independent classifier of demo previews: who is shown, and in what, read by a network of its own.
 
 It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_classifier`),
-and only `charaloom score` asks it: the workflow never sees it, as it never sees the ground truth.
+and only `charaloom score` runs it: the workflow never sees it, as it never sees the ground truth.
 
 The network says for each question (hair colour, garment, ...) how likely each answer is. A picture is taken for
 whoever the answers fit best: of the character and `STRANGERS` people drawn from a fixed seed; of the outfit of

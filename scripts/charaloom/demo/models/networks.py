@@ -150,7 +150,7 @@ class Sort(nn.Module):
 
 
 class Graph:
-    """Builds an ONNX graph node by node; values are known by their names."""
+    """Builds an ONNX graph node by node; values have names."""
 
     def __init__(self, name: str):
         self.name = name

@@ -598,7 +598,7 @@ def export(work: Path, out: Path, who: Any, tagger: Any, where: Any, sort: Any) 
 
 
 def clusterings() -> dict[str, dict[str, float]]:
-    """The real file's methods and figures, as far as they are known."""
+    """The real file's methods and figures, as far as they are public."""
     return {
         "dbscan": {"eps": CCIP_THRESHOLD, "min_samples": 2},
         "dbscan_2": {"eps": 0.12921094122454668, "min_samples": 2},

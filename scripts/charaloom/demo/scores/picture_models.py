@@ -23,7 +23,7 @@ from charaloom.images.boxes import shared
 Box = tuple[float, float, float, float]
 TAG_THRESHOLD = 0.35
 LEAST_VIEWS = 12  # of a character of whom an AUC is counted
-UNJUDGED = {"tiny", "comic", "higher_rating", "several_people", "monochrome", "ai_made"}  # not asked who it is
+UNJUDGED = {"tiny", "comic", "higher_rating", "several_people", "monochrome", "ai_made"}  # not for identity
 PLAIN = {"exact_duplicate", "other_character", "cosplays_another", "cosplayed_by_another"}  # pictures like good ones
 
 

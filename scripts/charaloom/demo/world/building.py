@@ -331,7 +331,7 @@ def draw_comic(rng: Random, panels: list[Image.Image]) -> Image.Image:
 
 
 def ai_made(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    """Her in the look of early image models; half of them still carry their generation parameters."""
+    """The character in the look of early image models; half of them still carry their generation parameters."""
     post = good_post(rng, star, rng.choice(star.outfits))
     info = None
     if rng.random() < 0.5:
