@@ -12,11 +12,8 @@ import pytest
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
 from charaloom.config.params import Clustered
 from charaloom.outfits.clustered import ClusterInputs, Grouping, by_clothes, cluster_outfits
-from charaloom.outfits.features import clothes, features
-from charaloom.outfits.grouping import group, plane, similarities
-from charaloom.outfits.names import Outfit, signature
-from charaloom.outfits.prompts import OTHER_CLOTHES, SCENES, other_clothes
 from tests.standins import write_vocabulary
+from tests.unit.outfits.tagged_views import REST, drawn, world
 
 PARAMS = Clustered(
     version=1,
@@ -29,30 +26,6 @@ PARAMS = Clustered(
     seed=7,
     trigger="hana_charaloom",
 )
-OUTFITS = {
-    "red_kimono": ["red_kimono", "sash", "wide_sleeves"],
-    "blue_serafuku": ["blue_skirt", "serafuku", "sailor_collar", "neckerchief"],
-    "black_robe": ["black_robe", "capelet", "witch_hat"],
-}
-REST = ["smile", "upper_body", "outdoors", "full_body", "open_mouth", "standing", "looking_at_viewer", "night"]
-
-
-def drawn(rng: random.Random, index: int, outfit: str | None) -> dict[str, Any]:
-    """A tagged view: clothes with gaps and errors, scene tags that have nothing to do with the outfit."""
-    worn = [tag for tag in OUTFITS.get(outfit or "", []) if rng.random() < 0.85]
-    wrong = [rng.choice(["belt", "boots", "necktie", "apron", "white_dress"])] if rng.random() < 0.25 else []
-    names = ["1girl", "solo", *worn, *wrong, *rng.sample(REST, 3)]
-    tags = [{"name": name, "score": round(rng.uniform(0.4, 1), 4), "origin": "tagger"} for name in dict.fromkeys(names)]
-    view = {"view": f"{index:064x}/picture/0", "picture": f"{index:064x}", "kind": "picture", "person": None}
-    box = {"x0": 0, "y0": 0, "x1": 512, "y1": 512}
-    return {
-        **view,
-        **box,
-        "split": "held_out" if index % 6 == 0 else "train",
-        "tags": tags,
-        "dropped": [],
-        "variants": [],
-    }
 
 
 def run(
@@ -81,12 +54,6 @@ def run(
     rows = read_table(folder / "clustered.parquet")
     assert set(rows[0]) == set(CLUSTERED.names)
     return {row["view"]: row for row in rows}, json.loads((folder / "outfits.json").read_text())
-
-
-def world(seed: int, number: int = 60) -> tuple[list[dict[str, Any]], list[str]]:
-    rng = random.Random(seed)
-    truth = [rng.choices(list(OUTFITS), (5, 3, 2))[0] for _ in range(number)]
-    return [drawn(rng, index, outfit) for index, outfit in enumerate(truth)], truth
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -126,43 +93,6 @@ def test_what_the_file_says_of_an_outfit(tmp_path: Path) -> None:
     assert {prompt["outfit"] for prompt in content["prompts"]} == {outfit["id"] for outfit in content["outfits"]} | {
         None
     }
-
-
-def test_what_the_previews_ask_for(tmp_path: Path) -> None:
-    views, _ = world(2)
-    _, content = run(tmp_path, views)
-    prompts = {prompt["id"]: prompt for prompt in content["prompts"]}
-    assert Counter(prompt["kind"] for prompt in content["prompts"]) == {
-        "outfit": 6,  # portrait and full body of three outfits: the stand-in tagger has no words for other scenes
-        "core": 1,
-        "trigger": 1,
-        "plain": 1,
-    }
-    portrait = prompts["red_kimono-portrait"]
-    said = portrait["text"].split(", ")
-    assert said[:4] == ["hana_charaloom", "hana_red_kimono", "1girl", "solo"]
-    assert sorted(said[4:7]) == ["red kimono", "sash", "wide sleeves"]
-    assert said[7:] == ["portrait", "smile"]
-    assert portrait["asked"] == ["red_kimono", "portrait", "smile"]  # those that the tagger can see
-    assert prompts["core_tags"]["text"] == "hana_charaloom, 1girl, solo, blue hair, upper body"
-    assert prompts["trigger_only"]["text"] == "hana_charaloom, 1girl, solo"
-    assert "hana" not in prompts["without_trigger"]["text"]
-
-
-def test_other_clothes_share_no_word_with_the_outfits() -> None:
-    tagger_tags = {tags[0] for tags in OTHER_CLOTHES}
-    outfits = [
-        Outfit([0], 1.0, [{"tag": "red_kimono", "score": 1.0}]),
-        Outfit([1], 1.0, [{"tag": "pleated_skirt", "score": 1}]),
-    ]
-    assert [tags[0] for tags in other_clothes(outfits, tagger_tags)] == ["suit", "hoodie"]
-    assert other_clothes([], set()) == []
-
-
-def test_no_prompt_is_anything_but_clothed() -> None:
-    words = {word for _, tags in SCENES for tag in tags for word in tag.split("_")}
-    words |= {word for tags in OTHER_CLOTHES for tag in tags for word in tag.split("_")}
-    assert words.isdisjoint({"nude", "naked", "bikini", "swimsuit", "underwear", "lingerie", "cleavage", "panties"})
 
 
 def test_half_of_the_captions_leave_the_signature_to_the_trigger(tmp_path: Path) -> None:
@@ -209,80 +139,6 @@ def test_same_input_same_bytes_in_any_order(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_bytes() for name in names] == first
 
 
-def alike_of(worn: list[dict[str, float]], embeddings: Any = None) -> Any:
-    import numpy as np
-
-    empty = np.zeros((len(worn), 0)) if embeddings is None else embeddings
-    return similarities(features(worn, [set()] * len(worn), [{}] * len(worn), empty))
-
-
-def test_neighbourhoods_find_what_density_of_single_views_does_not() -> None:
-    """The reason for moving views to their neighbours first; docs/outfits.md has these figures."""
-    import numpy as np
-    from sklearn.cluster import HDBSCAN
-    from sklearn.metrics import adjusted_rand_score
-
-    ours, hdbscan = [], []
-    for seed in range(20):
-        views, truth = world(seed, 90)
-        alike = alike_of([clothes(view) for view in views])
-        ours.append(adjusted_rand_score(truth, group(alike, 4)))
-        distances = (1 - alike).clip(0).astype(float)
-        labels = HDBSCAN(min_cluster_size=4, metric="precomputed", copy=True).fit_predict(distances)
-        numbers = sorted(set(labels.tolist()) - {-1})
-        if numbers:  # noise to the nearest cluster, as ours
-            apart = np.array([distances[:, labels == number].mean(axis=1) for number in numbers])
-            labels = np.where(labels < 0, np.array(numbers)[apart.argmin(axis=0)], labels)
-        hdbscan.append(adjusted_rand_score(truth, labels))
-    assert np.mean(ours) > 0.95
-    assert np.mean(ours) > np.mean(hdbscan) + 0.2
-
-
-def test_outfits_that_share_a_garment_stay_apart() -> None:
-    """Sleeves that two thirds of the views show join nothing."""
-    import numpy as np
-
-    rng = random.Random(3)
-    shapes = [["blue_shirt", "gym_uniform", "short_sleeves", "shorts"], ["yellow_dress", "long_dress", "short_sleeves"]]
-    shapes.append(["red_overalls", "striped_shirt"])
-    truth = [rng.choices((0, 1, 2), (3, 4, 2))[0] for _ in range(100)]
-    worn = [{tag: 0.9 for tag in shapes[kind] if rng.random() < 0.8} for kind in truth]
-    labels = group(alike_of(worn), 4)
-    assert {
-        len({labels[k] for k in np.flatnonzero(np.array(truth) == kind) if labels[k] >= 0}) for kind in range(3)
-    } == {1}
-    assert len(set(labels.tolist()) - {-1}) == 3
-
-
-def test_what_few_wear_is_left_unassigned() -> None:
-    shapes = [["red_kimono", "sash"]] * 20 + [["blue_dress", "boots"]] * 20 + [["green_armor", "boots"]] * 2 + [[]] * 3
-    worn = [clothes({"tags": [{"name": tag, "score": 0.9} for tag in shape]}) for shape in shapes]
-    labels = group(alike_of(worn), 4).tolist()
-    assert labels[40:] == [-1] * 5
-    assert len(set(labels[:40])) == 2
-
-
-def test_the_embedding_tells_clothes_where_tags_are_silent() -> None:
-    """Two views in three show nothing but boots; what the embedding says beyond pose decides."""
-    import numpy as np
-    from sklearn.metrics import adjusted_rand_score
-
-    rng = np.random.default_rng(5)
-    truth = np.arange(80) % 2
-    pose = rng.random(80) < 0.5
-    embeddings = rng.normal(size=(80, 64)) * 0.1
-    embeddings[:, 0] += 6 * pose  # much louder than the clothes
-    embeddings[:, 1] += 2 * truth
-    shown = rng.random(80) < 0.35
-    worn = [
-        {"boots": 0.8, **({("red_dress", "blue_coat")[k]: 0.9} if s else {})} for k, s in zip(truth, shown, strict=True)
-    ]
-    others = [{"arms_up": 1.0} if up else {} for up in pose]
-    labels = group(similarities(features(worn, [set()] * 80, others, embeddings)), 4)
-    assert adjusted_rand_score(truth, labels) > 0.9
-    assert adjusted_rand_score(truth, group(alike_of(worn), 4)) < 0.5
-
-
 def test_boards_names_of_outfits_are_anchors(tmp_path: Path) -> None:
     """Two outfits that no tag tells apart, one of which boards call by a name."""
     views = [drawn(random.Random(index), index, "red_kimono") for index in range(40)]
@@ -321,12 +177,6 @@ def test_a_rare_outfit_is_seen_more_often(tmp_path: Path) -> None:
     assert {outfit["repeats"] for outfit in content["outfits"]} == {1}
 
 
-def test_colours_that_the_tagger_mistakes_are_no_signature() -> None:
-    tags = [["black_coat", "scarf"]] * 14 + [["black_coat", "grey_coat"]] * 10 + [["red_dress"]] * 20
-    views = [{"tags": [{"name": tag, "score": 0.9} for tag in names]} for names in tags]
-    assert [row["tag"] for row in signature(views, list(range(24)))] == ["black_coat", "scarf"]
-
-
 def test_another_grouping_can_take_the_place_of_ours(tmp_path: Path) -> None:
     import numpy as np
 
@@ -337,13 +187,22 @@ def test_another_grouping_can_take_the_place_of_ours(tmp_path: Path) -> None:
     assert content["unassigned"] == 20
 
 
-def test_the_map_puts_alike_views_together() -> None:
-    import numpy as np
-
-    worn = [{"red_kimono": 0.9, "sash": 0.9}] * 20 + [{"blue_dress": 0.9, "boots": 0.9}] * 20
-    places = plane(alike_of(worn), 7)
-    assert places.shape == (40, 2)
-    assert np.abs(places).max() == 1.0
-    centres = places[:20].mean(axis=0), places[20:].mean(axis=0)
-    assert np.linalg.norm(centres[0] - centres[1]) > 2 * places[:20].std()
-    assert np.array_equal(places, plane(alike_of(worn), 7))
+def test_what_the_previews_ask_for(tmp_path: Path) -> None:
+    views, _ = world(2)
+    _, content = run(tmp_path, views)
+    prompts = {prompt["id"]: prompt for prompt in content["prompts"]}
+    assert Counter(prompt["kind"] for prompt in content["prompts"]) == {
+        "outfit": 6,  # portrait and full body of three outfits: the stand-in tagger has no words for other scenes
+        "core": 1,
+        "trigger": 1,
+        "plain": 1,
+    }
+    portrait = prompts["red_kimono-portrait"]
+    said = portrait["text"].split(", ")
+    assert said[:4] == ["hana_charaloom", "hana_red_kimono", "1girl", "solo"]
+    assert sorted(said[4:7]) == ["red kimono", "sash", "wide sleeves"]
+    assert said[7:] == ["portrait", "smile"]
+    assert portrait["asked"] == ["red_kimono", "portrait", "smile"]  # those that the tagger can see
+    assert prompts["core_tags"]["text"] == "hana_charaloom, 1girl, solo, blue hair, upper body"
+    assert prompts["trigger_only"]["text"] == "hana_charaloom, 1girl, solo"
+    assert "hana" not in prompts["without_trigger"]["text"]
