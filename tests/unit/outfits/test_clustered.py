@@ -20,7 +20,6 @@ PARAMS = Clustered(
     minimum_support=8,
     minimum_stability=0.6,
     resamples=10,
-    method="clothing",
     balance=0.5,
     repeats_most=8,
     seed=7,
