@@ -2,10 +2,10 @@
 
     make drill-compare ARGS="OLD/results/demo NEW/results/demo"
 
-Equal must be: every column of every table, every tensor and metadata of a LoRA or an embedding, pixels and texts of every
-picture, every JSON artifact, and the numbers of cards and pages in their order. Left aside are manifests and receipts,
-digests of lineages, generated Python (its import paths), and words. Prints one line per kind and each difference; ends
-with 1 where there is one.
+Compared are every column of every table, every tensor and the metadata of LoRAs and embeddings, pixels and texts of
+every picture, every JSON artifact, and the numbers of cards and pages in their order. Left aside are manifests and
+receipts, digests of lineages, generated Python (its import paths), and words. Prints a line per kind of file and one
+per difference; exits with 1 if there is any.
 """
 
 import json

@@ -15,9 +15,9 @@ from typing import Any
 
 from charaloom.artifacts.files import canonical_json, write_text
 from charaloom.config.schemas import CODE
-from charaloom.demo.commands.demo import board
 from charaloom.demo.commands.verify import PUBLISHED, digests, equality_table
 from charaloom.demo.world.building import build_world
+from charaloom.demo.world.serving import board
 from tests.slurm.cluster import Cluster, cluster, free_ports
 from tests.slurm.project import Project, write_profile
 
@@ -31,14 +31,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20, help="of training")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
-    root_url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    port = free_ports(1)[0]
+    root_url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="charaloom-drill-") as scratch:
         root = Path(scratch)
         root.chmod(0o755)
         build_world(root / "world", options.seed, options.characters, options.posts)
         laptop, nodes = (place(root / name, root / "world", root_url, options.steps) for name in ("laptop", "nodes"))
         took = {}
-        with board(root / "world", root_url):
+        with board(root / "world", port):
             took["laptop"] = build(laptop, None, "--profile", "demo", "--cores", "2")
             with cluster(root / "slurm") as slurm:
                 took["cluster"] = build(nodes, slurm, "--profile", str(nodes / "profile"))

@@ -22,19 +22,10 @@ from charaloom.errors import CharaloomError
 from charaloom.images.decoding import open_picture
 from charaloom.images.fingerprints import thumbnail
 from charaloom.images.overlay import NEIGHBOURS, fitted, read_thumbnails
-from charaloom.outfits.grouping import LEAST_WEIGHT, unit
+from charaloom.outfits.features import LEAST_WEIGHT, unit
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 from charaloom.vision.ccip import CcipMetric
-from charaloom.vision.model_set import (
-    CCIP,
-    CLASSIFIERS,
-    DETECTORS,
-    Classifier,
-    Detection,
-    Detector,
-    Tagger,
-    run,
-)
+from charaloom.vision.model_set import CCIP, CLASSIFIERS, DETECTORS, Classifier, Detection, Detector, Tagger, run
 from charaloom.vision.model_set import ModelInput as Shown
 from charaloom.vision.model_set import TaggerOutput as Tagged
 from charaloom.vision.models import hub_file, open_session

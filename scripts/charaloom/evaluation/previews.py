@@ -42,11 +42,11 @@ from charaloom.diffusion.pipelines import (
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.judging import Asked, Judge, held_out_files
 from charaloom.evaluation.selection import numbers, schedule, survivors
+from charaloom.outfits.prompts import OUTFIT
 
 if TYPE_CHECKING:
     from PIL import Image
 
-OUTFIT = "outfit"  # kind of the prompts that `scenes` counts; all others are always drawn
 BLANK = (128, 128, 128)
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")
 DRAWING = ("guidance", "height", "memorised", "negative", "rating_model", "software", "steps", "threads", "width")

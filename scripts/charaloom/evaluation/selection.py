@@ -24,11 +24,10 @@ from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.pipelines import WITHOUT_LORA
 from charaloom.errors import CharaloomError
+from charaloom.outfits.prompts import CLOTHES, PLAIN
 
 Score = dict[str, Any]  # value, low, high, n: of n things; None where there is nothing to count
 SCHEMA = 2
-PLAIN = "plain"  # kind of the prompts that do not name her
-CLOTHES = "clothes"  # kind of the prompts that ask for clothes she never wore
 NONE_OF_HERS = "none of hers"
 MEANING = {  # what each score says, in one sentence
     "recognised": "share of previews that CCIP takes for her: median distance to held-out pictures within threshold",

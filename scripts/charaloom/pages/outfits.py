@@ -11,7 +11,7 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.outfits.clustered import directions
+from charaloom.outfits.features import directions
 from charaloom.outfits.grouping import plane, similarities
 from charaloom.pages.html import Thumbnails, cut_thumbnails, render_page, share, short_name
 from charaloom.tagging.captions import as_words

@@ -18,7 +18,7 @@ from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights
 from charaloom.diffusion.pipelines import WITHOUT_LORA, embedding_word
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.previews import without_path
-from charaloom.evaluation.selection import PLAIN
+from charaloom.outfits.prompts import PLAIN
 from charaloom.tagging.captions import as_words
 
 if TYPE_CHECKING:
