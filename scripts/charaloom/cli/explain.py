@@ -10,7 +10,7 @@ from charaloom.artifacts.types import Row
 from charaloom.config.project import Project, load_project, read_removals
 from charaloom.config.schemas import meant
 from charaloom.errors import CharaloomError
-from charaloom.pages.html import explain, numbers, other_reasons, reason_words, short_name
+from charaloom.pages.verdicts import explain, numbers, other_reasons, reason_words, short_name
 
 Tables = dict[str, list[Row] | None]  # rows of the picture by stage; None where the stage has not run
 

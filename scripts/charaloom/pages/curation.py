@@ -16,23 +16,18 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.rules import RULES
-from charaloom.pages.html import (
+from charaloom.pages.funnel import funnel, raw_counts
+from charaloom.pages.render import render_page
+from charaloom.pages.sheets import Source, Thumbnails, cut_thumbnails, read_sources, tile
+from charaloom.pages.verdicts import (
     UNSHOWN,
-    Source,
-    Thumbnails,
     active_rules,
     borderline,
-    cut_thumbnails,
     doubtful,
     dropped_by,
-    funnel,
     may_be_shown,
     number,
     numbers,
-    raw_counts,
-    read_sources,
-    render_page,
-    tile,
 )
 
 SHEET = 120  # pictures of a contact sheet at most; the rest is counted

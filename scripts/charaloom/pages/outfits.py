@@ -13,7 +13,10 @@ from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.outfits.clustered import directions
 from charaloom.outfits.grouping import plane, similarities
-from charaloom.pages.html import Thumbnails, cut_thumbnails, render_page, share, short_name
+from charaloom.pages.funnel import share
+from charaloom.pages.render import render_page
+from charaloom.pages.sheets import Thumbnails, cut_thumbnails
+from charaloom.pages.verdicts import short_name
 from charaloom.tagging.captions import as_words
 
 SHEET = 48  # views shown of each outfit, and of the unassigned

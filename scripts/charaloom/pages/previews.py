@@ -6,7 +6,8 @@ from typing import Any
 from charaloom.artifacts.files import write_text
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.pipelines import WITHOUT_LORA
-from charaloom.pages.html import Thumbnails, render_page
+from charaloom.pages.render import render_page
+from charaloom.pages.sheets import Thumbnails
 from charaloom.tagging.captions import as_words
 
 CURVES = ("score", "recognised", "likeness", "outfit", "following", "core", "sound", "fresh", "bleeding", "leaking")

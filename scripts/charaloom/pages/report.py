@@ -16,19 +16,10 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.stages import STAGES
 from charaloom.diffusion.pipelines import embedding_word
 from charaloom.errors import CharaloomError
-from charaloom.pages.html import (
-    Thumbnails,
-    active_rules,
-    borderline,
-    cut_thumbnails,
-    doubtful,
-    dropped_by,
-    explain,
-    funnel,
-    raw_counts,
-    render_page,
-    tile,
-)
+from charaloom.pages.funnel import funnel, raw_counts
+from charaloom.pages.render import render_page
+from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile
+from charaloom.pages.verdicts import active_rules, borderline, doubtful, dropped_by, explain
 from charaloom.publishing.model import PROGRAMS, compared, label, repo_files
 from charaloom.tagging.captions import as_words
 

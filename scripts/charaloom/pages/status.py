@@ -190,7 +190,7 @@ def is_number(text: str) -> bool:
 
 def write_status_page(project: Project) -> Path:
     """`status.html` below the results: failures first, then everybody, with links to their pages and logs."""
-    from charaloom.pages.html import render_page
+    from charaloom.pages.render import render_page
 
     results = Path(project.config["paths"]["results"])
     standings = [standing(project, name) for name in project.characters]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from charaloom.pages.html import render_page
+from charaloom.pages.render import render_page
 from charaloom.pages.report import write_report
 from charaloom.pages.status import Standing, page_content
 from tests.html_page import Page

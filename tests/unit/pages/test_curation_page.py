@@ -11,7 +11,8 @@ from charaloom.artifacts.tables import read_table
 from charaloom.curation.rules import RULES
 from charaloom.pages import curation
 from charaloom.pages.curation import axis_of, chart, page_content, scores_by_rule
-from charaloom.pages.html import Thumbnails, active_rules, source_of
+from charaloom.pages.sheets import Thumbnails, source_of
+from charaloom.pages.verdicts import active_rules
 from tests.html_page import Page
 from tests.small_results import (
     ASKED,

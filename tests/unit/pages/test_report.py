@@ -7,7 +7,7 @@ import pytest
 
 from charaloom.errors import CharaloomError
 from charaloom.pages import report
-from charaloom.pages.html import Thumbnails
+from charaloom.pages.sheets import Thumbnails
 from tests.html_page import Page
 from tests.small_results import CHARACTER, HOSTILE, write_results
 
