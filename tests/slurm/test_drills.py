@@ -124,7 +124,7 @@ def test_snakemake_is_killed_and_its_orphans_cancelled(project: Project, undistu
 
     second = project.charaloom(*asked)
     assert second.wait() == 1
-    assert "jobs of an earlier run still work in this folder" in second.said
+    assert "left over from an earlier run in this folder" in second.said
     assert "checkpoints of hana" in second.said
     assert "nothing was submitted" in second.said
     plain = project.submit()

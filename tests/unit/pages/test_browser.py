@@ -14,7 +14,8 @@ from PIL import Image
 
 from charaloom.pages.render import render_page
 from charaloom.pages.report import write_report
-from charaloom.pages.status import Standing, page_content
+from charaloom.pages.standing import Standing
+from charaloom.pages.status import page_content
 from tests.html_page import Page
 from tests.small_results import CHARACTER, HOSTILE, NAMES, SETTINGS, write_curation, write_outfits, write_results
 
