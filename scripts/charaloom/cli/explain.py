@@ -6,6 +6,7 @@ Reads the rows of that picture only, and never its bytes. Names the stages that 
 from collections.abc import Iterator
 from pathlib import Path
 
+from charaloom.artifacts.tables import read_rows
 from charaloom.artifacts.types import Row
 from charaloom.cli.text import counted
 from charaloom.config.project import Project, load_project, read_removals
@@ -121,11 +122,7 @@ def story(folder: Path, picture: str) -> Iterator[str]:
 
 def rows_of(table: Path, picture: str, columns: list[str] | None) -> list[Row] | None:
     """A table's rows of one picture."""
-    import pyarrow.parquet as pq
-
-    if not table.is_file():
-        return None
-    return pq.read_table(table, columns=columns, filters=[("picture", "==", picture)]).to_pylist()
+    return list(read_rows(table, "picture", [picture], columns)) if table.is_file() else None
 
 
 def reading_order(row: Row) -> tuple[int, str]:

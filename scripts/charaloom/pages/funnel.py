@@ -8,20 +8,19 @@ from charaloom.pages.verdicts import SPARE_PARTS, dropped_by, explain, other_rea
 
 
 def funnel(rows: list[Row], rules: list[str]) -> Row:
-    """How many views went in, what each rule took, and how many came out; widths are shares of what went in."""
-    dropped = dropped_by(rows, rules)
-    also = Counter(reason["rule"] for row in rows for reason in other_reasons(row) if row["rule"] != SPARE_PARTS)
+    """Counts before and after each rule; widths of bars are shares of the views that went in."""
+    would_drop = Counter(reason["rule"] for row in rows for reason in other_reasons(row) if row["rule"] != SPARE_PARTS)
     spare = sum(row["rule"] == SPARE_PARTS for row in rows)
     total = left = len(rows) - spare
     bars: list[Row] = []
-    for rule, found in dropped.items():
-        after = left - len(found)
+    for rule, dropped in dropped_by(rows, rules).items():
+        after = left - len(dropped)
         bars.append(
             {
                 "rule": rule,
                 "words": explain(rule),
-                "count": len(found),
-                "also": also[rule],
+                "count": len(dropped),
+                "also": would_drop[rule],
                 "left": after,
                 "before_share": share(left, total),
                 "after_share": share(after, total),
@@ -37,7 +36,7 @@ def share(part: int, whole: int) -> str:
 
 
 def raw_counts(raw: PathLike) -> Row:
-    """Pictures the source gave, and what was wrong with the unusable ones by kind of problem."""
+    """Pictures that the source gave, and counts of the unusable ones by kind of problem."""
     rows = read_table(raw, ["picture", "problem"])
     problems = Counter(row["problem"].partition(":")[0] for row in rows if row["problem"])
     return {"pictures": len(rows), "problems": sorted(problems.items(), key=lambda entry: (-entry[1], entry[0]))}

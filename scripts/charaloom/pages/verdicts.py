@@ -1,7 +1,9 @@
-"""Verdicts in words: what a rule means, the numbers behind a drop, which views a page names first."""
+"""Verdicts in words: what a rule means, the numbers behind a drop, which views a page lists first."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from charaloom.artifacts.manifest import read_manifest
 from charaloom.artifacts.types import PathLike, Row
@@ -9,17 +11,17 @@ from charaloom.curation.rules import RATINGS, RULES
 from charaloom.tagging.captions import as_words
 
 SPARE_PARTS = "not_a_candidate"  # heads, half bodies: measured, but never meant to train
-UNSHOWN = frozenset({"rating", "rating_model"})
+UNSHOWN = frozenset({"rating", "rating_model"})  # rules whose views no page shows
 SHORT_NAME = 8  # digits of a SHA-256 that a person reads
 
 
-# --- verdicts in words
+# --- rules
 
 
 def active_rules(filtered_manifest: PathLike, rows: Iterable[Row]) -> list[str]:
-    """The rules that were asked, in their order; after them those that only the table knows."""
-    asked = read_manifest(filtered_manifest)["lineage"]["params"].get("rules") or list(RULES)
-    return [*asked, *sorted({row["rule"] for row in rows if row["rule"]} - set(asked))]
+    """The rules of the config, in their order; after them those that only the table names."""
+    rules = read_manifest(filtered_manifest)["lineage"]["params"].get("rules") or list(RULES)
+    return [*rules, *sorted({row["rule"] for row in rows if row["rule"]} - set(rules))]
 
 
 def explain(rule: str) -> str:
@@ -27,8 +29,16 @@ def explain(rule: str) -> str:
     return RULES[rule].words if rule in RULES else as_words(rule)
 
 
+def drop_side(rule: str) -> str:
+    """`below`, `above` or `from`: on which side of its threshold a rule drops; empty where it has none."""
+    return RULES[rule].drops if rule in RULES else ""
+
+
+# --- a view's verdict and its numbers
+
+
 def number(rule: str, value: float) -> str:
-    """A score or threshold in as many digits as decide; a rating by its name."""
+    """A score or threshold with as many digits as decide; a rating by its name."""
     if rule == "rating":
         return RATINGS[int(value)]
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -37,24 +47,26 @@ def number(rule: str, value: float) -> str:
 def numbers(reason: Row) -> str | None:
     """`score / threshold` of a row that names its rule; None where nothing was measured."""
     rule, score, threshold = reason["rule"], reason["score"], reason["threshold"]
-    if score is None or threshold is None:
-        return None if score is None else number(rule, score)
+    if score is None:
+        return None
+    if threshold is None:
+        return number(rule, score)
     return f"{number(rule, score)} / {number(rule, threshold)}"
 
 
 def reason_words(reason: Row) -> str:
-    told = numbers(reason)
-    return f"{reason['rule']} {told}" if told else reason["rule"]
+    measured = numbers(reason)
+    return f"{reason['rule']} {measured}" if measured else reason["rule"]
 
 
 def verdict_words(row: Row) -> str | None:
     """The numbers behind a verdict; of a kept view those of its identity."""
     if row["verdict"] != "keep":
         return numbers(row)
-    found = [score for score in row.get("scores") or [] if score["rule"] == "identity"]
+    identity = next((score for score in row.get("scores") or [] if score["rule"] == "identity"), None)
+    if identity:
+        return numbers(identity)
     distance = row["identity_distance"]
-    if found:
-        return numbers(found[0])
     return None if distance is None else f"distance {distance:.3f}"
 
 
@@ -64,16 +76,41 @@ def other_reasons(row: Row) -> list[Row]:
 
 
 def short_name(view: str) -> str:
-    """A view's id with as much of the picture's SHA-256 as tells pictures apart."""
+    """A view's id with only the first digits of the picture's SHA-256."""
     picture, _, part = view.partition("/")
     return view if ":" in picture else f"{picture[:SHORT_NAME]}/{part}"
 
 
-# --- what is shown, and in which order
+@dataclass(frozen=True)
+class Score:
+    """A number that a rule looked at: of which view, in which entry of its `scores`, and whether the rule fired."""
+
+    row: Row
+    entry: Row
+    value: float
+    fired: bool
+
+    @property
+    def threshold(self) -> float | None:
+        return self.entry["threshold"]
+
+
+def scores_by_rule(rows: Iterable[Row]) -> dict[str, list[Score]]:
+    """Every number that the rules measured of the candidates, by rule."""
+    scores: dict[str, list[Score]] = defaultdict(list)
+    for row in rows:
+        fired = {reason["rule"] for reason in row["reasons"] or []}
+        for entry in row.get("scores") or []:
+            if entry["score"] is not None:
+                scores[entry["rule"]].append(Score(row, entry, entry["score"], entry["rule"] in fired))
+    return dict(scores)
+
+
+# --- which views are shown, and in which order
 
 
 def dropped_by(rows: Iterable[Row], rules: list[str]) -> dict[str, list[Row]]:
-    """Dropped views by the rule that dropped them first, in the order of the rules; spare parts are left out."""
+    """Dropped views by the rule that dropped them first, in the order of the rules, without spare parts."""
     groups: dict[str, list[Row]] = {rule: [] for rule in rules if rule != SPARE_PARTS}
     for row in rows:
         if row["verdict"] != "keep" and row["rule"] != SPARE_PARTS:
@@ -82,17 +119,18 @@ def dropped_by(rows: Iterable[Row], rules: list[str]) -> dict[str, list[Row]]:
 
 
 def borderline(rows: Iterable[Row]) -> list[Row]:
-    """Nearest to the threshold first: the ones worth a second look."""
+    """Dropped views, those nearest to the threshold first: they are worth a second look."""
 
     def distance(row: Row) -> float:
-        known = row["score"] is not None and row["threshold"] is not None
-        return abs(row["score"] - row["threshold"]) if known else math.inf
+        if row["score"] is None or row["threshold"] is None:
+            return math.inf
+        return abs(row["score"] - row["threshold"])
 
     return sorted(rows, key=lambda row: (distance(row), row["view"]))
 
 
 def doubtful(rows: Iterable[Row]) -> list[Row]:
-    """Kept views, those farthest from her cluster first."""
+    """Kept views, those farthest from the character's cluster first."""
 
     def certainty(row: Row) -> float:
         distance = row["identity_distance"]
@@ -102,5 +140,5 @@ def doubtful(rows: Iterable[Row]) -> list[Row]:
 
 
 def may_be_shown(row: Row) -> bool:
-    """Nothing above the allowed rating is shown, whichever rule came first."""
+    """Nothing above the allowed rating is shown, whichever rule dropped it first."""
     return row["rule"] != "problem" and not UNSHOWN & {reason["rule"] for reason in row["reasons"] or []}

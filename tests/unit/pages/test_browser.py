@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from charaloom.config.params import Report
 from charaloom.pages.render import render_page
 from charaloom.pages.report import write_report
 from charaloom.pages.standing import Standing
@@ -62,7 +63,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_results(tmp_path_factory.mktemp("browser") / CHARACTER)
     write_curation(folder)
     write_outfits(folder)
-    write_report(CHARACTER, {"version": 1}, folder, folder / "report.html", folder / "report.manifest.json")
+    write_report(CHARACTER, Report(version=1), folder, folder / "report.html", folder / "report.manifest.json")
     return folder
 
 

@@ -10,9 +10,11 @@ import pytest
 from charaloom.artifacts.tables import read_table
 from charaloom.curation.rules import RULES
 from charaloom.pages import curation
-from charaloom.pages.curation import axis_of, chart, page_content, scores_by_rule
+from charaloom.pages.charts import HISTOGRAM, axis_of
+from charaloom.pages.charts import histogram as chart
+from charaloom.pages.curation import page_content
 from charaloom.pages.sheets import Thumbnails, source_of
-from charaloom.pages.verdicts import active_rules
+from charaloom.pages.verdicts import active_rules, scores_by_rule
 from tests.html_page import Page
 from tests.small_results import (
     ASKED,
@@ -225,8 +227,8 @@ def test_a_histogram_counts_every_view_once() -> None:
 def test_the_side_that_is_dropped_is_tinted(rule: str, left: bool) -> None:
     drawn = histogram(rule, [0.0, 0.5, 1.0], 0.25)
     line, tint = drawn["lines"][0]["x"], drawn["tint"]
-    assert line == 0.25 * curation.CHART[0]
-    assert (tint["x"], tint["x"] + tint["width"]) == ((0, line) if left else (line, curation.CHART[0]))
+    assert line == 0.25 * HISTOGRAM[0]
+    assert (tint["x"], tint["x"] + tint["width"]) == ((0, line) if left else (line, HISTOGRAM[0]))
 
 
 def test_whole_numbers_have_a_bar_each_and_the_line_between_two() -> None:
@@ -236,16 +238,16 @@ def test_whole_numbers_have_a_bar_each_and_the_line_between_two() -> None:
         "2: 0 passed, 1 dropped",
         "4: 0 passed, 1 dropped",
     ]
-    assert drawn["lines"][0]["x"] == curation.CHART[0] / 4
-    assert histogram("nobody", [1, 2], 1)["lines"][0]["x"] == round(curation.CHART[0] / 3, 1)
+    assert drawn["lines"][0]["x"] == HISTOGRAM[0] / 4
+    assert histogram("nobody", [1, 2], 1)["lines"][0]["x"] == round(HISTOGRAM[0] / 3, 1)
 
 
 def test_a_threshold_that_nobody_reaches_is_on_the_chart() -> None:
     drawn = histogram("rating_model", [0.0, 0.01], 0.5)
-    assert 0 < drawn["lines"][0]["x"] < curation.CHART[0]
+    assert 0 < drawn["lines"][0]["x"] < HISTOGRAM[0]
     rated = histogram("rating", [0, 0], 0)
     assert rated["ends"] == ["general", "sensitive"]
-    assert rated["tint"] == {"x": curation.CHART[0] / 2, "width": curation.CHART[0] / 2}
+    assert rated["tint"] == {"x": HISTOGRAM[0] / 2, "width": HISTOGRAM[0] / 2}
 
 
 def test_a_number_without_threshold_is_only_shown(results: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from charaloom.config.params import Report
 from charaloom.errors import CharaloomError
-from charaloom.pages import report
+from charaloom.pages import charts, report
 from charaloom.pages.sheets import Thumbnails
 from tests.html_page import Page
 from tests.small_results import CHARACTER, HOSTILE, write_results
@@ -19,7 +20,9 @@ def results(tmp_path: Path) -> Path:
 
 
 def write(results: Path, name: str = "report") -> str:
-    report.write_report(CHARACTER, {"version": 1}, results, results / f"{name}.html", results / f"{name}.manifest.json")
+    report.write_report(
+        CHARACTER, Report(version=1), results, results / f"{name}.html", results / f"{name}.manifest.json"
+    )
     return (results / f"{name}.html").read_text()
 
 
@@ -92,7 +95,7 @@ def test_the_chosen_column_is_marked_on_every_base(results):
 def test_the_loss_curve_starts_high_ends_low_and_marks_the_checkpoints(results):
     chart = report.loss_chart(results / "checkpoints" / "loss.tsv", report.read_json(results / "selection.json"))
     points = [tuple(map(float, point.split(","))) for point in chart["path"].split()]
-    assert len(points) <= report.CHART_POINTS
+    assert len(points) <= charts.LOSS_POINTS
     assert points[0][1] < points[-1][1] <= chart["height"]
     assert [(mark["x"], mark["chosen"]) for mark in chart["marks"]] == [(64.0, False), (128.0, True)]
 
