@@ -1,4 +1,4 @@
-"""Shards without a cluster: what they ask for, what may share one, how an ending is read."""
+"""Shards without a cluster: what they request, which jobs may share one, how an ending is read."""
 
 import shlex
 import subprocess
@@ -21,7 +21,7 @@ def job(name: str = "hana", attempt: int = 1, threads: int = 1, **resources: Any
     )
 
 
-def test_a_shard_asks_for_the_time_of_all_and_the_memory_of_the_greediest() -> None:
+def test_a_shard_requests_the_sum_of_the_times_and_the_largest_memory() -> None:
     shard = shards.Shard([job(), job("mei", threads=4, runtime=30, mem_mb=9000), job("rin", gpu=1)])
     assert dict(shard.resources.items()) == {"runtime": 150, "mem_mb": 9000, "slurm_partition": "gpu", "gpu": 1}
     assert shard.threads == 4
@@ -125,9 +125,9 @@ def test_a_job_that_slurm_has_forgotten_does_not_wait_for_ever(tmp_path: Path) -
 def test_memory_is_recognised_where_slurm_says_failed(tmp_path: Path) -> None:
     log = tmp_path / "7.log"
     log.write_text("slurmstepd: error: Step 7.batch exceeded memory limit (3 > 2), being killed\n")
-    assert shards.state_told("FAILED", log) == "OUT_OF_MEMORY"
-    assert shards.state_told("CANCELLED", log) == "CANCELLED"
-    assert shards.state_told("FAILED", tmp_path / "none") == "FAILED"
+    assert shards.true_state("FAILED", log) == "OUT_OF_MEMORY"
+    assert shards.true_state("CANCELLED", log) == "CANCELLED"
+    assert shards.true_state("FAILED", tmp_path / "none") == "FAILED"
 
 
 def test_the_reason_becomes_the_last_line_of_the_rules_log(tmp_path: Path) -> None:

@@ -64,21 +64,21 @@ def test_the_funnel_adds_up(results):
 
 def test_borderline_pictures_come_first(results):
     section = report.pictures_section(results, Thumbnails())
-    assert [one["numbers"] for one in section["kept"]] == ["0.17 / 0.5", "0.11 / 0.5"]
+    assert [tile["numbers"] for tile in section["kept"]] == ["0.17 / 0.5", "0.11 / 0.5"]
     identity = next(sheet for sheet in section["dropped"] if sheet["rule"] == "identity")
-    assert [one["numbers"] for one in identity["tiles"]] == ["0.52 / 0.5", "0.9 / 0.5"]
+    assert [tile["numbers"] for tile in identity["tiles"]] == ["0.52 / 0.5", "0.9 / 0.5"]
 
 
 def test_pictures_above_the_allowed_rating_are_counted_and_never_shown(results):
     section = report.pictures_section(results, Thumbnails())
     sheets = {sheet["rule"]: sheet for sheet in section["dropped"]}
     assert sheets["rating_model"]["count"] == 1
-    assert [one["picture"] for one in sheets["rating_model"]["tiles"]] == [None]
-    assert [one["picture"] for one in sheets["monochrome"]["tiles"]] == [None]
-    assert all(one["picture"] for one in sheets["identity"]["tiles"])
+    assert [tile["picture"] for tile in sheets["rating_model"]["tiles"]] == [None]
+    assert [tile["picture"] for tile in sheets["monochrome"]["tiles"]] == [None]
+    assert all(tile["picture"] for tile in sheets["identity"]["tiles"])
     previews = report.previews_section(results, Thumbnails())
     other = next(grid for grid in previews["grids"] if grid["base"] == "two")
-    assert [[one["picture"] is None for one in line["tiles"]] for line in other["lines"]] == [
+    assert [[tile["picture"] is None for tile in line["tiles"]] for line in other["lines"]] == [
         [False, False],
         [True, False],
     ]
