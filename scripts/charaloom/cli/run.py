@@ -34,7 +34,6 @@ class Outcome:
     """How a run ended: the stage that each character failed in, and Snakemake's last lines where it could not go on."""
 
     project: Project
-    ran: bool = False
     failed: dict[str, str] = field(default_factory=dict)  # character: the stage it failed in
     broken: list[str] = field(default_factory=list)
 
@@ -76,7 +75,6 @@ def build(
     if not planned:
         print("Nothing to be done (all is up to date).")
         return outcome
-    outcome.ran = True
     stages = [stage for stage in wanted if planned.get(stage)]
     work = Path(project.config["paths"]["work"])
     log = work / "logs" / "run.log"
@@ -105,7 +103,7 @@ def build(
     return outcome
 
 
-def everything(project: Project, failed: dict[str, str], stages: Sequence[str] = PASSES) -> list[str]:
+def everything(project: Project, failed: dict[str, str], stages: Sequence[str]) -> list[str]:
     """Targets of all characters that have not failed; `stage_models` where none is left."""
     wanted = [stage for stage in stages if stage != "models"]
     return [target for stage in wanted for target in targets_of(project, stage, failed)] or ["stage_models"]
