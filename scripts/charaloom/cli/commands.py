@@ -64,8 +64,9 @@ def run_command(options: argparse.Namespace) -> int:
 
 def status_command(options: argparse.Namespace) -> int:
     from charaloom.cli.needs import needs_table
+    from charaloom.cli.status import status_table
     from charaloom.config.project import load_project
-    from charaloom.pages.status import status_table, write_status_page
+    from charaloom.pages.status import write_status_page
 
     project = load_project(options.configfile)
     if options.needs:

@@ -7,13 +7,15 @@ import pytest
 
 from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
-from charaloom.cli import progress
+from charaloom.cli import progress, status, text
 from charaloom.cli.needs import needs_table
-from charaloom.cli.snakemake import Snakemake, find_profile, jobs_in, told
+from charaloom.cli.snakemake import Snakemake, find_profile, jobs_in, planning_error
 from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
+from charaloom.config.stages import STAGES
 from charaloom.errors import CharaloomError
-from charaloom.pages import status
+from charaloom.pages import standing
+from charaloom.pages.status import write_status_page
 
 # --- the command line
 
@@ -27,16 +29,15 @@ def test_a_mistake_of_the_user_is_one_line(tmp_path: Path, monkeypatch: Any, cap
     assert said.err == "Error: bad.yaml: filtered.short_sid: unknown key; did you mean `short_side`?\n"
 
 
-def test_what_snakemake_is_asked(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_command_line_of_snakemake(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     options = cli.parser().parse_args(["run", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
-    asked = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake).command(
-        ["stage_raw"]
-    )
-    assert asked[1:5] == ["-m", "snakemake", "stage_raw", "--snakefile"]
-    assert asked[asked.index("--configfile") + 1] == str(tmp_path / "a.yaml")
-    assert asked[asked.index("--profile") + 1] == str(CODE / "profiles" / "local")
-    assert asked[-1] == "--keep-going"
+    snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
+    command = snakemake.command(["stage_raw"])
+    assert command[1:5] == ["-m", "snakemake", "stage_raw", "--snakefile"]
+    assert command[command.index("--configfile") + 1] == str(tmp_path / "a.yaml")
+    assert command[command.index("--profile") + 1] == str(CODE / "profiles" / "local")
+    assert command[-1] == "--keep-going"
 
 
 def test_profiles_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: Any) -> None:
@@ -52,7 +53,7 @@ def test_cores_below_one_are_refused(capsys: Any) -> None:
     assert "0 is below 1" in capsys.readouterr().err
 
 
-# --- Snakemake's words
+# --- Snakemake's output
 
 
 def test_jobs_are_read_from_the_table_of_a_dry_run() -> None:
@@ -68,10 +69,10 @@ def test_jobs_are_read_from_the_table_of_a_dry_run() -> None:
 
 
 def test_the_one_line_of_an_error_is_found() -> None:
-    assert told(["Using profile", "Error: x.yaml: seed: 'a' is not a whole number"]) == (
+    assert planning_error(["Using profile", "Error: x.yaml: seed: 'a' is not a whole number"]) == (
         "x.yaml: seed: 'a' is not a whole number"
     )
-    assert "boom" in told(["first", "boom"])
+    assert "boom" in planning_error(["first", "boom"])
 
 
 # --- progress
@@ -93,19 +94,20 @@ def test_the_estimate_keeps_this_machines_pace(tmp_path: Path) -> None:
     assert estimate.of_stage("previews") == pytest.approx(3 * progress.TYPICAL["previews"])
 
 
-def test_times_as_people_read_them() -> None:
-    assert progress.clock(65) == "1:05"
-    assert progress.clock(3723) == "1:02:03"
-    assert progress.about(20) == "under a minute"
-    assert progress.about(300) == "about 5 min"
+def test_times_and_counts_as_people_read_them() -> None:
+    assert text.clock(65) == "1:05"
+    assert text.clock(3723) == "1:02:03"
+    assert text.about(20) == "under a minute"
+    assert text.about(300) == "about 5 min"
+    assert (text.counted(1, "job"), text.counted(2, "job"), text.counted(0, "job")) == ("1 job", "2 jobs", "0 jobs")
 
 
-def test_the_last_words_of_the_newest_log(tmp_path: Path) -> None:
+def test_the_last_line_of_the_newest_log(tmp_path: Path) -> None:
     (tmp_path / "hana").mkdir()
-    assert progress.last_words(tmp_path, "raw", 0) == ""
+    assert progress.latest_line(tmp_path, "raw", 0) == ""
     (tmp_path / "hana" / "raw.log").write_text("one\nstep 1/9\rstep 2/9\n\n")
-    assert progress.last_words(tmp_path, "raw", 0) == "step 2/9"
-    assert progress.last_words(tmp_path, "raw", 2**40) == ""
+    assert progress.latest_line(tmp_path, "raw", 0) == "step 2/9"
+    assert progress.latest_line(tmp_path, "raw", 2**40) == ""
 
 
 # --- the table
@@ -138,31 +140,31 @@ COUNTS = {"raw": {"rows": 6}, "filtered": {"kept": 4}, "clustered": {"trained": 
 
 
 def finish_stages(project: Any, until: str = "report") -> None:
-    for stage in status.STAGES[: status.STAGES.index(until) + 1]:
-        for path in status.stage_outputs(project, "hana", stage):
+    for stage in STAGES[: STAGES.index(until) + 1]:
+        for path in standing.stage_outputs(project, "hana", stage):
             write_json(path, {"counts": COUNTS.get(stage, {})})
 
 
-def log_of(stage: str, text: str) -> None:
+def log_of(stage: str, content: str) -> None:
     log = Path("work/logs/hana") / f"{stage}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(text)
+    log.write_text(content)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("log", "cell"),
     [
         ("step 1/9\n\nError: hana: 3 usable pictures\n", "failed in tagged: hana: 3 usable pictures"),
         ("Traceback (most recent call last):\n  File x\nlib.Broken: no\n\n", "failed in tagged: lib.Broken: no"),
-        ("Error: one picture\nstep 2/9\n", "not finished: tagged is at work, or was stopped"),
+        ("Error: one picture\nstep 2/9\n", "not finished: tagged is running, or was stopped"),
         (None, "not finished: tagged is next"),
     ],
 )
-def test_the_table_says_what_failed_and_why(project: Any, text: str | None, words: str) -> None:
+def test_the_table_says_what_failed_and_why(project: Any, log: str | None, cell: str) -> None:
     finish_stages(project, "curation")
-    if text is not None:
-        log_of("tagged", text)
-    assert status.status_table(project).splitlines()[1].endswith(words)
+    if log is not None:
+        log_of("tagged", log)
+    assert status.status_table(project).splitlines()[1].endswith(cell)
 
 
 def test_the_last_line_counts_everybody(project: Any) -> None:
@@ -175,17 +177,21 @@ def test_the_last_line_counts_everybody(project: Any) -> None:
 def test_a_broken_artifact_is_a_dash_and_no_traceback(project: Any) -> None:
     finish_stages(project)
     Path("results/hana/raw.manifest.json").write_text("half a li")
-    assert status.numbers_of(Path("results/hana"))["seen"] == status.NOTHING
+    assert standing.numbers_of(Path("results/hana"))["seen"] is None
+    assert status.status_table(project).splitlines()[1].split()[:3] == ["hana", text.NOTHING, "4"]
 
 
 def test_the_page_names_who_failed_and_escapes_why(project: Any) -> None:
     finish_stages(project, "curation")
-    Path("results/hana/curation.html").write_text("x")
+    for name in ("curation", "previews"):
+        Path(f"results/hana/{name}.html").write_text("x")
     log_of("tagged", "Error: <script>alert(1)</script>\n")
-    page = status.write_status_page(project).read_text()
+    page = write_status_page(project).read_text()
     assert "tagged: &lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'href="../work/logs/hana/tagged.log"' in page
     assert 'href="hana/curation.html"' in page
+    assert 'href="hana/previews.html"' in page
+    assert "report.html" not in page
 
 
 def test_the_table_of_a_finished_character(project: Any) -> None:
@@ -194,7 +200,7 @@ def test_the_table_of_a_finished_character(project: Any) -> None:
     per_base = [{"base": "tiny", "with_lora": numbers, "without_lora": None}]
     selection = {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers], "per_base": per_base}
     write_json(Path("results/hana/selection.json"), selection)
-    row = status.row_of(project, status.standing(project, "hana"))
+    row = status.row_of(project, standing.standing(project, "hana"))
     assert row == {
         "character": "hana",
         "seen": "6",

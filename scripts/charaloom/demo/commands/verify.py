@@ -8,10 +8,10 @@ from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, files_below, sha256_file, write_text
 from charaloom.cli.snakemake import Snakemake, environment
+from charaloom.cli.text import table
 from charaloom.config.schemas import CODE
 from charaloom.demo.commands.world import World, prepare
 from charaloom.errors import CharaloomError
-from charaloom.pages.status import table
 
 CORES = (1, 2)
 PUBLISHED = "published"

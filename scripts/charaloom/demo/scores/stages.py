@@ -32,8 +32,8 @@ from typing import Any, Self
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.cli.text import table
 from charaloom.images.boxes import box_of, shared
-from charaloom.pages.status import table
 
 DUPLICATES = ("exact_duplicate", "reencoded_duplicate", "cropped_duplicate")
 
