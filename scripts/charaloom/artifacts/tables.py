@@ -4,11 +4,13 @@ Rows are sorted by `key` before they are written; row groups are small so that r
 schema version and lineage, and neither clock nor host.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import canonical_json, whole_file
@@ -198,3 +200,36 @@ def stream_table(path: PathLike, columns: Iterable[str] | None = None) -> Iterat
     source = pq.ParquetFile(path)
     for batch in source.iter_batches(batch_size=16, columns=list(columns) if columns else None):
         yield from batch.to_pylist()
+
+
+def read_rows(
+    path: PathLike, column: str, wanted: Iterable[str], columns: Iterable[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows whose `column` is one of the `wanted` values, in the order of the table, in small batches.
+
+    Reads only the row groups whose statistics of `column` admit a wanted value: few where the table is sorted by it.
+    """
+    values = sorted(set(wanted))
+    source = pq.ParquetFile(path)
+    groups = row_groups_with(source.metadata, column, values)
+    if not groups:
+        return
+    names = list(columns) if columns is not None else source.schema_arrow.names
+    for batch in source.iter_batches(batch_size=16, row_groups=groups, columns=list(dict.fromkeys([column, *names]))):
+        matches = pc.is_in(batch[column], value_set=pa.array(values, batch[column].type))
+        yield from batch.filter(matches).select(names).to_pylist()
+
+
+def row_groups_with(metadata: pq.FileMetaData, column: str, values: list[str]) -> list[int]:
+    """Row groups that may hold one of the sorted `values`: with one between min and max, or without statistics."""
+    place = next(index for index in range(metadata.num_columns) if metadata.schema.column(index).path == column)
+    groups = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(place).statistics
+        if statistics is None or not statistics.has_min_max:
+            groups.append(group)
+            continue
+        least = bisect_left(values, statistics.min)
+        if least < len(values) and values[least] <= statistics.max:
+            groups.append(group)
+    return groups

@@ -184,7 +184,6 @@ class Clustered(Stage):
     minimum_support: int  # views
     minimum_stability: float
     resamples: int
-    method: str
     balance: float
     repeats_most: int
     seed: int

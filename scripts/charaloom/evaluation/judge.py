@@ -30,9 +30,9 @@ from charaloom.vision.model_set import (
     Classifier,
     Detection,
     Detector,
-    Shown,
-    Tagged,
+    ModelInput,
     Tagger,
+    TaggerOutput,
     run,
 )
 from charaloom.vision.models import hub_file, open_session
@@ -114,7 +114,7 @@ class Judge:
         """CCIP embeddings [n, 768] of the held-out pictures."""
         import numpy as np
 
-        pictures = (Shown(open_picture(data)) for data in held_out_pictures(self.held_out))
+        pictures = (ModelInput(open_picture(data)) for data in held_out_pictures(self.held_out))
         parts = []
         while batch := list(islice(pictures, HELD_OUT_BATCH)):
             parts.append(self.identify(batch, self.persons(batch)))
@@ -130,7 +130,7 @@ class Judge:
 
     def judged(self, pictures: Sequence["Image.Image"], prompt_tags: Sequence[Sequence[str]]) -> list[Row]:
         """The measured columns of `scores.parquet`, per picture; `prompt_tags`: what the prompt of each asks for."""
-        shown = [Shown(picture) for picture in pictures]
+        shown = [ModelInput(picture) for picture in pictures]
         ratings = self.classifier.scores(shown)
         kept = [rating["r15"] + rating["r18"] < self.rating_model for rating in ratings]
         rows = [{"kept": allowed, "rating": scored(rating)} for allowed, rating in zip(kept, ratings, strict=True)]
@@ -142,7 +142,7 @@ class Judge:
             rows[index] |= measures
         return [{**UNSEEN, "asked": list(tags), **row} for row, tags in zip(rows, prompt_tags, strict=True)]
 
-    def measures(self, shown: Sequence[Shown], prompt_tags: Sequence[Sequence[str]]) -> list[Row]:
+    def measures(self, shown: Sequence[ModelInput], prompt_tags: Sequence[Sequence[str]]) -> list[Row]:
         if not shown:
             return []
         persons, heads = self.persons(shown), self.detectors["head"].detect(shown)
@@ -167,14 +167,14 @@ class Judge:
             )
         return rows
 
-    def persons(self, shown: Sequence[Shown]) -> list[list[Detection]]:
+    def persons(self, shown: Sequence[ModelInput]) -> list[list[Detection]]:
         return self.detectors["person"].detect(shown)
 
-    def identify(self, shown: Sequence[Shown], persons: Sequence[list[Detection]]) -> "np.ndarray":
+    def identify(self, shown: Sequence[ModelInput], persons: Sequence[list[Detection]]) -> "np.ndarray":
         """CCIP embeddings [n, 768] of the largest person of each picture."""
         from PIL import Image
 
-        cut = [Shown(largest_person(picture.image, boxes)) for picture, boxes in zip(shown, persons, strict=True)]
+        cut = [ModelInput(largest_person(picture.image, boxes)) for picture, boxes in zip(shown, persons, strict=True)]
         how = Image.Resampling.BILINEAR
         (features,) = run(self.ccip, ["output"], [picture.planes(CCIP_SIDE, CCIP_SIDE, how, "ccip") for picture in cut])
         return features
@@ -203,7 +203,9 @@ def largest_person(picture: "Image.Image", boxes: list[Detection]) -> "Image.Ima
     return picture.crop(max((box for box, _ in boxes), key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box)))
 
 
-def faults(tagged: Tagged, persons: list[Detection], heads: list[Detection], prompt_tags: Sequence[str]) -> list[str]:
+def faults(
+    tagged: TaggerOutput, persons: list[Detection], heads: list[Detection], prompt_tags: Sequence[str]
+) -> list[str]:
     """What is wrong with a picture, in words; what its prompt asks for is no fault."""
     names = {
         fault

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import stream_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.outfits.grouping import LEAST_WEIGHT, unit
+from charaloom.outfits.features import LEAST_WEIGHT, unit
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 
 if TYPE_CHECKING:

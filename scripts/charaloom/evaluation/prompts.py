@@ -7,10 +7,7 @@ from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Previews
 from charaloom.errors import CharaloomError
-
-OUTFIT = "outfit"  # kind of the prompts that `scenes` counts; all others are always rendered
-PLAIN = "plain"  # kind of the prompts that do not name the character
-CLOTHES = "clothes"  # kind of the prompts for clothes that the character never wore
+from charaloom.outfits.prompts import OUTFIT
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import Row
 from charaloom.config.params import SelectionRule
-from charaloom.evaluation.prompts import CLOTHES, PLAIN
+from charaloom.outfits.prompts import CLOTHES, PLAIN
 
 Score = dict[str, Any]  # value, low, high, n: of n things; None where there is nothing to count
 UNCOUNTED: Score = {"value": None, "low": None, "high": None, "n": 0}

@@ -20,10 +20,10 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Selection, SelectionRule
 from charaloom.diffusion.checkpoints import WITHOUT_LORA
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.prompts import CLOTHES
 from charaloom.evaluation.reason import reason, rule_words
 from charaloom.evaluation.rounds import replayed
 from charaloom.evaluation.scores import MEANING, matching, numbers
+from charaloom.outfits.prompts import CLOTHES
 
 SCHEMA = 2  # of selection.json
 OTHER_CLOTHES = "other clothes"  # row of the confusion table: prompts for clothes that the character never wore

@@ -7,8 +7,8 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.curation.views import read_vectors
 from charaloom.images.fingerprints import thumbnail
 from charaloom.images.overlay import NEIGHBOURS, fitted, read_thumbnails
-from charaloom.outfits.grouping import unit
-from charaloom.vision.model_set import Shown
+from charaloom.outfits.features import unit
+from charaloom.vision.model_set import ModelInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ class TrainingPictures:
         self.names = sorted(name for name in self.thumbnails if name in vectors)
         self.table = unit(np.stack([vectors[name] for name in self.names])) if self.names else np.zeros((0, 1))
 
-    def nearest(self, shown: Shown, embedding: "np.ndarray") -> tuple[float, str | None]:
+    def nearest(self, shown: ModelInput, embedding: "np.ndarray") -> tuple[float, str | None]:
         """Likeness (0 to 1) to the training picture that `shown` repeats most, and its view.
 
         Only the NEIGHBOURS by the tagger's `embedding` are laid over it. (0, None) without a training picture.

@@ -15,8 +15,8 @@ from charaloom.diffusion.bases import without_path
 from charaloom.diffusion.checkpoints import WITHOUT_LORA, embedding_word
 from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.prompts import PLAIN
 from charaloom.images.grid import write_grid
+from charaloom.outfits.prompts import PLAIN
 from charaloom.publishing.comparison import compared, compared_columns, label
 from charaloom.publishing.model_card import ModelCard, card_text
 

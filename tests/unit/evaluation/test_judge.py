@@ -11,7 +11,7 @@ from charaloom.evaluation.judge import faults, largest_person
 from charaloom.evaluation.outfit_matcher import OutfitMatcher, clothes
 from charaloom.evaluation.training_pictures import TrainingPictures
 from charaloom.images.fingerprints import thumbnail
-from charaloom.vision.model_set import Shown, Tagged
+from charaloom.vision.model_set import ModelInput, TaggerOutput
 
 OUTFITS = {
     "kimono": ["red_kimono", "sash", "wide_sleeves"],
@@ -80,9 +80,9 @@ def test_a_coloured_piece_is_also_the_plain_one():
 def test_a_picture_that_repeats_a_training_picture_is_found_and_another_is_not(measured):
     training = TrainingPictures(*measured)
     small = drawing(4).resize((64, 64)).resize((96, 96))
-    likeness, view = training.nearest(Shown(small), np.eye(16)[4])
+    likeness, view = training.nearest(ModelInput(small), np.eye(16)[4])
     assert (view, likeness > 0.85) == ("04/picture/0", True)
-    likeness, _ = training.nearest(Shown(drawing(99)), np.eye(16)[4])
+    likeness, _ = training.nearest(ModelInput(drawing(99)), np.eye(16)[4])
     assert likeness < 0.85
 
 
@@ -105,7 +105,7 @@ def test_held_out_pictures_are_not_what_a_preview_can_repeat(measured):
     ],
 )
 def test_faults(tags, persons, heads, prompt_tags, expected):
-    assert faults(Tagged({}, tags, np.zeros(1)), persons, heads, prompt_tags) == expected
+    assert faults(TaggerOutput({}, tags, np.zeros(1)), persons, heads, prompt_tags) == expected
 
 
 def test_the_largest_person_is_the_one_that_is_compared():

@@ -24,7 +24,7 @@ from charaloom.evaluation.early_stopping import first_round_judge
 from charaloom.evaluation.prompts import read_prompts
 from charaloom.evaluation.selection import choose
 from charaloom.images.decoding import open_picture
-from charaloom.vision.model_set import Shown
+from charaloom.vision.model_set import ModelInput
 from charaloom.vision.models import picture_models
 
 STAGE_PARAMS = {"version": 1}
@@ -498,7 +498,7 @@ def test_distance_is_the_median_to_held_out_pictures_and_the_threshold_comes_fro
     detector = judge.Detector(hub, *judge.DETECTORS["person"])
 
     def cut(image: Image.Image) -> Image.Image:
-        return judge.largest_person(image, detector.detect([Shown(image)])[0])
+        return judge.largest_person(image, detector.detect([ModelInput(image)])[0])
 
     with picture_models(hub, 1):
         for row in rows[:3]:
