@@ -193,6 +193,7 @@ def setup_tree(folder: Path) -> Path:
     (folder / "scripts/setup.sh").write_bytes((ROOT / "scripts/setup.sh").read_bytes())
     for lock in LOCKS:
         (folder / "envs" / lock).write_bytes((ENVS / lock).read_bytes())
+    (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     return folder
 
 
