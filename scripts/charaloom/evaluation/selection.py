@@ -27,7 +27,7 @@ from charaloom.outfits.prompts import CLOTHES
 
 SCHEMA = 2  # of selection.json
 OTHER_CLOTHES = "other clothes"  # row of the confusion table: prompts for clothes that the character never wore
-NO_OUTFIT = "none of theirs"  # column of the confusion table: pictures that show no outfit of the character
+NO_OUTFIT = "none of these"  # column of the confusion table: pictures that show no outfit of the character
 
 WritePage = Callable[[PathLike, list[Row], Row, Path], None]
 

@@ -137,7 +137,7 @@ def test_the_confusion_table_counts_the_outfits_of_prompts_and_pictures():
         picture("s000100", 5, None, outfit="red", outfit_drawn=None),
     ]
     assert confusion(rows) == {
-        "columns": ["blue", "red", "none of theirs"],
+        "columns": ["blue", "red", "none of these"],
         "lines": [
             {"asked": "blue", "drawn": [1, 0, 1]},
             {"asked": "red", "drawn": [1, 1, 0]},
