@@ -48,6 +48,9 @@ def targets(stage):
     return collect("<results>/{character}/{file}", character=project.characters, file=files)
 
 
+REPORTED = ("raw", "tagged", "clustered", "checkpoints", "previews", "selection", "model")  # what the report shows
+
+
 def receipts(character):
     """One receipt for each target that a character is published to."""
     targets = project.config["published"]["targets"]
@@ -75,18 +78,13 @@ def models_params(wildcards):
 
 
 @inspected
-def folder_digest(wildcards):
-    return settings.folder_digest(project.characters[wildcards.character])
-
-
-@inspected
 def early_stopping_inputs(wildcards):
     """What the checkpoints of a training that may end early are judged by."""
     if not project.config_of(wildcards.character)["training"]["early_stopping"]:
         return []
     results, work = (project.config["paths"][place] for place in ("results", "work"))
-    tables = [f"{results}/{wildcards.character}/{table}.parquet" for table in ("measured", "clustered")]
-    return [*tables, f"{work}/models.manifest.json"]
+    names = ["measured.parquet", "clustered.parquet", "clustered.prompts.json", "dataset.judging.json"]
+    return [*(f"{results}/{wildcards.character}/{name}" for name in names), f"{work}/models.manifest.json"]
 
 
 def board_slots():

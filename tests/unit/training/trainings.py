@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import sha256_file
+from charaloom.artifacts.manifest import write_facet
 from charaloom.config.params import Checkpoints
 from charaloom.diffusion.lora import read_weights
 from charaloom.training.checkpoints import TrainingInputs, train
@@ -81,7 +82,7 @@ def params(base: Path, family: str = "sd15", clip_skip: int = 1, **other: Any) -
 
 
 def write_dataset(folder: Path, pictures: Pictures) -> TrainingInputs:
-    """A dataset as the stage before writes it, its manifest, and outfits.json."""
+    """A dataset as the stage before writes it, the facet of what is trained on, and outfits.json."""
     rows = [
         {
             "image": {"bytes": content, "path": name},
@@ -94,9 +95,9 @@ def write_dataset(folder: Path, pictures: Pictures) -> TrainingInputs:
     (folder / "dataset" / "data").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
-    (folder / "dataset.manifest.json").write_text(json.dumps({"counts": {"train": len(rows)}}) + "\n")
+    write_facet(folder / "dataset.training.json", [row["caption"] for row in rows], pictures=len(rows))
     (folder / "outfits.json").write_text(json.dumps(OUTFITS))
-    return TrainingInputs(folder / "dataset", folder / "dataset.manifest.json", folder / "outfits.json")
+    return TrainingInputs(folder / "dataset", folder / "outfits.json", folder / "dataset.training.json")
 
 
 def train_once(folder: Path, inputs: TrainingInputs, chosen: Checkpoints, **other: Any) -> dict[str, str]:
