@@ -1,10 +1,44 @@
-"""Fixtures that several test files share: a tiny random base model and a dataset drawn by code."""
+"""What all tests share: tiny random base models, a dataset drawn by code, and who works on what with several workers."""
 
 import io
 import json
 from pathlib import Path
 
 import pytest
+
+# Groups of tests that take longest, in the order they are begun: whoever is ready first takes the next one.
+LONGEST = ("slurm", "end_to_end", "training", "plan", "run", "formats", "raw")
+QUICK_SECONDS = 10.0  # a test that takes longer belongs among the slow ones
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers: the tests of a file share its fixtures, so they stay together, and the longest come first."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+    items.sort(key=lambda item: rank(item.get_closest_marker("xdist_group").args[0]))
+
+
+def group_of(file: Path) -> str:
+    """A group is a file, or a folder whose files share something costly: a cluster, a training."""
+    return file.parent.name if file.parent.name in ("slurm", "training") else file.stem.removeprefix("test_")
+
+
+def rank(group: str) -> int:
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that `make test-fast` runs and should not; a busy machine is no failure, so nothing fails."""
+    calls = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
+    late = [report for report in calls if report.duration > QUICK_SECONDS and "slow" not in report.keywords]
+    if late:
+        terminalreporter.section(f"longer than {QUICK_SECONDS:.0f} s and not marked slow")
+        for report in sorted(late, key=lambda report: -report.duration):
+            terminalreporter.line(f"{report.duration:6.1f} s  {report.nodeid.partition('@')[0]}")
 
 
 @pytest.fixture(scope="session")
