@@ -1,4 +1,4 @@
-"""What she wears: outfits that are stable and have enough pictures, with their signature tags and triggers.
+"""Outfits of a character: stable groups with enough pictures, their signature tags and triggers.
 
 READS   measured.parquet, tagged.parquet, core.json, vocabulary and tokenizer among the models
 MAKES   clustered.parquet   one row per kept view: its outfit and its caption

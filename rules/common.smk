@@ -9,23 +9,26 @@ gc.disable()  # until jobs run: a DAG is millions of objects that all live, look
 # The package stands beside its scripts and is never installed; jobs find it the same way.
 sys.path.append(str(Path(workflow.basedir, "scripts")))
 
-from charaloom.config import project as settings
-from charaloom.errors import CharaloomError
+from charaloom.config import stage_params as settings
+from charaloom.config.layers import config_files
+from charaloom.config.project import open_project
+from charaloom.config.roster import empty_roster
 from charaloom.config.stages import STAGES
+from charaloom.errors import CharaloomError
 
 
 def opened_project():
     """The roster and config of this run, checked once by the controller; one line where a person must mend something."""
-    files = settings.config_files(workflow.overwrite_configfiles)
+    files = config_files(workflow.overwrite_configfiles)
     try:
-        return settings.open_project(config, files, trusted=not workflow.is_main_process)
+        return open_project(config, files, trusted=not workflow.is_main_process)
     except CharaloomError as problem:
         sys.exit(f"Error: {problem}")
 
 
 project = opened_project()
 if not project.characters:
-    print(settings.empty_roster(config), file=sys.stderr)
+    print(empty_roster(config), file=sys.stderr)
 
 
 def targets(stage):
@@ -52,7 +55,7 @@ def receipts(character):
 
 
 def inspected(function):
-    """Snakemake asks every function for its parameters, for every job: so it is told once and for all."""
+    """Snakemake inspects the parameters of every function for every job: here they are inspected once."""
     function.__signature__ = inspect.signature(function)
     return function
 

@@ -1,7 +1,7 @@
 """One page to judge the filters by: the funnel, a contact sheet and a histogram for each rule.
 
 READS   filtered.parquet, measured.parquet (what could not be measured), raw.parquet
-MAKES   curation.html   self-contained; there long before training ends
+MAKES   curation.html   self-contained, written long before training ends
 """
 
 

@@ -1,4 +1,4 @@
-"""Which views are hers and good enough; what is dropped keeps its row, with the rule, its score and the threshold.
+"""Which views show the character and are good enough; a dropped view keeps its row, with rule, score and threshold.
 
 READS   raw.parquet (without the bytes), measured.parquet, the CCIP metric of the picture models
 MAKES   filtered.parquet   one row per view

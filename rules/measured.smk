@@ -1,4 +1,4 @@
-"""Everything that needs a decoded picture or a neural network, once per picture.
+"""Whatever needs a decoded picture or a neural network, once per picture.
 
 READS   raw.parquet, the picture models
 MAKES   measured.parquet   one row per view: the picture and its crops, with boxes, scores and embeddings

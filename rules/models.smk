@@ -1,4 +1,4 @@
-"""The models that look at pictures, pinned by revision and SHA-256, in a hub cache that every other stage reads offline.
+"""The picture models, pinned by revision and SHA-256, in a hub cache that every other stage reads offline.
 
 READS   the lock and the hub that the config names
 MAKES   work/models.manifest.json, written last; the cache is work/hub

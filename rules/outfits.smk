@@ -1,7 +1,7 @@
-"""One page to judge outfits by: who she is, what she wears, how often each is trained, a map of all views.
+"""One page to judge outfits by: the character, their outfits, how often each is trained, a map of all views.
 
 READS   outfits.json, core.json, clustered.parquet, tagged.parquet, measured.parquet (embeddings), raw.parquet
-MAKES   outfits.html   self-contained; there long before training ends
+MAKES   outfits.html   self-contained, written long before training ends
 """
 
 

@@ -1,7 +1,7 @@
-"""Pictures drawn with each checkpoint, in rounds that the weaker ones do not survive, on several base models.
+"""Pictures rendered with each checkpoint, in rounds that the weaker ones do not survive, on several base models.
 
 READS   checkpoints/, outfits.json (its prompts), dataset/ (the held-out pictures), measured.parquet and clustered.parquet
-        (what her outfits and the training pictures look like), the base models, the picture models
+        (what the character's outfits and the training pictures look like), the base models, the picture models
 MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
 """
 

@@ -1,6 +1,6 @@
-"""One page that tells a person everything: what was dropped and why, the outfits, the previews, the choice.
+"""One page that sums up every stage: what was dropped and why, the outfits, the previews, the chosen checkpoint.
 
-READS   every manifest of the character
+READS   every manifest of the character, and the files beside them
 MAKES   report.html   self-contained
 """
 

@@ -1,4 +1,4 @@
-"""The final tags of each kept view, and the core tags that stay true of her whatever she wears.
+"""The final tags of each kept view, and the core tags that hold of the character in every outfit.
 
 READS   raw.parquet (without the bytes), measured.parquet, filtered.parquet, the boards' vocabulary among the models
 MAKES   tagged.parquet   one row per kept view

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 bases = [snakemake.params.stage["base"]]
 with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
+    from charaloom.config.layers import warm_seconds
     from charaloom.evaluation.previews import Sources
     from charaloom.training.checkpoints import train
 
@@ -29,6 +30,6 @@ with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],
         log=snakemake.log[0],
-        warm_seconds=snakemake.config["training"]["warm_seconds"],
+        warm_seconds=warm_seconds(snakemake.config, snakemake.wildcards.character),
         judged_by=judged,
     )

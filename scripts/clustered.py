@@ -9,16 +9,19 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.outfits.clustered import cluster_outfits
+    from charaloom.config.params import Clustered
+    from charaloom.outfits.clustered import ClusterInputs, cluster_outfits
 
     cluster_outfits(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
-        measured=snakemake.input.measured,
-        tagged=snakemake.input.tagged,
-        tagged_manifest=snakemake.input.manifest,
-        core=snakemake.input.core,
-        hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        params=Clustered.of(snakemake.params.stage),
+        inputs=ClusterInputs(
+            measured=snakemake.input.measured,
+            tagged=snakemake.input.tagged,
+            tagged_manifest=snakemake.input.manifest,
+            core=snakemake.input.core,
+            hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        ),
         table=snakemake.output.table,
         outfits=snakemake.output.outfits,
         manifest=snakemake.output.manifest,

@@ -1,4 +1,4 @@
-"""Snakemake's side of curation: `pages.curation.build_curation` does the work."""
+"""Snakemake's side of curation: calls `pages.curation.build_curation`."""
 
 from typing import TYPE_CHECKING
 
@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
+    from charaloom.config.params import Curation
     from charaloom.pages.curation import build_curation
 
     build_curation(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=Curation.of(snakemake.params.stage),
         raw=snakemake.input.raw,
         measured=snakemake.input.measured,
         filtered=snakemake.input.filtered,

@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
+    from charaloom.config.params import Filtered
     from charaloom.curation.filtered import filter_views
 
     filter_views(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=Filtered.of(snakemake.params.stage),
         raw=snakemake.input.raw,
         measured=snakemake.input.measured,
         measured_manifest=snakemake.input.manifest,

@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.vision.measured import measure
+    from charaloom.config.params import Measured
+    from charaloom.vision.measured import MeasuredInputs, measure
 
     measure(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
-        raw=snakemake.input.raw,
-        raw_manifest=snakemake.input.manifest,
-        models_manifest=snakemake.input.models,
-        hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        params=Measured.of(snakemake.params.stage),
+        inputs=MeasuredInputs(
+            raw=snakemake.input.raw,
+            raw_manifest=snakemake.input.manifest,
+            models_manifest=snakemake.input.models,
+            hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        ),
         table=snakemake.output.table,
         manifest=snakemake.output.manifest,
         work=Path(snakemake.config["paths"]["work"]) / "measured",

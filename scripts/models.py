@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], offline=False):
+    from charaloom.config.params import Models
     from charaloom.vision.models import fetch_models
 
     fetch_models(
-        params=snakemake.params.stage,
+        params=Models.of(snakemake.params.stage),
         hub=Path(snakemake.config["paths"]["work"]) / "hub",
         manifest=snakemake.output.manifest,
     )

@@ -1,4 +1,4 @@
-"""Snakemake's side of outfits: `pages.outfits.build_outfits` does the work."""
+"""Snakemake's side of outfits: calls `pages.outfits.build_outfits`."""
 
 from typing import TYPE_CHECKING
 
@@ -8,18 +8,21 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.pages.outfits import build_outfits
+    from charaloom.config.params import Outfits
+    from charaloom.pages.outfits import OutfitsInputs, build_outfits
 
     build_outfits(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
-        raw=snakemake.input.raw,
-        measured=snakemake.input.measured,
-        tagged=snakemake.input.tagged,
-        core=snakemake.input.core,
-        clustered=snakemake.input.clustered,
-        clustered_manifest=snakemake.input.manifest,
-        outfits=snakemake.input.outfits,
+        params=Outfits.of(snakemake.params.stage),
+        inputs=OutfitsInputs(
+            raw=snakemake.input.raw,
+            measured=snakemake.input.measured,
+            tagged=snakemake.input.tagged,
+            core=snakemake.input.core,
+            clustered=snakemake.input.clustered,
+            clustered_manifest=snakemake.input.manifest,
+            outfits=snakemake.input.outfits,
+        ),
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,
     )

@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], offline=False):
+    from charaloom.config.params import Raw
     from charaloom.sources.raw import build_raw
 
     build_raw(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=Raw.of(snakemake.params.stage),
         table=snakemake.output.table,
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],

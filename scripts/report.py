@@ -1,4 +1,4 @@
-"""Snakemake's side of report: `pages.report.write_report` does the work."""
+"""Snakemake's side of report: calls `pages.report.write_report`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
+    from charaloom.config.params import Report
     from charaloom.pages.report import write_report
 
     write_report(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=Report.of(snakemake.params.stage),
         results_folder=Path(snakemake.output.page).parent,
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,

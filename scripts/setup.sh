@@ -18,8 +18,8 @@ log=.venv.log
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
-# What decides the environment: locks, this script, and the folder, since a venv holds absolute paths.
-wanted() { { cat envs/*.lock scripts/setup.sh; printf '%s' "$PWD"; } | sha256sum | cut -d' ' -f1; }
+# What decides the environment: locks, this script, entry points, and the folder, since a venv holds absolute paths.
+wanted() { { cat envs/*.lock scripts/setup.sh; grep -A3 '^\[project.scripts\]' pyproject.toml; printf '%s' "$PWD"; } | sha256sum | cut -d' ' -f1; }
 
 up_to_date() {
     [ -x .venv/bin/python ] && [ -f "$stamp" ] || return 1

@@ -9,16 +9,19 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.tagging.tagged import tag_views
+    from charaloom.config.params import Tagged
+    from charaloom.tagging.tagged import TaggedInputs, tag_views
 
     tag_views(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
-        raw=snakemake.input.raw,
-        measured=snakemake.input.measured,
-        filtered=snakemake.input.filtered,
-        filtered_manifest=snakemake.input.manifest,
-        hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        params=Tagged.of(snakemake.params.stage),
+        inputs=TaggedInputs(
+            raw=snakemake.input.raw,
+            measured=snakemake.input.measured,
+            filtered=snakemake.input.filtered,
+            filtered_manifest=snakemake.input.manifest,
+            hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        ),
         table=snakemake.output.table,
         core=snakemake.output.core,
         manifest=snakemake.output.manifest,

@@ -226,17 +226,20 @@ def write_results(folder: Path) -> Path:
 
 def write_outfits(folder: Path, name: str = "outfits") -> Path:
     """The outfits page of these results, under a name of its own: the results' manifest stays."""
-    from charaloom.pages.outfits import build_outfits
+    from charaloom.config.params import Outfits
+    from charaloom.pages.outfits import OutfitsInputs, build_outfits
 
     page = folder / f"{name}.html"
     tables = {table: folder / f"{table}.parquet" for table in ("raw", "measured", "tagged", "clustered")}
     build_outfits(
         character=CHARACTER,
-        params={"version": 1, "seed": 7},
-        **tables,
-        core=folder / "core.json",
-        clustered_manifest=folder / "clustered.manifest.json",
-        outfits=folder / "outfits.json",
+        params=Outfits(version=1, seed=7),
+        inputs=OutfitsInputs(
+            **tables,
+            core=folder / "core.json",
+            clustered_manifest=folder / "clustered.manifest.json",
+            outfits=folder / "outfits.json",
+        ),
         page=page,
         manifest=folder / f"{name}.manifest.json",
     )
@@ -245,12 +248,13 @@ def write_outfits(folder: Path, name: str = "outfits") -> Path:
 
 def write_curation(folder: Path, name: str = "curation") -> Path:
     """The curation page of these results."""
+    from charaloom.config.params import Curation
     from charaloom.pages.curation import build_curation
 
     page = folder / f"{name}.html"
     build_curation(
         character=CHARACTER,
-        params=STAGE_PARAMS,
+        params=Curation(version=1),
         raw=folder / "raw.parquet",
         measured=folder / "measured.parquet",
         filtered=folder / "filtered.parquet",

@@ -1,17 +1,18 @@
-"""`executor: slurm-shards`: snakemake-executor-plugin-slurm with two things that it lacks.
+"""`executor: slurm-shards`: snakemake-executor-plugin-slurm with two additions.
 
-Shards. Several jobs of a rule run one after another in one SLURM job (`slurm-shards-sizes: checkpoints=8`), so that the
-second finds warm what the first has loaded, and that short jobs do not cost a SLURM job each. Snakemake's own groups do
-not do: a group starts when all of its members could, and when one fails the outputs of all are removed (dag._ready,
-GroupJob.postprocess). Here each member stays a job: she is submitted with whoever is ready, and leaves an exit code of
-her own when she ends. A second attempt runs alone, so that who exhausts memory or time cannot take others along twice.
+Shards. Several jobs of a rule run one after another in one SLURM job (`slurm-shards-sizes: checkpoints=8`): later
+members find warm what the first has loaded, and short jobs do not cost a SLURM job each. Snakemake's own groups do not
+serve: a group starts only when all of its members are ready, and when one fails the outputs of all are removed
+(dag._ready, GroupJob.postprocess). Here each member remains a job of its own: it is submitted with the other ready ones
+and leaves an exit code of its own. A second attempt runs alone, so that a job that exhausts memory or time cannot end
+others twice.
 
-Endings. A job is finished when its exit code lies on the shared file system; SLURM is asked for those alone that end
-without. The plugin itself asks SLURM only, loses all jobs where that fails five times in a row, and then waits for ever
-(2.8.0: check_active_jobs). Here an outage of SLURM, or jobs that it has forgotten, cost nothing.
+Endings. A job is finished when its exit code lies on the shared file system; SLURM is asked only about jobs that left
+none. The plugin asks SLURM alone, loses all jobs where that fails five times in a row, and then waits for ever (2.8.0:
+check_active_jobs). Here an outage of SLURM, or jobs that it has forgotten, cost nothing.
 
 The plugin submits, with its settings (`--slurm-shards-…` in place of `--slurm-…`), its logs and its cancelling. A job
-runs Snakemake once: in the batch script, without a step of its own, whose end would end what is kept warm.
+runs Snakemake once, in the batch script: in a job step of its own, the end of the step would end what is kept warm.
 """
 
 import asyncio
@@ -31,12 +32,15 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from charaloom.cli import slurm as cluster
+from charaloom.cli.text import counted
 from charaloom.errors import CharaloomError
 
 common_settings = slurm.common_settings
 
-SECONDS_BETWEEN_LOOKS = 10  # at exit codes; SLURM is asked every `init-seconds-before-status-checks`
-SECONDS_UNTIL_FORGOTTEN = 300  # without a trace in squeue nor an exit code
+SECONDS_BETWEEN_LOOKS = 10  # at exit codes; squeue runs every `init-seconds-before-status-checks`
+LOG_TAIL = 4000  # characters of a log that are searched
+SECONDS_UNTIL_FORGOTTEN = 300  # neither listed by squeue nor with an exit code; set by hand
+Kind = tuple[str, int, tuple[tuple[str, str], ...]]  # rule, attempt, resources that are text
 ALIVE = frozenset(
     {
         "COMPLETING",
@@ -57,10 +61,10 @@ ALIVE = frozenset(
 )
 ADVICE = {
     "CANCELLED": "somebody cancelled it",
-    "FORGOTTEN": "SLURM does not know it any more, and it left no exit code",
+    "FORGOTTEN": "SLURM no longer lists it, and it left no exit code",
     "NODE_FAIL": "its node failed",
     "OUT_OF_MEMORY": "it needed more than its mem_mb",
-    "PREEMPTED": "it had to make room for another job",
+    "PREEMPTED": "another job preempted it",
     "TIMEOUT": "it needed longer than its runtime",
 }
 HEAD = r"""# One after another; each leaves its exit code. A job that SLURM ends starts no further member.
@@ -75,7 +79,7 @@ member() {
 
 @dataclass
 class ExecutorSettings(slurm.ExecutorSettings):
-    sizes: Optional[str] = field(  # noqa: UP045 - Snakemake's registry understands no other way
+    sizes: Optional[str] = field(  # noqa: UP045 - Snakemake's registry understands no other spelling
         default=None,
         metadata={"help": "How many jobs of a rule run one after another in one SLURM job: checkpoints=8,filtered=20"},
     )
@@ -91,15 +95,16 @@ class ExecutorSettings(slurm.ExecutorSettings):
 
 
 class Shard:
-    """Jobs of one rule as the one that sbatch sees: the memory and cores of the greediest, the time of all."""
+    """Jobs of one rule, to sbatch a single job: the largest of their memory and cores, the sum of their times."""
 
     def __init__(self, jobs: list[JobExecutorInterface]):
         self.jobs = jobs
         first = jobs[0]
         self.name, self.rule, self.jobid = first.name, first.rule, first.jobid
         self.threads = max(job.threads for job in jobs)
-        more = [f"and_{len(jobs) - 1}_more"] if len(jobs) > 1 else []
-        self.wildcards = [*first.wildcards, *more]
+        self.wildcards = list(first.wildcards)
+        if len(jobs) > 1:
+            self.wildcards.append(f"and_{len(jobs) - 1}_more")
         self.resources = ResourceList(fromdict=self.needs())
 
     def needs(self) -> dict[str, int | str]:
@@ -123,24 +128,25 @@ class Executor(slurm.Executor):
         settings = self.workflow.executor_settings
         self.sizes = sizes_of(settings.sizes)
         self.hold = settings.hold
-        self.held: dict[tuple, list[JobExecutorInterface]] = {}
+        self.held: dict[Kind, list[JobExecutorInterface]] = {}
         self.holding = threading.Lock()
         self.timer: threading.Timer | None = None
-        self.asked = self.outage = 0.0
+        self.last_query = self.outage = 0.0  # monotonic seconds; no outage: 0
         self.states: dict[str, str] = {}
         self.codes = Path(self.tmpdir) / "codes"
         self.codes.mkdir()
         self.refuse_beside_orphans()
 
     def refuse_beside_orphans(self) -> None:
-        """Jobs of a killed run would write what this run's jobs write."""
+        """Raise WorkflowError where jobs of a killed run would write the same files as this run's jobs."""
         try:
             orphans = cluster.jobs_of(self.workflow.workdir_init)
         except CharaloomError as problem:
             raise WorkflowError(str(problem)) from problem
         if orphans:
             raise WorkflowError(
-                f"{len(orphans)} jobs of an earlier run still work in this folder:\n{cluster.described(orphans)}\n"
+                f"{counted(len(orphans), 'job')} left over from an earlier run in this folder:\n"
+                f"{cluster.described(orphans)}\n"
                 f"Wait for them, or cancel them: scancel {' '.join(job.id for job in orphans)}"
             )
 
@@ -152,26 +158,26 @@ class Executor(slurm.Executor):
         with self.holding:
             for job in jobs:
                 self.held.setdefault(kind_of(job), []).append(job)
-            full = [shard for kind in self.held for shard in self.taken(kind)]
+            full = [shard for kind in self.held for shard in self.full_shards(kind)]
             if any(self.held.values()) and self.timer is None:
                 self.timer = threading.Timer(self.hold, self.release)
                 self.timer.daemon = True
                 self.timer.start()
         self.submit(full)
 
-    def size_of(self, kind: tuple) -> int:
+    def size_of(self, kind: Kind) -> int:
         rule, attempt, _ = kind
         return self.sizes.get(rule, 1) if attempt == 1 else 1
 
-    def taken(self, kind: tuple) -> list[Shard]:
-        """Full shards of one kind, taken from what is held."""
+    def full_shards(self, kind: Kind) -> list[Shard]:
+        """Take full shards of one kind from the held jobs."""
         jobs, size = self.held[kind], self.size_of(kind)
         whole = len(jobs) - len(jobs) % size
         self.held[kind] = jobs[whole:]
         return [Shard(jobs[start : start + size]) for start in range(0, whole, size)]
 
     def release(self) -> None:
-        """Nobody waits longer for a full shard."""
+        """Submit the held jobs, although their shards are not full."""
         with self.holding:
             self.timer = None
             shards = [Shard(jobs) for jobs in self.held.values() if jobs]
@@ -191,7 +197,7 @@ class Executor(slurm.Executor):
         return HEAD + "\n".join(map(shlex.join, members)) + "\n"
 
     def code_of(self, job: JobExecutorInterface) -> Path:
-        """Where a job's exit code will lie; each attempt has its own."""
+        """Path of a job's exit code; each attempt has its own."""
         return self.codes / f"{job.jobid}-{job.attempt}"
 
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
@@ -217,8 +223,8 @@ class Executor(slurm.Executor):
         for info in active_jobs:
             if info.aux["code"] in ended:
                 self.report_code(info)
-        if silent and time.monotonic() - self.asked >= interval:
-            await self.ask()
+        if silent and time.monotonic() - self.last_query >= interval:
+            await self.query_states()
         for info in silent:
             state = self.state_of(info)
             if state is None:
@@ -235,32 +241,32 @@ class Executor(slurm.Executor):
                 info, msg=f"It ended with exit code {code}. ", aux_logs=[str(info.aux["slurm_logfile"])]
             )
 
-    async def ask(self) -> None:
-        """Ask SLURM for the state of every job of this run. An outage changes nothing but is told."""
+    async def query_states(self) -> None:
+        """Read the state of every job of this run from squeue. An outage changes no state; it is logged once."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *("squeue", "--noheader", "--states=all", "--format=%i|%T", f"--name={self.run_uuid}"),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
-            output, words = await asyncio.wait_for(process.communicate(), cluster.SECONDS_TO_ANSWER)
-            problem = words.decode().strip() if process.returncode else ""
+            output, errors = await asyncio.wait_for(process.communicate(), cluster.SECONDS_TO_ANSWER)
+            problem = errors.decode().strip() if process.returncode else ""
         except (TimeoutError, OSError) as error:
             problem = str(error) or "it took too long"
-        self.asked = time.monotonic()
+        self.last_query = time.monotonic()
         if problem and not self.outage:
             self.logger.warning(f"SLURM does not answer: {problem}\nFinished jobs are noticed all the same.")
-            self.outage = self.asked
+            self.outage = self.last_query
         elif not problem:
             if self.outage:
-                self.logger.warning(f"SLURM answers again after {self.asked - self.outage:.0f} s.")
+                self.logger.warning(f"SLURM answers again after {self.last_query - self.outage:.0f} s.")
             self.outage = 0.0
             self.states = dict(line.split("|") for line in output.decode().splitlines())
 
     def state_of(self, info: SubmittedJobInfo) -> str | None:
-        """How SLURM ended a job that left no exit code; None while that is not certain.
+        """How SLURM ended a job that left no exit code; None while that is uncertain.
 
-        An exit code may be seen late on a shared file system, and a job that was just submitted is not listed yet.
+        A shared file system may show an exit code late, and squeue does not list a job that was just submitted.
         """
         state = self.states.get(info.external_jobid, "FORGOTTEN")
         now = time.monotonic()
@@ -276,12 +282,12 @@ class Executor(slurm.Executor):
 
     def report_state(self, info: SubmittedJobInfo, state: str) -> None:
         log = info.aux["slurm_logfile"]
-        state = state_told(state, log)
+        state = true_state(state, log)
         why = f"SLURM ended it: {state}" + (f", {ADVICE[state]}" if state in ADVICE else "")
-        words = f"{why} (SLURM job {info.external_jobid}, attempt {info.job.attempt}). "
+        message = f"{why} (SLURM job {info.external_jobid}, attempt {info.job.attempt}). "
         for path in info.job.log:
-            note(path, words)
-        self.report_job_error(info, msg=words, aux_logs=[str(log)])
+            note(path, message)
+        self.report_job_error(info, msg=message, aux_logs=[str(log)])
 
     # --- ending a run
 
@@ -293,12 +299,12 @@ class Executor(slurm.Executor):
         super().cancel()
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Members of a shard have one SLURM job."""
+        """Cancel each SLURM job once: the members of a shard share one."""
         super().cancel_jobs(list({info.external_jobid: info for info in active_jobs}.values()))
 
 
 def sizes_of(text: str | None) -> dict[str, int]:
-    """`checkpoints=8, filtered=20` as a mapping."""
+    """`checkpoints=8, filtered=20` as a mapping. Raises WorkflowError for anything else."""
     sizes = {}
     for part in (text or "").replace(",", " ").split():
         rule, _, size = part.partition("=")
@@ -308,26 +314,26 @@ def sizes_of(text: str | None) -> dict[str, int]:
     return sizes
 
 
-def kind_of(job: JobExecutorInterface) -> tuple:
+def kind_of(job: JobExecutorInterface) -> Kind:
     """Only jobs of one rule, attempt, partition and so on share a SLURM job."""
-    words = sorted((name, value) for name, value in job.resources.items() if isinstance(value, str))
-    return job.rule.name, job.attempt, tuple(words)
+    texts = sorted((name, value) for name, value in job.resources.items() if isinstance(value, str))
+    return job.rule.name, job.attempt, tuple(texts)
 
 
-def state_told(state: str, log: Path) -> str:
-    """SLURM calls a job FAILED whose memory was watched by the node's daemon; its log tells."""
+def true_state(state: str, log: Path) -> str:
+    """OUT_OF_MEMORY where the log says so: SLURM calls a job FAILED that the node's daemon ended for its memory."""
     try:
-        words = log.read_text(errors="replace").lower()[-4000:]
+        text = log.read_text(errors="replace").lower()[-LOG_TAIL:]
     except OSError:
         return state
-    return "OUT_OF_MEMORY" if state == "FAILED" and ("memory limit" in words or "oom" in words) else state
+    return "OUT_OF_MEMORY" if state == "FAILED" and ("memory limit" in text or "oom" in text) else state
 
 
-def note(log: str, words: str) -> None:
-    """The last line of a rule's log says what went wrong, also where SLURM gave the job no time to say it."""
+def note(log: str, message: str) -> None:
+    """Append what went wrong as the last line of a rule's log: SLURM may give the job no time to write it."""
     try:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8") as handle:
-            handle.write(f"\nError: {words}\n")
+            handle.write(f"\nError: {message}\n")
     except OSError:
-        pass  # a full disk; the run's own log has it
+        pass  # e.g. a full disk; the run's own log has the message

@@ -1,8 +1,8 @@
-"""make bench-decide: time and memory of deciding about 10,000 measured pictures; asked are 15 s and 1 GB.
+"""make bench-decide: time and memory of deciding about 10,000 measured pictures; the goal is 15 s and 1 GB.
 
-The tables are drawn by seed: one person in three quarters of the pictures, strangers in the rest, 5 % copies, 5 %
-crops, and embeddings that lie as near to each other as those of one character's pictures do. A process of its own
-decides, so that its memory is its own.
+The tables come from a seed: one person in three quarters of the pictures, strangers in the rest, 5 % copies, 5 %
+crops, and embeddings that lie as near to each other as those of one character's pictures do. A child process decides,
+so that its memory is measured alone.
 """
 
 import argparse
@@ -41,14 +41,16 @@ def main() -> None:
 
 def decide(folder: Path) -> None:
     from charaloom.artifacts.files import read_json
-    from charaloom.config.project import DEFAULTS, read_config
+    from charaloom.config.layers import DEFAULTS, read_config
+    from charaloom.config.params import Filtered
     from charaloom.curation.filtered import filter_views
 
-    params = {**read_config([DEFAULTS])["filtered"], "seed": 1, "ratings": ["general"], "tag": "hana_(charaloom)"}
+    facts = {"seed": 1, "ratings": ["general"], "tag": "hana_(charaloom)", "version": 1}
+    params = Filtered.of({**read_config([DEFAULTS])["filtered"], **facts})
     started = time.perf_counter()
     filter_views(
         character="hana",
-        params={**params, "version": 1},
+        params=params,
         raw=folder / "raw.parquet",
         measured=folder / "measured.parquet",
         measured_manifest=folder / "measured.manifest.json",
@@ -64,11 +66,12 @@ def decide(folder: Path) -> None:
 
 def write_tables(folder: Path, number: int) -> None:
     from charaloom.artifacts.tables import MEASURED, RAW, write_stream
+    from charaloom.config.params import Models
     from charaloom.vision.models import fetch_models
     from tests.standins import read_lock, write_models
 
-    lock = {"lock": read_lock(), "hub": str(write_models(folder / "source"))}
-    fetch_models(lock, folder / "hub", folder / "models.manifest.json")
+    params = Models.of({"lock": read_lock(), "hub": str(write_models(folder / "source"))})
+    fetch_models(params, folder / "hub", folder / "models.manifest.json")
     write_stream(folder / "raw.parquet", (raw_row(k) for k in range(number)), RAW, {})
     write_stream(folder / "measured.parquet", measured_rows(number), MEASURED, {})
     (folder / "measured.manifest.json").write_text("{}")
@@ -106,7 +109,8 @@ def measured_rows(number: int) -> Iterator[dict[str, Any]]:
 
 
 def views(name: str, of: int, part: bool, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    from charaloom.vision.measured import thumbnail, unmeasured
+    from charaloom.images.fingerprints import thumbnail
+    from charaloom.vision.measured import unmeasured
 
     spots = np.random.default_rng([5, of]).integers(0, 255, (9, 12), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(spots).resize((96, 128), Image.Resampling.BICUBIC))

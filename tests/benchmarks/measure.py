@@ -1,9 +1,9 @@
 """make bench-measure: pictures per second of measuring, against imgutils' functions called one by one.
 
-Both look at the same files with the same models on 2 cores: detectors, classifiers, CCIP and tagger of the picture and
-of each person, sharpness of every view. Ours does not name and tag again who is alone in a picture. Asked are 5 times
-with the demo's small models, and 1.5 times (ARGS=--real-size) with graphs that cost what the real models cost, random
-weights. Each side is a process of its own, and its first picture, which opens the models, is not counted.
+Both measure the same files with the same models on 2 cores: detectors, classifiers, CCIP and tagger of the picture and
+of each person, sharpness of every view. Ours skips CCIP and tagger for a person who is alone in a picture. The goal is
+5 times as fast with the demo's small models, and 1.5 times (ARGS=--real-size) with graphs of random weights that cost
+what the real models cost. Each side is a process of its own; its first picture, which opens the models, is not counted.
 """
 
 import argparse
@@ -31,14 +31,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.side:
-        measured = ours if options.side == "ours" else theirs
-        print(json.dumps(measured(options.folder, options.threads)))
+        measure = ours if options.side == "ours" else theirs
+        print(json.dumps(measure(options.folder, options.threads)))
         return
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
         prepare(Path(scratch), options.pictures, options.real_size)
-        found = {side: run(side, scratch, options.threads) for side in ("theirs", "ours")}
-    ratio = found["ours"]["pictures_per_second"] / found["theirs"]["pictures_per_second"]
-    print(json.dumps({**found, "ratio": round(ratio, 2)}))
+        figures = {side: run(side, scratch, options.threads) for side in ("theirs", "ours")}
+    ratio = figures["ours"]["pictures_per_second"] / figures["theirs"]["pictures_per_second"]
+    print(json.dumps({**figures, "ratio": round(ratio, 2)}))
 
 
 def run(side: str, scratch: str, threads: int) -> dict[str, float]:
@@ -50,7 +50,8 @@ def run(side: str, scratch: str, threads: int) -> dict[str, float]:
 
 def prepare(folder: Path, number: int, real_size: bool) -> None:
     """Pictures of one and of several people, as JPEG and PNG, and a filled hub cache."""
-    from charaloom.config.project import read_lock
+    from charaloom.config.named_files import read_lock
+    from charaloom.config.params import Models
     from charaloom.demo.world import cast
     from charaloom.demo.world.drawing import draw_group
     from charaloom.vision.models import fetch_models
@@ -68,19 +69,19 @@ def prepare(folder: Path, number: int, real_size: bool) -> None:
         from tests.benchmarks.heavy import write_heavy
 
         source, lock = folder / "source", write_heavy(lock, source, folder / "source")
-    fetch_models({"lock": lock, "hub": str(source)}, folder / "hub", folder / "models.manifest.json")
+    fetch_models(Models(lock=lock, hub=str(source)), folder / "hub", folder / "models.manifest.json")
 
 
 def ours(folder: Path, threads: int) -> dict[str, float]:
-    from charaloom.vision.measured import Measuring, in_order
+    from charaloom.vision.measured import Measurer, in_order
 
-    look = Measuring(folder / "kept", folder / "hub")
+    measurer = Measurer(folder / "cache", folder / "hub")
     rows = [
         {"picture": path.name, "bytes": path.read_bytes(), "problem": None}
         for path in sorted((folder / "pictures").iterdir())
     ]
-    list(in_order(look, rows[:1], threads))
-    return rate(lambda: sum(len(found) for found, _ in in_order(look, rows[1:], threads)), len(rows) - 1)
+    list(in_order(measurer, rows[:1], threads))
+    return rate(lambda: sum(len(views) for views, _ in in_order(measurer, rows[1:], threads)), len(rows) - 1)
 
 
 def theirs(folder: Path, threads: int) -> dict[str, float]:
@@ -96,29 +97,29 @@ def theirs(folder: Path, threads: int) -> dict[str, float]:
         get_monochrome_score,
     )
 
-    def who_and_what(image: Any) -> None:
+    def identity_and_tags(image: Any) -> None:
         ccip_extract_feature(image)
         get_wd14_tags(image, general_threshold=0.05, fmt=("rating", "general", "embedding"))
 
-    def look(path: str) -> int:
+    def measure(path: str) -> int:
         boxes = [box for box, _, _ in detect_person(path)]
         parts = [box for detect in (detect_halfbody, detect_heads) for box, _, _ in detect(path)]
         detect_faces(path)
-        for ask in (anime_classify_score, anime_rating_score, get_ai_created_score, get_monochrome_score):
-            ask(path)
+        for score in (anime_classify_score, anime_rating_score, get_ai_created_score, get_monochrome_score):
+            score(path)
         anime_dbaesthetic(path)
-        who_and_what(path)
+        identity_and_tags(path)
         laplacian_score(path)
         image = load_image(path, mode="RGB")
         for box in boxes:
-            who_and_what(image.crop(box))
+            identity_and_tags(image.crop(box))
         for box in [*boxes, *parts]:
             laplacian_score(image.crop(box))
         return 1 + len(boxes) + len(parts)
 
     paths = sorted(str(path) for path in (folder / "pictures").iterdir())
-    look(paths[0])
-    return rate(lambda: sum(look(path) for path in paths[1:]), len(paths) - 1)
+    measure(paths[0])
+    return rate(lambda: sum(measure(path) for path in paths[1:]), len(paths) - 1)
 
 
 def rate(work: Any, pictures: int) -> dict[str, float]:

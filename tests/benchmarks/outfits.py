@@ -1,4 +1,4 @@
-"""make bench-outfits: time and memory of tags, clusters and captions for 5,000 kept pictures; asked are 10 s and 1 GB.
+"""make bench-outfits: time and memory of tags, clusters and captions for 5,000 kept pictures; the goal: 10 s, 1 GB.
 
 The tables are drawn by seed: eight outfits, the first with half of the pictures, the last with 60; clothes that are
 missed and mistaken, 25 other tags of 200 in each view, embeddings of 1,024 numbers. A process of its own works,
@@ -45,20 +45,23 @@ def main() -> None:
 def work(folder: Path) -> None:
     from charaloom.artifacts.files import read_json
     from charaloom.artifacts.tables import read_table
-    from charaloom.config.project import DEFAULTS, read_config
-    from charaloom.outfits.clustered import cluster_outfits
-    from charaloom.tagging.tagged import tag_views
+    from charaloom.config.layers import DEFAULTS, read_config
+    from charaloom.config.params import Clustered, Tagged
+    from charaloom.outfits.clustered import ClusterInputs, cluster_outfits
+    from charaloom.tagging.tagged import TaggedInputs, tag_views
 
     config, hub = read_config([DEFAULTS]), folder / "hub"
     started = time.perf_counter()
     tag_views(
         character="hana",
-        params={**config["tagged"], "tag": "hana_(charaloom)", "version": 1},
-        raw=folder / "raw.parquet",
-        measured=folder / "measured.parquet",
-        filtered=folder / "filtered.parquet",
-        filtered_manifest=folder / "filtered.manifest.json",
-        hub=hub,
+        params=Tagged.of({**config["tagged"], "tag": "hana_(charaloom)", "version": 1}),
+        inputs=TaggedInputs(
+            raw=folder / "raw.parquet",
+            measured=folder / "measured.parquet",
+            filtered=folder / "filtered.parquet",
+            filtered_manifest=folder / "filtered.manifest.json",
+            hub=hub,
+        ),
         table=folder / "tagged.parquet",
         core=folder / "core.json",
         manifest=folder / "tagged.manifest.json",
@@ -66,12 +69,14 @@ def work(folder: Path) -> None:
     tagged = time.perf_counter()
     cluster_outfits(
         character="hana",
-        params={**config["clustered"], "seed": 1, "trigger": "hana_charaloom", "version": 1},
-        measured=folder / "measured.parquet",
-        tagged=folder / "tagged.parquet",
-        tagged_manifest=folder / "tagged.manifest.json",
-        core=folder / "core.json",
-        hub=hub,
+        params=Clustered.of({**config["clustered"], "seed": 1, "trigger": "hana_charaloom", "version": 1}),
+        inputs=ClusterInputs(
+            measured=folder / "measured.parquet",
+            tagged=folder / "tagged.parquet",
+            tagged_manifest=folder / "tagged.manifest.json",
+            core=folder / "core.json",
+            hub=hub,
+        ),
         table=folder / "clustered.parquet",
         outfits=folder / "outfits.json",
         manifest=folder / "clustered.manifest.json",
@@ -80,16 +85,16 @@ def work(folder: Path) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     counts = read_json(folder / "clustered.manifest.json")["counts"]
     truth = read_json(folder / "truth.json")
-    found = {row["view"]: row["outfit"] or row["view"] for row in read_table(folder / "clustered.parquet")}
+    worn = {row["view"]: row["outfit"] or row["view"] for row in read_table(folder / "clustered.parquet")}
     print(f"tags {tagged - started:.1f} s, clusters and captions {ended - tagged:.1f} s, {counts['outfits']} outfits")
-    figures = {"seconds": round(ended - started, 1), "peak_mb": round(memory), "ari": agreement(truth, found), **counts}
+    figures = {"seconds": round(ended - started, 1), "peak_mb": round(memory), "ari": agreement(truth, worn), **counts}
     print(json.dumps(figures))
 
 
-def agreement(truth: dict[str, int], found: dict[str, str]) -> float:
+def agreement(truth: dict[str, int], worn: dict[str, str]) -> float:
     from sklearn.metrics import adjusted_rand_score
 
-    return round(float(adjusted_rand_score(list(truth.values()), [found[view] for view in truth])), 3)
+    return round(float(adjusted_rand_score(list(truth.values()), [worn[view] for view in truth])), 3)
 
 
 def write_tables(folder: Path, number: int) -> None:
@@ -132,9 +137,9 @@ def box(number: int) -> dict[str, Any]:
 def raw_rows(rng: np.random.Generator, tags: list[list[str]]) -> Iterator[dict[str, Any]]:
     keys = ("page_url", "file_url", "md5", "score", "favourites", "parent_id", "created", "source", "artists")
     for number, names in enumerate(tags):
-        said = [name for name in names if rng.random() < 0.7]
+        tagged = [name for name in names if rng.random() < 0.7]
         post = {**dict.fromkeys(keys), "site": "demo", "post_id": str(number), "rating": "general"}
-        post |= {"tags_general": said, "tags_character": ["hana_(charaloom)"], "tags_copyright": [], "tags_meta": []}
+        post |= {"tags_general": tagged, "tags_character": ["hana_(charaloom)"], "tags_copyright": [], "tags_meta": []}
         name = f"{number:064x}"
         yield {"picture": name, "bytes": b"", "size": 1, "format": "PNG", "problem": None, "posts": [post]}
 
@@ -143,9 +148,9 @@ def measured_rows(
     rng: np.random.Generator, scores: list[dict[str, float]], worn: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     centres = rng.normal(size=(len(SIZES), EMBEDDING)).astype(np.float32)
-    for number, found in enumerate(scores):
+    for number, view_scores in enumerate(scores):
         embedding = centres[worn[number]] + 2 * rng.normal(size=EMBEDDING).astype(np.float32)
-        pairs = [{"name": name, "score": score} for name, score in found.items()]
+        pairs = [{"name": name, "score": score} for name, score in view_scores.items()]
         yield {**box(number), "tags": pairs, "tag_embedding": embedding}
 
 

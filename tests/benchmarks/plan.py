@@ -1,10 +1,10 @@
-"""make bench-plan: planning 1,000 characters; asked are 20 s, nothing or everything done, and 1 GB.
+"""make bench-plan: planning 1,000 characters; the goals are 20 s, nothing or everything done, and 1 GB.
 
 `seconds` is a whole dry run of Snakemake, the slower of the two. `plan_seconds` is what `charaloom run` waits for
-before it begins: Snakemake tells its table first, and every job only after that.
+before it begins: Snakemake prints its table first, and every job only after that.
 
-The real Snakefile plans. What is finished was made by Snakemake's own --touch for one character; her files and the
-records of Snakemake are then copied for the others under their names, which a plan of nothing proves right.
+The real Snakefile plans. Snakemake's own --touch finishes one character; their files and Snakemake's records are then
+copied for the others under their names, and an empty plan proves the copies right.
 """
 
 import argparse
@@ -41,12 +41,12 @@ def main() -> None:
     assert sum(nothing["jobs"].values()) == stages * number + 1, nothing["jobs"]
     assert everything["jobs"] == {}, everything["jobs"]
     assert set(changed["jobs"].values()) == {1}, changed["jobs"]
-    for words, told in (("nothing done", nothing), ("everything done", everything), ("one changed", changed)):
-        jobs = sum(told["jobs"].values())
-        print(f"{words:<16}{told['seconds']:>7.1f} s ({told['cpu']:.1f} of CPU){told['peak_mb']:>7} MB{jobs:>8} jobs")
+    for label, planned in (("nothing done", nothing), ("everything done", everything), ("one changed", changed)):
+        jobs, cpu = sum(planned["jobs"].values()), planned["cpu"]
+        print(f"{label:<16}{planned['seconds']:>7.1f} s ({cpu:.1f} of CPU){planned['peak_mb']:>7} MB{jobs:>8} jobs")
     figures = {
         "seconds": max(nothing["seconds"], everything["seconds"]),
-        "peak_mb": max(told["peak_mb"] for told in (nothing, everything, changed)),
+        "peak_mb": max(planned["peak_mb"] for planned in (nothing, everything, changed)),
         "nothing_done": nothing["seconds"],
         "everything_done": everything["seconds"],
         "plan_seconds": max(waited, everything["seconds"]),
@@ -66,7 +66,7 @@ def name_of(number: int) -> str:
 
 
 def make_roster(folder: Path, number: int) -> None:
-    """Characters of a board; a base model that is only named."""
+    """Characters of a board; a base model that is only a name."""
     (folder / "config").mkdir()
     (folder / "base").mkdir()
     rows = [f"{name_of(k)}\tdanbooru\t{name_of(k)}_(series)\t{name_of(k)}_charaloom\tadult" for k in range(number)]
@@ -95,7 +95,7 @@ def finish(folder: Path, number: int) -> None:
 
 
 def copy_character(folder: Path, outputs: list[str], name: str) -> None:
-    """What the first has, with the name replaced: files, times and Snakemake's records."""
+    """Copy the first character under another name: files, times and Snakemake's records."""
     records = folder / ".snakemake" / "metadata"
     for output in outputs:
         copy = output.replace(FIRST, name)
@@ -138,10 +138,10 @@ def plan(folder: Path) -> dict:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         output.seek(0)
-        said = output.read()
+        text = output.read()
     if status:
-        sys.exit(said)
-    jobs, cpu = jobs_in(said.splitlines()), round(usage.ru_utime + usage.ru_stime, 1)
+        sys.exit(text)
+    jobs, cpu = jobs_in(text.splitlines()), round(usage.ru_utime + usage.ru_stime, 1)
     return {"jobs": jobs, "seconds": round(seconds, 1), "cpu": cpu, "peak_mb": round(usage.ru_maxrss / 1024)}
 
 

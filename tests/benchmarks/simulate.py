@@ -1,11 +1,11 @@
-"""make bench-simulate: Snakemake's share of the wall time of 1,000 characters on a cluster; asked is 2 %.
+"""make bench-simulate: Snakemake's share of the wall time of 1,000 characters on a cluster; the goal is 2 %.
 
-Snakemake is real: it plans and runs every pass of `charaloom run` on the real Snakefile, with an executor that does all
-jobs at once, so that what it takes is its own work (its CPU time is counted, so that a busy machine does not matter).
-The cluster is simulated: the stages take what they take for a thousand pictures each (stage_times_cluster.json), in
-shards as the profile cuts them, on a number of GPUs and cores, and one crawler asks the board. Each job also pays for
-the start of its own Snakemake, each pass for the look that finds out that it has ended. Beside it stand the shares
-where all pictures are there, and where every stage takes what it takes in the demo (stage_times_demo.json).
+Snakemake is real: it plans and runs every pass of `charaloom run` on the real Snakefile, with an executor that finishes
+all jobs at once, so that only its own work is measured (in CPU time, so that a busy machine does not matter). The
+cluster is simulated: the stages take their times for a thousand pictures each (stage_times_cluster.json), in shards as
+the profile cuts them, on a number of GPUs and cores, with one crawler per board. Each job also pays for the start of
+its own Snakemake, each pass for the look that notices its end. Beside it the output has the shares without crawling,
+and with the stage times of the demo (stage_times_demo.json).
 Benchmark files of your own run: ARGS="--benchmarks work/benchmarks".
 """
 
@@ -29,7 +29,7 @@ from charaloom.config.stages import PASSES
 TIMES = {name: Path(__file__).with_name(f"stage_times_{name}.json") for name in ("cluster", "demo")}
 PLUGINS = Path(__file__).with_name("plugins")
 ON_GPU = ("checkpoints", "previews")
-LOCAL = ("models", "raw", "published")  # by the controller itself; one crawler asks the board
+LOCAL = ("models", "raw", "published")  # run by the controller itself; one crawler per board
 LOOK = 10.0  # seconds between two looks at exit codes
 
 
@@ -50,11 +50,11 @@ def main() -> None:
     cost = Cost(start, planning, passes)
     demo = simulated(stage_times("demo", None), cost, options)
     times = stage_times("cluster", options.benchmarks) | own
-    found = simulated(times, cost, options, shown=True)
-    fetched = simulated(times | {"raw": 0.0}, cost, options)  # as if all pictures were there
-    found |= {"share_without_crawling": fetched["share"], "share_of_demo": demo["share"]}
-    found |= {"start_seconds": start, "characters": options.characters}
-    print(json.dumps(found))
+    figures = simulated(times, cost, options, shown=True)
+    fetched = simulated(times | {"raw": 0.0}, cost, options)  # as if every picture had been fetched
+    figures |= {"share_without_crawling": fetched["share"], "share_of_demo": demo["share"]}
+    figures |= {"start_seconds": start, "characters": options.characters}
+    print(json.dumps(figures))
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def simulated(
 
 def stage_times(name: str, folder: Path | None) -> dict[str, float]:
     """Seconds of one job of each stage."""
-    known = json.loads(TIMES[name].read_text())["seconds"]
-    return {stage: (measured_seconds(folder, stage) if folder else None) or known[stage] for stage in PASSES}
+    seconds = json.loads(TIMES[name].read_text())["seconds"]
+    return {stage: (measured_seconds(folder, stage) if folder else None) or seconds[stage] for stage in PASSES}
 
 
 def shard_sizes() -> dict[str, int]:
@@ -109,8 +109,8 @@ def shard_sizes() -> dict[str, int]:
 
 
 def makespan(jobs: int, seconds: float, size: int, slots: int) -> float:
-    """When the last of `jobs` ends: `seconds` each, `size` in turn in a SLURM job, `slots` SLURM jobs at once."""
-    shards = [size] * (jobs // size) + [jobs % size] * (jobs % size > 0)
+    """Seconds until the last job ends: `seconds` each, `size` in turn in a SLURM job, `slots` SLURM jobs at once."""
+    shards = [min(size, jobs - first) for first in range(0, jobs, size)]
     free = [0.0] * slots
     for members in shards:
         heapq.heapreplace(free, free[0] + members * seconds)

@@ -214,7 +214,7 @@ class Running:
     """A trainer's process, stopped at its turnstile."""
 
     def __init__(self, name: str, command: Command, room: Path, threads: int):
-        from charaloom.training.process import die_with_parent
+        from charaloom.runtime.processes import die_with_parent
 
         orders, self.orders = os.pipe()
         self.reports, reports = os.pipe()

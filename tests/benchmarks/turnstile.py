@@ -1,8 +1,8 @@
-"""Run a trainer with a turnstile behind its optimizer: told how many steps, it goes on and says how long each took.
+"""Run a trainer with a turnstile behind its optimizer: it runs as many steps as it is ordered and reports their times.
 
 `python turnstile.py ORDERS REPORTS WHAT ARGUMENTS...`: ORDERS and REPORTS are file descriptors, WHAT is a module or a
-.py file that is run as the main program. Whatever trains, it is timed in the same way, between two ends of
-`Optimizer.step`, and several trainers can stand ready at once while one of them works. No trainer's code is changed.
+.py file that is run as the main program. Every trainer is timed in the same way, between two ends of `Optimizer.step`,
+and several trainers can wait, loaded, while one of them runs. No trainer's code is changed.
 """
 
 import json
@@ -21,7 +21,7 @@ class Turnstile:
         self.left, self.seconds, self.last, self.busy = 1, list[float](), time.perf_counter(), cpu_seconds()
 
     def pass_one(self, *_: Any) -> None:
-        """After a step; the first one is reported unasked. Without a further order the process ends here."""
+        """Runs after each step; the first is reported without an order. At the end of the orders the process exits."""
         import torch
 
         if torch.cuda.is_available():
@@ -41,21 +41,21 @@ class Turnstile:
 
 
 def children() -> list[int]:
-    """Processes that this one has started and that live."""
+    """Ids of the live child processes."""
     return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has started."""
+    """CPU seconds of this process and its children."""
     ticks = 0
     for pid in children():
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # user and system
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime of proc(5)
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb() -> int:
-    """The most memory it had; of those that it has started, what they have for themselves now."""
+    """Peak memory: of the GPU where there is one, else of this process, plus the private memory of its children now."""
     import torch
 
     if torch.cuda.is_available():

@@ -26,7 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trainings", type=int, default=4)
     number = parser.parse_args().trainings
-    from charaloom.config.project import load_project, stage_params
+    from charaloom.config.project import load_project
+    from charaloom.config.stage_params import stage_params
 
     project = load_project([ROOT / "config" / "demo.yaml"])
     results = Path(project.config["paths"]["results"])

@@ -104,7 +104,8 @@ def survived(drill: Drill, seconds: float, wanted: dict[str, str]) -> bool:
 
 
 def plan(options: argparse.Namespace) -> tuple[Drill, list[Drill]]:
-    from charaloom.config.project import load_project, stage_params
+    from charaloom.config.project import load_project
+    from charaloom.config.stage_params import stage_params
 
     project = load_project([ROOT / "config" / "demo.yaml"])
     results = Path(project.config["paths"]["results"])

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from charaloom.artifacts.files import files_below, sha256_file, write_json
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from tests.slurm.cluster import Cluster
 
 CHARACTERS = ("hana", "mei", "rin")
@@ -55,7 +55,7 @@ class Project:
         return Run(list(command), self.folder, self.environment, self.folder / log)
 
     def snakemake(self, *arguments: str) -> str:
-        """Run to the end on this machine; what Snakemake said."""
+        """Run to the end on this machine; Snakemake's output."""
         run = self.start(*self.command(*arguments), log="local.log")
         assert run.wait() == 0, run.said
         return run.said
@@ -81,13 +81,13 @@ class Project:
         return self.cluster.run("squeue", "--noheader", "--format=%A", *options).split()
 
     def said(self, character: str) -> str:
-        """What training one of them has said so far."""
+        """The training log of a character so far."""
         log = self.folder / "work" / "logs" / character / "checkpoints.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
 
 class Run:
-    """A program at work in the background, ended with the test."""
+    """A program that runs in the background, ended with the test."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str], log: Path):
         self.log = log
@@ -158,7 +158,7 @@ def is_before_training(path: str) -> bool:
 
 
 def write_dataset(folder: Path, name: str, pictures: list[tuple[str, bytes]]) -> None:
-    """A dataset as the stage before writes it; each character has words of her own."""
+    """A dataset as the stage before writes it; each character has captions of their own."""
     rows = [
         {
             "image": {"bytes": content, "path": file},

@@ -1,4 +1,4 @@
-"""What goes wrong on a cluster, on a real SLURM with real training: each ends in the bytes of an undisturbed run."""
+"""Failures of a cluster, on a real SLURM with real training: each ends in the bytes of an undisturbed run."""
 
 import os
 import re
@@ -24,12 +24,12 @@ def of(character: str, digests: dict[str, str]) -> dict[str, str]:
 
 
 def half_trained(project: Project, character: str = "hana") -> bool:
-    """Training is well on its way and has saved a state, and far from its end."""
+    """Training has saved a state and is far from its end."""
     return re.search(r"^step [3-9]\d/", project.said(character), re.M) is not None
 
 
 def pythons(folder: Path) -> list[int]:
-    """Python processes that work in a folder or below it."""
+    """Python processes whose working directory is a folder or lies below it."""
     return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_python_in(folder, pid)]
 
 
@@ -41,7 +41,7 @@ def is_python_in(folder: Path, pid: int) -> bool:
 
 
 def hold(project: Project, *spared: Run) -> None:
-    """Make all that works in a project's folder stand still, so that it does not end before the test has looked."""
+    """Stop all Python processes of a project with SIGSTOP, so that they do not end before the test has looked."""
     for pid in set(pythons(project.folder)) - {run.process.pid for run in spared}:
         os.kill(pid, signal.SIGSTOP)
 
@@ -64,9 +64,9 @@ def test_cancelled(project: Project, undisturbed: dict[str, str]) -> None:
 
 
 def test_out_of_time(project: Project, undisturbed: dict[str, str]) -> None:
-    """A trainer that stands still runs into its limit of a minute; the next attempt has more."""
-    asked = {"slurm_partition": "gpu", "mem_mb": 3000, "runtime": "1 if attempt == 1 else 20"}
-    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": asked}})
+    """A stopped trainer runs into its limit of a minute; the next attempt has more."""
+    resources = {"slurm_partition": "gpu", "mem_mb": 3000, "runtime": "1 if attempt == 1 else 20"}
+    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": resources}})
     run = project.submit(HANA)
     run.until(lambda: half_trained(project), "training")
     hold(project, run)
@@ -76,8 +76,8 @@ def test_out_of_time(project: Project, undisturbed: dict[str, str]) -> None:
 
 
 def test_out_of_memory(project: Project, undisturbed: dict[str, str]) -> None:
-    asked = {"slurm_partition": "gpu", "mem_mb": "300 if attempt == 1 else 3000", "runtime": 20}
-    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": asked}})
+    resources = {"slurm_partition": "gpu", "mem_mb": "300 if attempt == 1 else 3000", "runtime": 20}
+    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": resources}})
     run = project.submit(HANA)
     assert run.wait() == 0, run.said
     assert "SLURM ended it: OUT_OF_MEMORY, it needed more than its mem_mb" in run.said
@@ -98,13 +98,13 @@ def test_a_node_disappears(project: Project, undisturbed: dict[str, str]) -> Non
 
 
 def test_the_controller_restarts(project: Project, undisturbed: dict[str, str]) -> None:
-    """What ends while nobody answers is noticed all the same; what comes later is asked of the new controller."""
+    """Jobs that end while slurmctld is down are noticed all the same; later states come from the new slurmctld."""
     run = project.submit(HANA, "results/mei/checkpoints.manifest.json", "--jobs", "1")
     run.until(lambda: half_trained(project) or half_trained(project, "mei"), "training")
     project.cluster.stop_controller()
     try:
-        run.until(lambda: "1 of 2 steps" in run.said, "the first's end")
-        run.until(lambda: "SLURM does not answer" in run.said, "a word about it")
+        run.until(lambda: "1 of 2 steps" in run.said, "the end of the first")
+        run.until(lambda: "SLURM does not answer" in run.said, "a warning")
     finally:
         project.cluster.start_controller()
     assert run.wait() == 0, run.said
@@ -112,8 +112,8 @@ def test_the_controller_restarts(project: Project, undisturbed: dict[str, str]) 
 
 
 def test_snakemake_is_killed_and_its_orphans_cancelled(project: Project, undisturbed: dict[str, str]) -> None:
-    asked = ("run", "--profile", str(project.folder / "profile"), "--until", "checkpoints")
-    first = project.charaloom(*asked)
+    command = ("run", "--profile", str(project.folder / "profile"), "--until", "checkpoints")
+    first = project.charaloom(*command)
     first.until(lambda: half_trained(project), "training")
     hold(project)  # above all Snakemake, which would cancel its jobs between the death of the command and its own
     for pid in pythons(project.folder):
@@ -122,15 +122,15 @@ def test_snakemake_is_killed_and_its_orphans_cancelled(project: Project, undistu
     first.kill()
     assert project.jobs(), "the orphans are there still"
 
-    second = project.charaloom(*asked)
+    second = project.charaloom(*command)
     assert second.wait() == 1
-    assert "jobs of an earlier run still work in this folder" in second.said
+    assert "left over from an earlier run in this folder" in second.said
     assert "checkpoints of hana" in second.said
     assert "nothing was submitted" in second.said
     plain = project.submit()
     assert plain.wait() == 1, "Snakemake alone does not start beside them either"
 
-    third = project.charaloom(*asked, "--orphans", "cancel")
+    third = project.charaloom(*command, "--orphans", "cancel")
     assert third.wait() == 0, third.said
     assert project.artifacts() == undisturbed
 
@@ -147,7 +147,7 @@ def test_snakemake_is_killed_and_its_orphans_awaited(project: Project, undisturb
 
 
 def test_a_full_scratch_disk(project: Project, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    """Training goes on without keeping its state, and ends where it cannot keep a checkpoint; with room it goes on."""
+    """Training goes on without saving its state, and fails where it cannot save a checkpoint; with room it resumes."""
     disk = project.folder / "work" / "hana"
     with small_disk(disk, megabytes=60):
         run = project.submit(HANA)
@@ -164,7 +164,7 @@ def test_a_full_scratch_disk(project: Project, undisturbed: dict[str, str], tmp_
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A file system of its own in a folder; skips where nobody may mount one."""
+    """A file system of its own in a folder; skips where this user may not mount one."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "drill", folder], capture_output=True)
     if done.returncode:
@@ -176,14 +176,14 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 def fill(file: Path) -> None:
-    """Take what is left of a disk."""
+    """Fill what is left of a disk."""
     with suppress(OSError), file.open("wb", buffering=0) as handle:
         while True:
             handle.write(bytes(65536))
 
 
 def test_a_shared_file_system_shows_files_late(project: Project, undisturbed: dict[str, str]) -> None:
-    """The exit code of the job is there at once, what it made ten seconds later."""
+    """The job's exit code is visible at once, its outputs ten seconds later."""
     write_profile(project.folder / "profile", **{"latency-wait": 40})
     run = project.submit(HANA)
     assert run.until(lambda: [*project.folder.glob(".snakemake/**/codes/*[0-9]")], "an exit code", pause=0.01)

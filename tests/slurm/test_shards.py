@@ -11,13 +11,13 @@ from tests.slurm.project import Project, write_profile
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
-def submissions(said: str) -> list[str]:
+def submissions(output: str) -> list[str]:
     """SLURM job ids in the order of submission, one entry for each of Snakemake's jobs."""
-    return re.findall(r"has been submitted with SLURM jobid (\d+)", said)
+    return re.findall(r"has been submitted with SLURM jobid (\d+)", output)
 
 
 def test_one_of_three_fails_and_the_others_are_kept(project: Project, undisturbed: dict[str, str]) -> None:
-    """All are trained in one GPU job; mei's dataset is broken."""
+    """All three train in one GPU job; mei's dataset is broken."""
     write_profile(project.folder / "profile", **{"slurm-shards-sizes": "checkpoints=3", "retries": 1})
     (project.folder / "results/mei/dataset/data/train-00000.parquet").write_bytes(b"no table")
     run = project.submit()
@@ -54,7 +54,7 @@ rule member:
 
 
 def test_what_the_first_loads_is_warm_for_the_others_and_gone_with_the_job(project: Project) -> None:
-    """A process that one member leaves behind serves those after her in the same SLURM job."""
+    """A process that one member leaves running serves the later members of the same SLURM job."""
     folder = project.folder / "warm"
     folder.mkdir()
     (folder / "Snakefile").write_text(WARM)
@@ -67,16 +67,16 @@ def test_what_the_first_loads_is_warm_for_the_others_and_gone_with_the_job(proje
     assert not (folder / "b.txt").exists()
 
 
-def test_a_profile_with_a_broken_size_is_told(project: Project) -> None:
+def test_a_profile_with_a_broken_size_is_refused(project: Project) -> None:
     write_profile(project.folder / "profile", **{"slurm-shards-sizes": "checkpoints=many"})
     run = project.submit()
     assert run.wait() == 1
     assert "'checkpoints=many' is not <rule>=<number of jobs>" in run.said
 
 
-def test_what_can_never_run_is_told_at_once(project: Project) -> None:
-    asked = {"slurm_partition": "gpu", "mem_mb": 10**7, "runtime": 20}
-    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": asked}, "retries": 0})
+def test_what_can_never_run_is_reported_at_once(project: Project) -> None:
+    resources = {"slurm_partition": "gpu", "mem_mb": 10**7, "runtime": 20}
+    write_profile(project.folder / "profile", **{"set-resources": {"checkpoints": resources}, "retries": 0})
     run = project.submit("results/hana/checkpoints.manifest.json")
     assert run.wait() == 1
     assert "SLURM sbatch failed" in run.said

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from charaloom.config.stages import STAGES
 from tests.workflow.workplace import Workplace
 

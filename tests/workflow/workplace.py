@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 
 STATS_ROW = re.compile(r"^([a-z]\w*) +(\d+)$")
 

@@ -10,16 +10,17 @@ from charaloom.artifacts.types import PathLike
 SCHEMA = 1
 
 
-def lineage(stage: str, character: str, params: dict[str, Any], inputs: Mapping[str, PathLike]) -> dict[str, Any]:
+def lineage(stage: str, character: str, params: Mapping[str, object], inputs: Mapping[str, PathLike]) -> dict[str, Any]:
     """What an artifact is a function of; its digest is the artifact's version.
 
-    `inputs` maps a name (the upstream stage, `models`) to the path of its manifest, whose bytes are hashed.
+    `params` are JSON-able, with the stage's `version` among them (`Params.plain()`). `inputs` maps a name (the upstream
+    stage, `models`) to the path of its manifest, whose bytes are hashed.
     """
     facts = {
         "stage": stage,
         "character": character,
         "version": params["version"],
-        "params": params,
+        "params": dict(params),
         "inputs": {name: sha256_file(path) for name, path in sorted(inputs.items())},
     }
     return {**facts, "digest": digest(facts)}

@@ -4,11 +4,13 @@ Rows are sorted by `key` before they are written; row groups are small so that r
 schema version and lineage, and neither clock nor host.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import canonical_json, whole_file
@@ -103,7 +105,7 @@ FILTERED = pa.schema(
         ("scores", pa.list_(REASON)),  # every number that a rule looked at, whether it dropped the view or not
         ("duplicate_group", pa.string()),  # view id of the group's best
         ("identity_cluster", pa.int32()),  # -1: none
-        ("identity_distance", pa.float32()),  # median CCIP distance to her cluster
+        ("identity_distance", pa.float32()),  # median CCIP distance to the character's cluster
         ("split", pa.string()),  # train, held_out; null when dropped
     ]
 )
@@ -135,22 +137,22 @@ SCORES = pa.schema(
         ("checkpoint", pa.string()),  # `none` is the base model without LoRA
         ("step", pa.int64()),
         ("weight", pa.float64()),  # of the LoRA
-        ("embedding", pa.bool_()),  # whether its embedding was loaded too
-        ("round", pa.int32()),  # of the selection, on the training base; null: drawn to show the choice
+        ("embedding", pa.bool_()),  # whether its embedding was loaded, too
+        ("round", pa.int32()),  # of the selection, on the training base; null: rendered to show the choice
         ("prompt_id", pa.string()),
         ("kind", pa.string()),  # outfit, core, trigger, clothes, plain
-        ("outfit", pa.string()),  # that was asked for
+        ("outfit", pa.string()),  # that the prompt names
         ("prompt", pa.string()),
         ("seed", pa.int64()),
         ("file", pa.string()),  # relative to the previews folder
         ("kept", pa.bool_()),  # false: rated above the allowed rating, replaced by a blank tile
         ("rating", SCORED),
-        ("identity_distance", pa.float64()),  # median CCIP distance to her held-out pictures
+        ("identity_distance", pa.float64()),  # median CCIP distance to the character's held-out pictures
         ("recognised", pa.bool_()),
-        ("outfit_drawn", pa.string()),  # null: none of hers
+        ("outfit_drawn", pa.string()),  # null: none of the character's
         ("asked", pa.list_(pa.string())),  # tags that the prompt asks for
         ("seen", pa.list_(pa.string())),  # those of them that the tagger sees
-        ("core_seen", pa.float64()),  # share of her core tags that the tagger sees
+        ("core_seen", pa.float64()),  # share of the character's core tags that the tagger sees
         ("faults", pa.list_(pa.string())),
         ("training_likeness", pa.float64()),  # to the training picture it repeats most, 0 to 1
         ("training_view", pa.string()),
@@ -198,3 +200,36 @@ def stream_table(path: PathLike, columns: Iterable[str] | None = None) -> Iterat
     source = pq.ParquetFile(path)
     for batch in source.iter_batches(batch_size=16, columns=list(columns) if columns else None):
         yield from batch.to_pylist()
+
+
+def read_rows(
+    path: PathLike, column: str, wanted: Iterable[str], columns: Iterable[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows whose `column` is one of the `wanted` values, in the order of the table, in small batches.
+
+    Reads only the row groups whose statistics of `column` admit a wanted value: few where the table is sorted by it.
+    """
+    values = sorted(set(wanted))
+    source = pq.ParquetFile(path)
+    groups = row_groups_with(source.metadata, column, values)
+    if not groups:
+        return
+    names = list(columns) if columns is not None else source.schema_arrow.names
+    for batch in source.iter_batches(batch_size=16, row_groups=groups, columns=list(dict.fromkeys([column, *names]))):
+        matches = pc.is_in(batch[column], value_set=pa.array(values, batch[column].type))
+        yield from batch.filter(matches).select(names).to_pylist()
+
+
+def row_groups_with(metadata: pq.FileMetaData, column: str, values: list[str]) -> list[int]:
+    """Row groups that may hold one of the sorted `values`: with one between min and max, or without statistics."""
+    place = next(index for index in range(metadata.num_columns) if metadata.schema.column(index).path == column)
+    groups = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(place).statistics
+        if statistics is None or not statistics.has_min_max:
+            groups.append(group)
+            continue
+        least = bisect_left(values, statistics.min)
+        if least < len(values) and values[least] <= statistics.max:
+            groups.append(group)
+    return groups

@@ -1,7 +1,7 @@
-"""Who is at work in a folder: one run at a time, and what to do about one that was killed.
+"""One run at a time in a folder, and what to do about one that was killed.
 
-Snakemake's own lock does not say whether the run that took it still lives, and jobs on a cluster outlive a killed run.
-`work/controller.json` names host, process and start of the run: no lock that a shared file system could break.
+Snakemake's own lock does not say whether the run that took it is alive, and jobs on a cluster outlive a killed run.
+`work/controller.json` names host, process and start of the run: it needs no file lock, which shared file systems break.
 """
 
 import os
@@ -10,50 +10,51 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from charaloom.artifacts.files import read_json, write_json
+from charaloom.artifacts.types import Row
 from charaloom.cli import slurm as cluster
 from charaloom.cli.snakemake import Snakemake
+from charaloom.cli.text import counted
 from charaloom.errors import CharaloomError
 
-CHOICES = ("ask", "cancel", "wait", "stop")
-SECONDS_TO_CANCEL = 120.0
+SECONDS_TO_CANCEL = 120.0  # until SLURM has ended cancelled jobs; set by hand
 
 
 class Controller:
-    """The file that says who is at work; `started` adds the Snakemake that works for this run."""
+    """The file that names the processes of the current run; `started` adds the Snakemake that this run starts."""
 
     def __init__(self, work: Path):
         self.path = work / "controller.json"
-        self.facts: dict[str, Any] = {"host": socket.gethostname(), "processes": []}
+        self.record: Row = {"host": socket.gethostname(), "processes": []}
 
     def started(self, pid: int) -> None:
-        self.facts["processes"] = [life_of(os.getpid()), life_of(pid)]
-        write_json(self.path, self.facts)
+        self.record["processes"] = [life_of(os.getpid()), life_of(pid)]
+        write_json(self.path, self.record)
 
-    def before(self) -> dict[str, Any] | None:
+    def earlier(self) -> Row | None:
+        """The record of a run that did not remove it: still running, or killed."""
         try:
             return read_json(self.path)
         except FileNotFoundError:
             return None
         except ValueError:
-            return {}  # nobody can tell; the lock of Snakemake decides
+            return {}  # unreadable: Snakemake's own lock decides
 
 
 @contextmanager
 def controlling(work: Path, snakemake: Snakemake, orphans: str) -> Iterator[Controller]:
-    """Be the only run in this folder. What a killed one left is settled first, before anything is planned or submitted.
+    """Be the only run in this folder, once the jobs and the lock that a killed run left are settled.
 
-    `orphans` is what to do about its jobs on a cluster: `ask` (the terminal), `cancel`, `wait`, `stop`.
+    `orphans` says what to do about those jobs: `ask` (on the terminal), `cancel`, `wait`, `stop`.
     """
     controller = Controller(work)
-    before = controller.before()
-    if before is not None:
-        refuse_beside(before, controller.path)
+    earlier = controller.earlier()
+    if earlier is not None:
+        refuse_beside(earlier, controller.path)
     refuse_beside_snakemake(Path.cwd())
     settled = snakemake.on_cluster() and settle(cluster.jobs_of(Path.cwd()), orphans)
-    if settled or before is not None:
+    if settled or earlier is not None:
         snakemake.unlock()
     controller.started(os.getpid())
     try:
@@ -62,21 +63,21 @@ def controlling(work: Path, snakemake: Snakemake, orphans: str) -> Iterator[Cont
         controller.path.unlink(missing_ok=True)
 
 
-def refuse_beside(before: dict[str, Any], path: Path) -> None:
-    """Raise where another run may still be at work."""
-    host = before.get("host", socket.gethostname())
+def refuse_beside(earlier: Row, path: Path) -> None:
+    """Raise CharaloomError where the run of this record may still be alive."""
+    host = earlier.get("host", socket.gethostname())
     if host != socket.gethostname():
         raise CharaloomError(
-            f"a run was started here on {host} and did not end. If it still works, wait for it. "
-            f"If {host} or the run is gone for certain, delete {path} and start again."
+            f"a run was started here on {host} and did not end. If it is still running, wait for it. "
+            f"If {host} or the run is certainly gone, delete {path} and start again."
         )
-    living = [life["pid"] for life in before.get("processes", []) if life_of(life["pid"]) == life]
-    if living:
-        raise CharaloomError(f"another run is at work in this folder (process {living[0]}); wait for it, or end it")
+    alive = [life["pid"] for life in earlier.get("processes", []) if life_of(life["pid"]) == life]
+    if alive:
+        raise CharaloomError(f"another run is active in this folder (process {alive[0]}); wait for it, or end it")
 
 
 def refuse_beside_snakemake(folder: Path) -> None:
-    """Raise where somebody's plain Snakemake works in this folder; one in a cluster's job is not meant."""
+    """Raise CharaloomError where a Snakemake is running in this folder; one inside a cluster job does not count."""
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -84,11 +85,14 @@ def refuse_beside_snakemake(folder: Path) -> None:
         except OSError:
             continue
         if here and any("snakemake" in Path(word).name for word in words[:3]) and "remote" not in words:
-            raise CharaloomError(f"Snakemake is at work in this folder (process {pid}); wait for it, or end it")
+            raise CharaloomError(f"Snakemake is running in this folder (process {pid}); wait for it, or end it")
 
 
 def life_of(pid: int) -> dict[str, int | None]:
-    """A process by number and start, since numbers come again; no start where it is gone or only waits to be buried."""
+    """A process by its id and start time (clock ticks since boot), since ids are used again.
+
+    The start is None where it is gone, or a zombie: it has exited, its parent has not collected it.
+    """
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
@@ -97,16 +101,20 @@ def life_of(pid: int) -> dict[str, int | None]:
 
 
 def settle(jobs: list[cluster.ClusterJob], orphans: str, answer: Callable[[str], str] = input) -> bool:
-    """Cancel or await the jobs that a killed run left, so that they do not write beside their successors; any there?"""
+    """Cancel or await the jobs that a killed run left, so that they do not write beside their successors.
+
+    Returns whether there were any. Raises CharaloomError on `stop`, and where SLURM does not end cancelled jobs.
+    """
     if not jobs:
         return False
-    print(f"{len(jobs)} jobs of an earlier run still work in this folder:\n{cluster.described(jobs)}", flush=True)
+    print(f"{counted(len(jobs), 'job')} left over from an earlier run in this folder:")
+    print(cluster.described(jobs), flush=True)
     if orphans == "ask":
-        orphans = asked(answer) if sys.stdin.isatty() else "stop"
+        orphans = choice(answer) if sys.stdin.isatty() else "stop"
     if orphans == "stop":
         raise CharaloomError(
-            "nothing was submitted. `charaloom run` with --orphans wait goes on when they have ended and keeps what "
-            "they make, with --orphans cancel it ends them first; both with the profile as before."
+            "nothing was submitted. `charaloom run --orphans wait` goes on when they have ended and keeps what "
+            "they make, `charaloom run --orphans cancel` ends them first; both with the profile as before."
         )
     if orphans == "cancel":
         cluster.cancel(jobs)
@@ -119,10 +127,10 @@ def settle(jobs: list[cluster.ClusterJob], orphans: str, answer: Callable[[str],
     return True
 
 
-def asked(answer: Callable[[str], str]) -> str:
-    """A person's choice."""
-    words = {"c": "cancel", "w": "wait", "s": "stop"}
+def choice(answer: Callable[[str], str]) -> str:
+    """What the user chooses on the terminal: cancel, wait or stop."""
+    choices = {"c": "cancel", "w": "wait", "s": "stop"}
     while True:
         letter = answer("[c]ancel them, [w]ait for them, or [s]top here? ").strip().lower()[:1]
-        if letter in words:
-            return words[letter]
+        if letter in choices:
+            return choices[letter]

@@ -1,22 +1,26 @@
-"""`charaloom explain`: the whole story of one picture, from its posts to its place in the dataset.
+"""`charaloom explain`: everything known of one picture, from its posts to its place in the dataset.
 
-Only rows of that picture are read, and never its bytes. What has not been made yet is said to be missing.
+Reads the rows of that picture only, and never its bytes. Names the stages that have not run yet.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from charaloom.artifacts.tables import read_rows
 from charaloom.artifacts.types import Row
-from charaloom.config.project import Project, load_project, read_removals
-from charaloom.config.schemas import meant
+from charaloom.cli.text import counted
+from charaloom.config.named_files import read_removals
+from charaloom.config.project import Project, load_project
+from charaloom.config.schemas import suggestion
 from charaloom.errors import CharaloomError
-from charaloom.pages.html import explain, numbers, other_reasons, reason_words, short_name
+from charaloom.pages.standing import results_of
+from charaloom.pages.verdicts import explain, numbers, other_reasons, reason_words, short_name
 
 Tables = dict[str, list[Row] | None]  # rows of the picture by stage; None where the stage has not run
 
 LEAST_DIGITS = 6  # of a SHA-256 that is given in part
-TOLD = 5  # pictures that are named where an id fits several
-HERS = 0  # her identity cluster
+MOST_NAMED = 5  # pictures that an error names where an id fits several
+CHARACTERS_CLUSTER = 0  # identity_cluster of the character
 KINDS = {"picture": "the picture", "person": "a person in it", "halfbody": "a half body", "head": "a head"}
 READ: dict[str, list[str] | None] = {  # columns by stage; None: all, for they are small
     "raw": ["picture", "size", "format", "problem", "posts"],
@@ -28,76 +32,80 @@ READ: dict[str, list[str] | None] = {  # columns by stage; None: all, for they a
 
 
 def explain_picture(overlays: list[Path], character: str, wanted: str) -> int:
-    """Print all that is known of a character's picture, named by SHA-256 or its beginning, by a post, or by a view."""
+    """Print everything known of a character's picture. `wanted` is its SHA-256 or the beginning, a post or a view.
+
+    Raises CharaloomError where the roster has no such character, or `wanted` fits no picture, or several.
+    """
     project = load_project(overlays)
     if character not in project.characters:
-        raise CharaloomError(f"{character}: is not in {project.config['roster']}{meant(character, project.characters)}")
-    print("\n".join(story(results_of(project, character), found(project, character, wanted))))
+        raise CharaloomError(
+            f"{character}: is not in {project.config['roster']}{suggestion(character, project.characters)}"
+        )
+    print("\n".join(story(results_of(project, character), picture_of(project, character, wanted))))
     return 0
-
-
-def results_of(project: Project, character: str) -> Path:
-    return Path(project.config["paths"]["results"]) / character
 
 
 # --- which picture
 
 
-def found(project: Project, character: str, wanted: str) -> str:
-    """The one picture that is meant; an error says where it was looked for, and why it may be missing."""
+def picture_of(project: Project, character: str, wanted: str) -> str:
+    """SHA-256 of the one picture that `wanted` fits; raises CharaloomError where none or several do."""
     raw = results_of(project, character) / "raw.parquet"
     if not raw.is_file():
         raise CharaloomError(f"{raw}: is not there yet; `charaloom run` makes it")
-    known = read_ids(raw)
-    fitting = matching(known, wanted)
+    posts = read_posts(raw)
+    fitting = matching(posts, wanted)
     if not fitting:
         raise CharaloomError(
-            f"{wanted}: fits no picture of {character}. Looked for among {len(known)} pictures of {raw}: the first "
-            f"{LEAST_DIGITS} digits or more of a SHA-256, a post id, <site>:<post id>. "
+            f"{wanted}: fits no picture of {character}. Looked among {counted(len(posts), 'picture')} of {raw} for "
+            f"the first {LEAST_DIGITS} digits or more of a SHA-256, a post id, <site>:<post id>. "
             f"{why_missing(project, character, wanted)}"
         )
     if len(fitting) > 1:
-        more = f" and {len(fitting) - TOLD} more" if len(fitting) > TOLD else ""
-        raise CharaloomError(f"{wanted}: fits {len(fitting)} pictures, say which: {', '.join(fitting[:TOLD])}{more}")
+        more = f" and {len(fitting) - MOST_NAMED} more" if len(fitting) > MOST_NAMED else ""
+        names = ", ".join(fitting[:MOST_NAMED])
+        raise CharaloomError(f"{wanted}: fits {len(fitting)} pictures, say which: {names}{more}")
     return fitting[0]
 
 
-def read_ids(raw: Path) -> dict[str, list[Row]]:
-    """Site and number of the posts of every picture."""
+def read_posts(raw: Path) -> dict[str, list[Row]]:
+    """Site and id of the posts of every picture."""
     import pyarrow.parquet as pq
 
     columns = ["picture", "posts.list.element.site", "posts.list.element.post_id"]
     return {row["picture"]: row["posts"] or [] for row in pq.ParquetFile(raw).read(columns).to_pylist()}
 
 
-def matching(known: dict[str, list[Row]], wanted: str) -> list[str]:
-    """Pictures of a post with this id; else those whose SHA-256 begins so. Of a view's id the picture counts."""
+def matching(posts: dict[str, list[Row]], wanted: str) -> list[str]:
+    """Pictures of a post with this id; else those whose SHA-256 begins with it. Of a view's id the picture counts."""
     by_post = [
         picture
-        for picture, posts in known.items()
-        if any(wanted in (post["post_id"], f"{post['site']}:{post['post_id']}") for post in posts)
+        for picture, own in posts.items()
+        if any(wanted in (post["post_id"], f"{post['site']}:{post['post_id']}") for post in own)
     ]
+    if by_post:
+        return by_post
     name = wanted.partition("/")[0]
-    if by_post or name in known:
-        return by_post or [name]
-    begun = name.lower() if len(name) >= LEAST_DIGITS else wanted
-    return [picture for picture in known if picture.startswith(begun)] if len(begun) >= LEAST_DIGITS else []
+    if name in posts:
+        return [name]
+    prefix = name.lower() if len(name) >= LEAST_DIGITS else wanted
+    return [picture for picture in posts if picture.startswith(prefix)] if len(prefix) >= LEAST_DIGITS else []
 
 
 def why_missing(project: Project, character: str, wanted: str) -> str:
-    """What a person may do about an id that fits nothing."""
+    """The likely reason that an id fits nothing, and what to do about it."""
     removals = read_removals(project.config["removals"]).get("removals", {})
-    listed = [name for kind in ("posts", "pictures") for name in removals.get(kind, [])]
-    if any(name == wanted or name.endswith(f":{wanted}") for name in listed):
-        return f"{project.config['removals']} names it: it is not had, on request."
-    for other in project.characters:
-        raw = results_of(project, other) / "raw.parquet"
-        if other != character and raw.is_file() and matching(read_ids(raw), wanted):
-            return f"{other} has it: charaloom explain {other} {wanted}"
-    return "A post that is newer than the last crawl, or beyond raw.limit, is not there."
+    removed = [entry for kind in ("posts", "pictures") for entry in removals.get(kind, [])]
+    if any(entry == wanted or entry.endswith(f":{wanted}") for entry in removed):
+        return f"{project.config['removals']} lists it: it is excluded on request."
+    for name in project.characters:
+        raw = results_of(project, name) / "raw.parquet"
+        if name != character and raw.is_file() and matching(read_posts(raw), wanted):
+            return f"{name} has it: charaloom explain {name} {wanted}"
+    return "A post that is newer than the last crawl, or beyond raw.limit, is absent."
 
 
-# --- its story
+# --- what is known of it
 
 
 def story(folder: Path, picture: str) -> Iterator[str]:
@@ -107,7 +115,7 @@ def story(folder: Path, picture: str) -> Iterator[str]:
     yield picture
     for post in raw["posts"] or []:
         yield from post_lines(post)
-    yield told("file", file_words(raw, tables["measured"] or []))
+    yield line("file", file_words(raw, tables["measured"] or []))
     groups = duplicate_groups(folder / "filtered.parquet", tables["filtered"] or [])
     for row in sorted(tables["filtered"] or tables["measured"] or [], key=reading_order):
         yield ""
@@ -117,11 +125,7 @@ def story(folder: Path, picture: str) -> Iterator[str]:
 
 def rows_of(table: Path, picture: str, columns: list[str] | None) -> list[Row] | None:
     """A table's rows of one picture."""
-    import pyarrow.parquet as pq
-
-    if not table.is_file():
-        return None
-    return pq.read_table(table, columns=columns, filters=[("picture", "==", picture)]).to_pylist()
+    return list(read_rows(table, "picture", [picture], columns)) if table.is_file() else None
 
 
 def reading_order(row: Row) -> tuple[int, str]:
@@ -129,15 +133,15 @@ def reading_order(row: Row) -> tuple[int, str]:
     return list(KINDS).index(row["kind"]), row["view"]
 
 
-def told(label: str, text: str) -> str:
+def line(label: str, text: str) -> str:
     return f"  {label:<11} {text}"
 
 
 def post_lines(post: Row) -> Iterator[str]:
-    yield told("post", " ".join(filter(None, [f"{post['site']}:{post['post_id']}", post["page_url"]])))
+    yield line("post", " ".join(filter(None, [f"{post['site']}:{post['post_id']}", post["page_url"]])))
     artists = ", ".join(post["artists"] or []) or "unknown"
     score = "none" if post["score"] is None else post["score"]
-    yield told("", f"artist {artists}; rating {post['rating'] or 'none'}; board's score {score}")
+    yield line("", f"artist {artists}; rating {post['rating'] or 'none'}; board's score {score}")
 
 
 def file_words(raw: Row, measured: list[Row]) -> str:
@@ -145,23 +149,23 @@ def file_words(raw: Row, measured: list[Row]) -> str:
     size = f"{raw['size']} bytes" if raw["size"] is not None else None
     pixels = f"{whole['width']} x {whole['height']} pixels" if whole.get("width") else None
     problem = raw["problem"] or whole.get("problem")
-    return ", ".join(filter(None, [raw["format"], pixels, size, problem])) or "nothing is known of it"
+    return ", ".join(filter(None, [raw["format"], pixels, size, problem])) or "nothing is known of the file"
 
 
 def view_lines(row: Row, tables: Tables, groups: dict[str, list[str]], files: dict[str, str]) -> Iterator[str]:
-    """One view: where it is, the verdict, and, of one that may train, everything that was found out."""
+    """One view: its place, its verdict, and, if it is kept, its tags, outfit and caption."""
     yield f"{short_name(row['view'])}  {place_words(row, row_of(tables['measured'], row['view']))}"
     if "verdict" not in row:
         return
-    yield told("verdict", verdict_words(row))
+    yield line("verdict", verdict_words(row))
     for reason in other_reasons(row):
-        yield told("also", f"{reason_words(reason)}: {explain(reason['rule'])}")
+        yield line("also", f"{reason_words(reason)}: {explain(reason['rule'])}")
     if row.get("scores"):
-        yield told("numbers", ", ".join(map(reason_words, row["scores"])))
+        yield line("numbers", ", ".join(map(reason_words, row["scores"])))
     if row["duplicate_group"]:
-        yield told("duplicates", duplicate_words(row, groups[row["duplicate_group"]]))
+        yield line("duplicates", duplicate_words(row, groups[row["duplicate_group"]]))
     if row["identity_distance"] is not None:
-        yield told("identity", identity_words(row))
+        yield line("identity", identity_words(row))
     if row["verdict"] == "keep":
         yield from kept_lines(row["view"], tables, files)
 
@@ -176,8 +180,9 @@ def place_words(row: Row, measured: Row | None) -> str:
         return kind
     size = f"{kind}, {measured['width']} x {measured['height']} pixels"
     at = f" at {row['x0']},{row['y0']}" if row.get("x0") is not None else ""
-    sure = f", found with {measured['confidence']:.2f}" if measured["confidence"] is not None else ""
-    return f"{size}{at}{sure}"
+    if measured["confidence"] is None:
+        return f"{size}{at}"
+    return f"{size}{at}, detected with confidence {measured['confidence']:.2f}"
 
 
 def verdict_words(row: Row) -> str:
@@ -188,7 +193,7 @@ def verdict_words(row: Row) -> str:
 
 
 def duplicate_groups(filtered: Path, rows: list[Row]) -> dict[str, list[str]]:
-    """Members of the duplicate groups that some views belong to, by the best of each."""
+    """Members of the duplicate groups of these rows, by the group's best view."""
     import pyarrow.parquet as pq
 
     bests = sorted({row["duplicate_group"] for row in rows if row["duplicate_group"]})
@@ -208,22 +213,27 @@ def duplicate_words(row: Row, group: list[str]) -> str:
 
 
 def identity_words(row: Row) -> str:
-    cluster = row["identity_cluster"]
-    named = "hers" if cluster == HERS else "in no cluster" if cluster is None or cluster < 0 else f"cluster {cluster}"
-    return f"{named}, distance {row['identity_distance']:.4f} to her cluster"
+    cluster = cluster_words(row["identity_cluster"])
+    return f"{cluster}, distance {row['identity_distance']:.4f} to the character's cluster"
+
+
+def cluster_words(cluster: int | None) -> str:
+    if cluster == CHARACTERS_CLUSTER:
+        return "the character"
+    return "in no cluster" if cluster is None or cluster < 0 else f"cluster {cluster}"
 
 
 def kept_lines(view: str, tables: Tables, files: dict[str, str]) -> Iterator[str]:
     tagged, clustered = row_of(tables["tagged"], view), row_of(tables["clustered"], view)
     if tagged:
-        yield told("tags", ", ".join(f"{tag['name']} {tag['score']:.2f} ({tag['origin']})" for tag in tagged["tags"]))
-        yield told("left out", ", ".join(f"{tag['name']} ({tag['reason']})" for tag in tagged["dropped"]) or "none")
+        yield line("tags", ", ".join(f"{tag['name']} {tag['score']:.2f} ({tag['origin']})" for tag in tagged["tags"]))
+        yield line("left out", ", ".join(f"{tag['name']} ({tag['reason']})" for tag in tagged["dropped"]) or "none")
     if clustered:
         stability = f", stability {clustered['stability']:.2f}" if clustered["stability"] is not None else ""
-        yield told("outfit", f"{clustered['outfit']}{stability}" if clustered["outfit"] else "none")
-        yield told("caption", clustered["caption"])
+        yield line("outfit", f"{clustered['outfit']}{stability}" if clustered["outfit"] else "none")
+        yield line("caption", clustered["caption"])
     if view in files:
-        yield told("dataset", files[view])
+        yield line("dataset", files[view])
 
 
 def dataset_files(data: Path, picture: str) -> dict[str, str] | None:
@@ -242,14 +252,17 @@ def dataset_files(data: Path, picture: str) -> dict[str, str] | None:
 
 
 def missing_lines(tables: Tables, files: dict[str, str] | None) -> Iterator[str]:
-    """Stages that have not run, and those that ran before this picture came."""
-    absent = [stage for stage, rows in tables.items() if rows is None] + ["dataset"] * (files is None)
+    """Stages that have not run, and those that ran before this picture was fetched."""
+    absent = [stage for stage, rows in tables.items() if rows is None]
+    if files is None:
+        absent.append("dataset")
     if absent:
         yield f"\nnot made yet: {', '.join(absent)}"
     kept = {row["view"] for row in tables["filtered"] or [] if row["verdict"] == "keep"}
     old = [stage for stage in ("measured", "filtered") if tables[stage] == []]
     for stage in ("tagged", "clustered"):
         rows = tables[stage]
-        old += [stage] * (rows is not None and kept > {row["view"] for row in rows})
+        if rows is not None and kept > {row["view"] for row in rows}:
+            old.append(stage)
     if old:
         yield f"\nolder than this picture: {', '.join(old)}; `charaloom run` renews them"

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: which stage of how many, how far, how long, how long still."""
+"""Progress of a run on the terminal: which stage of how many, jobs done, time taken, time left."""
 
 import json
 import shutil
@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-HEARTBEAT = 1.0  # seconds between updates of a terminal's line
-SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
+from charaloom.pages.standing import tail
 
-# Seconds of one job in the demo on two cores: only the proportions matter, until this project has its own measurements.
+HEARTBEAT = 1.0  # seconds between updates of the line on a terminal
+SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
+LEAST_EXPECTED = 10.0  # seconds of TYPICAL that must have run before the pace is measured; set by hand
+UNKNOWN_STAGE = 10.0  # seconds of a job that TYPICAL does not list; set by hand
+
+# Seconds of one job in the demo on two cores (`charaloom status --needs` there). Only the proportions matter, and only
+# until this project has its own measurements.
 TYPICAL = {
     "models": 2.0,
     "raw": 15.0,
@@ -33,35 +38,35 @@ TYPICAL = {
 
 
 class Estimate:
-    """Seconds still to go: from this project's benchmark files, else from typical proportions and this run's pace."""
+    """Seconds left: from this project's benchmark files, else from typical proportions and this run's pace."""
 
     def __init__(self, benchmarks: Path, planned: dict[str, int], parallel: int):
         self.planned = planned
         self.parallel = max(1, parallel)
-        self.known = {stage: seconds for stage in planned if (seconds := measured_seconds(benchmarks, stage))}
+        self.measured = {stage: seconds for stage in planned if (seconds := measured_seconds(benchmarks, stage))}
         self.took = 0.0
         self.expected = 0.0
 
     def finished(self, stage: str, seconds: float) -> None:
         self.took += seconds
-        self.expected += TYPICAL.get(stage, 10.0) * self.rounds(stage)
+        self.expected += TYPICAL.get(stage, UNKNOWN_STAGE) * self.rounds(stage)
 
     def rounds(self, stage: str) -> int:
-        """How often a stage's jobs start one after another."""
+        """How many batches of parallel jobs a stage takes."""
         return -(-self.planned.get(stage, 0) // self.parallel)
 
     def of_stage(self, stage: str) -> float:
         """Wall seconds of one stage for all its planned jobs."""
-        return self.rounds(stage) * self.known.get(stage, TYPICAL.get(stage, 10.0) * self.pace())
+        return self.rounds(stage) * self.measured.get(stage, TYPICAL.get(stage, UNKNOWN_STAGE) * self.pace())
 
     def pace(self) -> float:
-        """How this machine compares with the one behind TYPICAL, once that can be told."""
-        return self.took / self.expected if self.expected > 10 else 1.0
+        """Seconds here per second in TYPICAL; 1 until enough has run to measure it."""
+        return self.took / self.expected if self.expected > LEAST_EXPECTED else 1.0
 
-    def remaining(self, stages: list[str], now: str | None = None, elapsed: float = 0.0) -> float:
-        """Seconds for `stages` to come, and for the rest of the one that runs now."""
+    def remaining(self, stages: list[str], running: str | None = None, elapsed: float = 0.0) -> float:
+        """Seconds for the `stages` to come, and for the rest of the one that has been running for `elapsed` seconds."""
         ahead = sum(self.of_stage(stage) for stage in stages)
-        return ahead + (max(self.of_stage(now) - elapsed, 0.0) if now else 0.0)
+        return ahead + (max(self.of_stage(running) - elapsed, 0.0) if running else 0.0)
 
 
 def measured_seconds(benchmarks: Path, stage: str) -> float | None:
@@ -71,23 +76,12 @@ def measured_seconds(benchmarks: Path, stage: str) -> float | None:
         try:
             seconds += [float(json.loads(line)["s"]) for line in file.read_text().splitlines()]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # a file being written; the estimate does without
+            continue  # a job is still writing this file
     return sum(seconds) / len(seconds) if seconds else None
 
 
-def clock(seconds: float) -> str:
-    """1:05, or 1:02:03 from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def about(seconds: float) -> str:
-    return "under a minute" if seconds < 50 else f"about {max(1, round(seconds / 60))} min"
-
-
 class Line:
-    """One line of progress: redrawn in place on a terminal, else printed now and then."""
+    """One line of progress: updated in place on a terminal, else printed every SECONDS_BETWEEN_LINES."""
 
     def __init__(self) -> None:
         self.terminal = sys.stdout.isatty()
@@ -95,7 +89,7 @@ class Line:
         self.lock = threading.Lock()
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show `text()`, which is not asked for where it would not be shown."""
+        """Show `text()`; it is called only where it will be shown."""
         with self.lock:
             if self.terminal:
                 width = shutil.get_terminal_size().columns - 1
@@ -105,14 +99,14 @@ class Line:
                 print(text(), flush=True)
 
     def keep(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         with self.lock:
             self.printed = time.monotonic()
             print(f"\r\x1b[2K{text}" if self.terminal else text, flush=True)
 
     @contextmanager
     def beating(self, text: Callable[[], str], notices: Callable[[], list[str]] = list) -> Iterator[None]:
-        """Show `text()` again and again while the block runs, and keep what `notices()` brings."""
+        """Show `text()` every HEARTBEAT while the block runs, and keep the lines that `notices()` returns."""
         stop = threading.Event()
 
         def beat() -> None:
@@ -130,15 +124,11 @@ class Line:
             thread.join()
 
 
-def last_words(logs: Path, stage: str, since: float) -> str:
-    """The last line of a stage's log that was written to most recently, after `since` (seconds of the epoch)."""
+def latest_line(logs: Path, stage: str, since: float) -> str:
+    """The last line of a stage's most recently written log; empty where none was written after `since` (epoch, s)."""
     files = [(path.stat().st_mtime, path) for path in logs.glob(f"*/{stage}*.log")]
     fresh = [(changed, path) for changed, path in files if changed >= since]
     if not fresh:
         return ""
-    with max(fresh)[1].open("rb") as handle:
-        handle.seek(0, 2)
-        handle.seek(max(0, handle.tell() - 2000))
-        text = handle.read().decode("utf-8", "replace").replace("\r", "\n")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in tail(max(fresh)[1]).replace("\r", "\n").splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -1,6 +1,6 @@
-"""What SLURM says of this folder's jobs: which wait and why, which run, which a killed run left behind.
+"""This folder's jobs in SLURM: which wait and why, which run, which a killed run left behind.
 
-Asked with `squeue` alone: it needs no accounting database. Neither Snakemake nor the executor plugin is imported.
+Uses `squeue` alone, which needs no accounting database. Imports neither Snakemake nor the executor plugin.
 """
 
 import shutil
@@ -16,24 +16,24 @@ from charaloom.errors import CharaloomError
 
 SECONDS_TO_ANSWER = 60.0
 FIELDS = ("%i", "%j", "%T", "%r", "%M", "%Z", "%k")  # id, name, state, reason, time used, folder, comment (last)
-RULE = "rule_"  # how the executor's comments begin
+RULE = "rule_"  # prefix of the executor's job comments
 WILDCARDS = "_wildcards_"
 
-# Reasons for which a job waits for ever, until somebody changes something.
+# Reasons (squeue's %r) for which a job never starts unless a person changes something.
 HOPELESS = {
     "AccountNotAllowed": "the account may not use this partition",
-    "AssocMaxCpuPerJobLimit": "one job of this account may not have so many cores",
-    "AssocMaxMemPerJob": "one job of this account may not have so much memory",
-    "AssocMaxWallDurationPerJobLimit": "one job of this account may not take so long",
+    "AssocMaxCpuPerJobLimit": "one job of this account may not use so many cores",
+    "AssocMaxMemPerJob": "one job of this account may not use so much memory",
+    "AssocMaxWallDurationPerJobLimit": "one job of this account may not run so long",
     "BadConstraints": "no node offers what the job asks for",
     "InvalidAccount": "there is no such account",
     "InvalidQOS": "there is no such quality of service",
     "JobHeldAdmin": "an administrator holds it",
-    "JobHeldUser": "it is held; `scontrol release` lets it go",
+    "JobHeldUser": "it is held; `scontrol release` frees it",
     "PartitionConfig": "the partition does not allow what the job asks for",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is inactive",
-    "PartitionNodeLimit": "the partition has not so many nodes, or none with so much memory",
+    "PartitionNodeLimit": "the partition has too few nodes, or none with so much memory",
     "PartitionTimeLimit": "the partition does not allow so long a job",
     "QOSMaxWallDurationPerJobLimit": "the quality of service does not allow so long a job",
 }
@@ -62,20 +62,20 @@ def available() -> bool:
 
 
 def jobs_of(folder: PathLike) -> list[ClusterJob]:
-    """This user's unfinished workflow jobs that work in `folder`; raises CharaloomError where SLURM does not answer."""
+    """This user's unfinished workflow jobs of `folder`. Raises CharaloomError where SLURM does not answer."""
     command = ["squeue", "--me", "--noheader", f"--format={'|'.join(FIELDS)}"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER)
     except subprocess.TimeoutExpired as problem:
         raise CharaloomError(f"SLURM does not answer: squeue took over {SECONDS_TO_ANSWER:.0f} s") from problem
     if result.returncode:
-        words = result.stderr.strip().splitlines() or [f"squeue ended with {result.returncode}"]
-        raise CharaloomError(f"SLURM does not answer: {words[-1]}")
+        lines = result.stderr.strip().splitlines() or [f"squeue ended with {result.returncode}"]
+        raise CharaloomError(f"SLURM does not answer: {lines[-1]}")
     return parsed(result.stdout, Path(folder).resolve())
 
 
 def parsed(output: str, folder: Path) -> list[ClusterJob]:
-    """The jobs of one folder in squeue's lines."""
+    """The jobs of one folder in squeue's output."""
     jobs = []
     for line in output.splitlines():
         number, run, state, reason, used, place, comment = line.split("|", len(FIELDS) - 1)
@@ -89,14 +89,14 @@ def cancel(jobs: Iterable[ClusterJob]) -> None:
 
 
 def wait_for_end(folder: PathLike, seconds: float = float("inf"), pause: float = 5.0) -> bool:
-    """Whether this folder's jobs ended within `seconds`; one that SLURM did not answer about still runs."""
+    """Whether this folder's jobs ended within `seconds`. While SLURM does not answer, they count as running."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         try:
             if not jobs_of(folder):
                 return True
         except CharaloomError:
-            pass  # an outage is no end
+            pass  # an outage does not mean that they ended
         time.sleep(pause)
     return False
 
@@ -113,9 +113,9 @@ def hopeless(job: ClusterJob) -> str | None:
 
 
 def summary(jobs: Iterable[ClusterJob]) -> str:
-    """`3 running, 12 pending (Resources)`: what SLURM makes of a run, in a few words."""
+    """`3 running, 12 pending (Resources)`: states of a run's jobs, with the commonest reason to wait."""
     jobs = list(jobs)
     states = Counter(job.state.lower() for job in jobs)
     reasons = Counter(job.reason for job in jobs if job.state == "PENDING")
-    words = [f"{count} {state}" for state, count in sorted(states.items(), reverse=True)]
-    return ", ".join(words) + (f" ({reasons.most_common(1)[0][0]})" if reasons else "")
+    counts = [f"{count} {state}" for state, count in sorted(states.items(), reverse=True)]
+    return ", ".join(counts) + (f" ({reasons.most_common(1)[0][0]})" if reasons else "")

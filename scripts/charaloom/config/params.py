@@ -1,8 +1,8 @@
 """What each stage may know of the config: one frozen dataclass per stage, made at the seam, its rule's script.
 
-`stage_params` in `project` gives Snakemake plain JSON values, which it compares; `of` makes the dataclass from them and
+`stage_params` gives Snakemake plain JSON values, which it compares; `of` makes the dataclass from them and
 `plain` gives them back, so that a lineage holds exactly what Snakemake compared. The fields of a stage are the keys of
-its section in config/schemas/config.schema.yaml and what `project.facts_of` adds; a test holds them together.
+its section in config/schemas/config.schema.yaml and what `stage_params.facts_of` adds; a test holds them together.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def typed(kind: Any, value: Any) -> Any:
     if value is None:
         return None
     if get_origin(kind) is UnionType:
-        return typed(next(one for one in get_args(kind) if one is not type(None)), value)
+        return typed(next(inner for inner in get_args(kind) if inner is not type(None)), value)
     if get_origin(kind) is tuple:
         return tuple(typed(get_args(kind)[0], item) for item in value)
     if isinstance(kind, type) and issubclass(kind, Params):
@@ -182,7 +182,6 @@ class Clustered(Stage):
     minimum_support: int  # views
     minimum_stability: float
     resamples: int
-    method: str
     balance: float
     repeats_most: int
     seed: int

@@ -1,4 +1,4 @@
-"""YAML files and their schemas: what breaks a schema is told in one line that names file, key and what is allowed."""
+"""YAML files and their schemas: whatever breaks one is reported in one line with file, key and what is allowed."""
 
 import copy
 import difflib
@@ -12,7 +12,8 @@ import yaml
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schemas"
+CODE = Path(__file__).resolve().parents[3]  # the checkout
+SCHEMAS = CODE / "config" / "schemas"
 PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training", "previews", "selection")
 
 Config = dict[str, Any]
@@ -33,7 +34,7 @@ def read_yaml(path: PathLike) -> Any:
 
 @cache
 def schema(name: str) -> Config:
-    """config, roster, or character: the sections of the config that one character may have of her own."""
+    """config, roster, or character: the sections of the config that one character may have of their own."""
     if name != "character":
         return read_yaml(SCHEMAS / f"{name}.schema.yaml")
     whole = copy.deepcopy(schema("config"))
@@ -61,7 +62,7 @@ def check(value: Config, name: str, files: Sequence[PathLike]) -> None:
 def violation(value: Config, name: str) -> tuple[tuple[Any, ...], str] | None:
     """Key path and one line for the violation of a schema that explains most, or None."""
     problems = validator(name).iter_errors(value)
-    # An unknown key explains a missing one, so it is told first; then by key path.
+    # An unknown key explains a missing one, so it is reported first; then by key path.
     order = lambda it: (it.validator != "additionalProperties", list(map(str, it.absolute_path)))  # noqa: E731
     first = min(problems, key=order, default=None)
     return explain(first, schema(name)) if first else None
@@ -81,30 +82,36 @@ def explain(problem: Any, against: Config) -> tuple[tuple[Any, ...], str]:
     value, limit = problem.instance, problem.validator_value
     named = problem.validator in {"pattern", "maxLength", "not"} and "propertyNames" in problem.absolute_schema_path
     hint = problem.schema.get("description", "") if named else described(against, path)
-    told = f" ({hint.rstrip('.')})" if hint else ""
+    note = f" ({hint.rstrip('.')})" if hint else ""
     match problem.validator:
         case "additionalProperties":
-            known = sorted(problem.schema.get("properties", {}))
-            unknown = next(name for name in sorted(value, key=str) if name not in known)
-            return (*path, unknown), f"unknown key{meant(str(unknown), known)}"
+            keys = sorted(problem.schema.get("properties", {}))
+            unknown = next(name for name in sorted(value, key=str) if name not in keys)
+            return (*path, unknown), f"unknown key{suggestion(str(unknown), keys)}"
         case "required":
             missing = [name for name in limit if name not in value]
-            return path, f"`{missing[0]}` is missing{told}"
+            return path, f"`{missing[0]}` is missing{note}"
         case "type":
             kinds = limit if isinstance(limit, list) else [limit]
             names = " or ".join(TYPE_NAMES[kind] for kind in kinds)
-            return path, f"{shown(value)} is not {names}{told}"
+            return path, f"{shown(value)} is not {names}{note}"
         case "enum" | "const":
             allowed = limit if isinstance(limit, list) else [limit]
-            return path, f"{shown(value)} is not one of {', '.join(str(item) or '(empty)' for item in allowed)}{told}"
+            return (
+                path,
+                f"{shown(value)} is not one of {', '.join(str(item) or '(empty)' for item in allowed)}{note}",
+            )
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            return path, f"{shown(value)} is {BEYOND[problem.validator]} {limit}{told}"
+            return path, f"{shown(value)} is {BEYOND[problem.validator]} {limit}{note}"
         case "pattern" | "maxLength" | "minLength" | "propertyNames" | "not":
-            return (*path, value) if named else path, f"{shown(value)} is not allowed{told or f': must match {limit}'}"
+            return (
+                *path,
+                value,
+            ) if named else path, f"{shown(value)} is not allowed{note or f': must match {limit}'}"
         case "multipleOf":
-            return path, f"{shown(value)} is not a multiple of {limit}{told}"
+            return path, f"{shown(value)} is not a multiple of {limit}{note}"
         case _:
-            return path, f"{problem.message}{told}"
+            return path, f"{problem.message}{note}"
 
 
 BEYOND = {
@@ -129,27 +136,27 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, allowed: Iterable[str]) -> str:
     """`; did you mean …?` for a near miss, else the list of what is allowed."""
-    names = sorted(known)
+    names = sorted(allowed)
     near = difflib.get_close_matches(word, names, n=1)
     return f"; did you mean `{near[0]}`?" if near else f"; allowed: {', '.join(names)}"
 
 
 def origin(files: Sequence[PathLike], key: Sequence[Any], config: Config) -> str:
-    """The file that gave a key its value: the last one that holds it so; the command line where none does."""
-    given = held(config, key)
-    holders = [(path, found) for path in files if (found := held(read_yaml(path), key)) is not MISSING]
-    exact = [path for path, found in holders if found == given]
+    """The file that gave a key its value: the last one with that value; the command line where none has it."""
+    merged_value = value_at(config, key)
+    holders = [(path, value) for path in files if (value := value_at(read_yaml(path), key)) is not MISSING]
+    exact = [path for path, value in holders if value == merged_value]
     if exact:
         return tidy(exact[-1])
-    return tidy(holders[-1][0]) if holders and isinstance(given, dict | list) else "--config"
+    return tidy(holders[-1][0]) if holders and isinstance(merged_value, dict | list) else "--config"
 
 
 MISSING = object()
 
 
-def held(content: Any, key: Sequence[Any]) -> Any:
+def value_at(content: Any, key: Sequence[Any]) -> Any:
     """What lies at a key path, or MISSING."""
     for part in key:
         inside = isinstance(content, dict) and part in content

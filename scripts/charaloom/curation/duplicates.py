@@ -1,72 +1,48 @@
-"""Duplicates: the same drawing re-encoded, resized, cropped or posted elsewhere; the best of each group stays.
+"""Duplicates: the same drawing re-encoded, resized, cropped or posted elsewhere; the best of each group is kept.
 
-Pictures that may be one drawing are proposed cheaply, by their perceptual hashes and tagger embeddings, and proved by
-laying the one over the other: stored grey thumbnails, the smaller frame searched in the larger at every place and
-scale. The score is their correlation where they fit best, times one less the difference of the part that differs most:
-two drawings of one pose and outfit share hash, tags and outline, but not every part.
+Perceptual hashes and tagger embeddings propose pairs of pictures cheaply. An overlay of their grey thumbnails decides:
+the smaller frame is searched in the larger one at every place and scale. The score is the correlation of the best fit
+times one less the mean difference of the part that differs most: two drawings of one pose and outfit share hash, tags
+and outline, but not every part.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from charaloom.artifacts.types import PathLike
-from charaloom.curation.rules import RULES, note
-from charaloom.curation.views import Params, Vectors, View, decided, read_vectors
+from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Filtered
+from charaloom.curation.rules import RULES, record_score
+from charaloom.curation.views import Vectors, View, decided, read_vectors
 from charaloom.images.boxes import shared
+from charaloom.images.overlay import NEIGHBOURS, Fit, fitted, in_pixels, read_thumbnails
 
 if TYPE_CHECKING:
     import numpy as np
 
 HASH_BITS = 64
-TILE = 512  # rows compared at once: memory is one tile of all pairs
-NEIGHBOURS = 8  # pictures that each one is laid over at most, by hash and by embedding
-COARSE = 48  # pixels of the longest side, where every scale is tried; then the best is refined on the whole thumbnail
-SCALES = tuple(0.965**step for step in range(20))  # of the smaller frame in the larger one: 1 to 0.5
-FINE = tuple(1 + 0.004 * step for step in range(-9, 10))
-PROMISING = 0.6  # coarse correlation below which nothing is refined
-SAME_FRAME = 0.97  # correlation of unchanged frames that needs no search
-PARTS = 4  # of each side, when it is asked where two frames differ most
-LEAST_SIDE = 8  # pixels of a frame that is searched for
-LEAST_CONTRAST = 2.0  # standard deviation of grey values: a plain sheet is like every other
-SAME_PERSON = 0.5  # intersection over union of two persons' boxes, laid over each other
-WORN = frozenset(
+TILE = 512  # rows of the matrix of all pairs that are in memory at once, set by hand
+SAME_PERSON = 0.5  # intersection over union of two persons' boxes in the overlay, set by hand
+COPY_TAGS = frozenset(  # meta tags of boards that mark a worse copy
     {"upscaled", "resized", "jpeg_artifacts", "scan_artifacts", "duplicate", "md5_mismatch", "cropped", "lowres"}
-)  # what boards say of copies
+)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How well one picture lies on another: pixel (x, y) of the other falls on (x * scale + left, y * scale + top)."""
-
-    score: float
-    scale: float = 1.0
-    left: float = 0.0
-    top: float = 0.0
-
-    def inverse(self) -> "Fit":
-        return Fit(self.score, 1 / self.scale, -self.left / self.scale, -self.top / self.scale)
-
-    def moved(self, box: tuple[int, ...]) -> list[float]:
-        return [edge * self.scale + (self.left, self.top)[index % 2] for index, edge in enumerate(box)]
-
-
-def drop_duplicates(candidates: list[View], measured: PathLike, params: Params) -> None:
-    """Give every candidate its duplicate group, and a reason to all but the best of each."""
+def drop_duplicates(candidates: list[View], measured: PathLike, params: Filtered) -> None:
+    """Set the duplicate group of every candidate, and drop all but the best of each group."""
     for view in candidates:
         view.duplicate_group = view.name
-    threshold = params["duplicate"]
+    threshold = params.duplicate
     by_picture: dict[str, list[View]] = defaultdict(list)
     for view in candidates:
         by_picture[view.row["picture"]].append(view)
     if threshold is None or len(by_picture) < 2:
         return
-    wholes = {name: views[0].picture for name, views in sorted(by_picture.items())}
+    pictures = {name: views[0].picture for name, views in sorted(by_picture.items())}
     edges: dict[tuple[str, str], float] = {}
-    for one, other, fit in same_drawings(wholes, measured, params):
-        for a, b in twins(by_picture[one], by_picture[other], fit):
-            edges[a.name, b.name] = fit.score
+    for first, second, fit in same_drawings(pictures, measured, params, threshold):
+        for view, copy in copies(by_picture[first], by_picture[second], fit):
+            edges[view.name, copy.name] = fit.score
     scores: dict[str, float] = defaultdict(float)
     for names, score in edges.items():
         for name in names:
@@ -76,23 +52,23 @@ def drop_duplicates(candidates: list[View], measured: PathLike, params: Params) 
         for view in group:
             view.duplicate_group = best.name
             if view is not best:
-                note(view, RULES["duplicate"], scores[view.name], threshold)
+                record_score(view, RULES["duplicate"], scores[view.name], threshold)
 
 
 def quality(view: View) -> tuple[bool, int, int, int, float, str]:
-    """Sorts the best of a group first: usable, unworn, large, least compressed, sharp; the name where all is equal."""
+    """Sort key, best first: no reason to drop, few COPY_TAGS, many pixels, many bytes, sharp; of equals by name."""
     row = view.row
-    worn = len(view.tags("meta") & WORN)
-    return bool(view.reasons), worn, -row["width"] * row["height"], -view.size, -row["sharpness"], view.name
+    copy_tags = len(view.tags("meta") & COPY_TAGS)
+    return bool(view.reasons), copy_tags, -row["width"] * row["height"], -view.size, -row["sharpness"], view.name
 
 
-def twins(ones: list[View], others: list[View], fit: Fit) -> Iterator[tuple[View, View]]:
-    """Candidates of two pictures of one drawing that show the same: the whole pictures, or the same person in them."""
-    for one in ones:
+def copies(views: list[View], others: list[View], fit: Fit) -> Iterator[tuple[View, View]]:
+    """Pairs of candidates of two pictures of one drawing: both whole pictures, or the same person in each."""
+    for view in views:
         for other in others:
-            whole = one.row["kind"] == other.row["kind"] == "picture"
-            if whole or shared(one.box, fit.moved(other.box)) >= SAME_PERSON:
-                yield one, other
+            whole = view.row["kind"] == other.row["kind"] == "picture"
+            if whole or shared(view.box, fit.moved(other.box)) >= SAME_PERSON:
+                yield view, other
 
 
 def components(candidates: list[View], edges: Iterable[tuple[str, str]]) -> list[list[View]]:
@@ -114,33 +90,37 @@ def components(candidates: list[View], edges: Iterable[tuple[str, str]]) -> list
 # --- which pictures may be one drawing
 
 
-def same_drawings(wholes: dict[str, dict], measured: PathLike, params: Params) -> Iterator[tuple[str, str, Fit]]:
-    """Pairs of pictures that are one drawing, with the fit of the second on the first."""
-    names = [name for name, row in wholes.items() if row["phash"]]
-    thumbnails = read_thumbnails(measured, {wholes[name]["view"]: name for name in names})
-    for one, other in sorted(proposed(names, wholes, read_vectors(measured, "tag_embedding", ["picture"]), params)):
-        if one in thumbnails and other in thumbnails:
-            fit = fitted(thumbnails[one], thumbnails[other])
-            if fit.score >= params["duplicate"]:
-                yield one, other, in_pixels(fit, wholes[one], wholes[other], thumbnails[one], thumbnails[other])
+def same_drawings(
+    pictures: dict[str, Row], measured: PathLike, params: Filtered, threshold: float
+) -> Iterator[tuple[str, str, Fit]]:
+    """Pairs of pictures that are one drawing, with the fit of the second on the first, in pixels of the pictures."""
+    names = [name for name, row in pictures.items() if row["phash"]]
+    thumbnails = read_thumbnails(measured, {pictures[name]["view"]: name for name in names})
+    embeddings = read_vectors(measured, "tag_embedding", ["picture"])
+    for first, second in sorted(proposed(names, pictures, embeddings, params)):
+        if first in thumbnails and second in thumbnails:
+            fit = fitted(thumbnails[first], thumbnails[second])
+            if fit.score >= threshold:
+                fit = in_pixels(fit, pictures[first], pictures[second], thumbnails[first], thumbnails[second])
+                yield first, second, fit
 
 
-def proposed(names: list[str], wholes: dict[str, dict], vectors: Vectors, params: Params) -> set[tuple[str, str]]:
-    """Pairs of names that are near by hash or by embedding, each with its nearest few at most."""
+def proposed(names: list[str], pictures: dict[str, Row], embeddings: Vectors, params: Filtered) -> set[tuple[str, str]]:
+    """Pairs of names that are near by hash or by embedding, each with its NEIGHBOURS nearest at most."""
     import numpy as np
 
     pairs: set[tuple[str, str]] = set()
     bits = np.unpackbits(
-        np.array([bytearray.fromhex(wholes[name]["phash"]) for name in names], dtype=np.uint8).reshape(-1, 8), axis=1
+        np.array([bytearray.fromhex(pictures[name]["phash"]) for name in names], dtype=np.uint8).reshape(-1, 8), axis=1
     )
     signs = bits.astype(np.float32) * 2 - 1
-    least = 1 - 2 * params["duplicate_distance"] / HASH_BITS
+    least = 1 - 2 * params.duplicate_distance / HASH_BITS  # cosine of sign vectors that differ in that many bits
     pairs |= named_pairs(names, nearest(signs / np.sqrt(HASH_BITS), least))
-    known = [name for name in names if wholes[name]["view"] in vectors]
-    if known:
-        matrix = np.stack([vectors[wholes[name]["view"]] for name in known])
+    embedded = [name for name in names if pictures[name]["view"] in embeddings]
+    if embedded:
+        matrix = np.stack([embeddings[pictures[name]["view"]] for name in embedded])
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
-        pairs |= named_pairs(known, nearest(matrix, params["duplicate_similarity"]))
+        pairs |= named_pairs(embedded, nearest(matrix, params.duplicate_similarity))
     return pairs
 
 
@@ -149,108 +129,20 @@ def named_pairs(names: list[str], pairs: Iterable[tuple[int, int]]) -> set[tuple
 
 
 def nearest(matrix: "np.ndarray", least: float) -> Iterator[tuple[int, int]]:
-    """Index pairs of rows (of length one) whose cosine is at least `least`, for each row its nearest NEIGHBOURS."""
+    """Index pairs of rows (unit vectors) whose cosine is at least `least`, for each row its NEIGHBOURS nearest."""
     import numpy as np
 
     for top in range(0, len(matrix), TILE):
         cosine = matrix[top : top + TILE] @ matrix.T
         own = np.arange(len(cosine))
         cosine[own, top + own] = -2
-        # Four decimals decide, as everywhere: further ones differ between processors.
+        # Four decimals decide (`decided`); the margin of 0.001 keeps what rounds up to `least`.
         rows, columns = np.nonzero(cosine >= least - 1e-3)
-        found = cosine[rows, columns].astype(float).round(4)
-        rows, columns, found = (each[found >= decided(least)] for each in (rows, columns, found))
-        order = np.lexsort((columns, -found, rows))
+        cosines = cosine[rows, columns].astype(float).round(4)
+        near_enough = cosines >= decided(least)
+        rows, columns, cosines = rows[near_enough], columns[near_enough], cosines[near_enough]
+        order = np.lexsort((columns, -cosines, rows))
         rows, columns = rows[order], columns[order]
         place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # among the neighbours of its row
         near = place < NEIGHBOURS
         yield from zip((top + rows[near]).tolist(), columns[near].tolist(), strict=True)
-
-
-def read_thumbnails(measured: PathLike, wholes: dict[str, str]) -> dict[str, "np.ndarray"]:
-    """Grey thumbnails [height, width] by picture, of those among `wholes` (picture by view) that are not plain."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    found = {}
-    source = pq.ParquetFile(measured)
-    for batch in source.iter_batches(batch_size=1024, columns=["view", "thumbnail", "thumbnail_width"]):
-        for row in batch.to_pylist():
-            if row["view"] in wholes and row["thumbnail"]:
-                grey = np.frombuffer(row["thumbnail"], np.uint8).reshape(-1, row["thumbnail_width"])
-                if grey.std() >= LEAST_CONTRAST:
-                    found[wholes[row["view"]]] = grey
-    return found
-
-
-# --- laying one picture over another
-
-
-def fitted(one: "np.ndarray", other: "np.ndarray") -> Fit:
-    """The best fit of two thumbnails, either of which may be a part of the other; in pixels of the first."""
-    here, there = searched(one, other), searched(other, one)
-    if here.score >= there.score:
-        return alike_everywhere(one, other, here)
-    return alike_everywhere(other, one, there).inverse()
-
-
-def searched(frame: "np.ndarray", part: "np.ndarray") -> Fit:
-    """The best place and scale of `part` in `frame`, by correlation."""
-    unchanged = best_of(frame, part, (1.0,))
-    if unchanged.score >= SAME_FRAME:
-        return unchanged
-    coarse = best_of(shrunk(frame), shrunk(part), SCALES)
-    if coarse.score < PROMISING:
-        return coarse
-    return best_of(frame, part, [min(coarse.scale * step, 1.0) for step in FINE])
-
-
-def alike_everywhere(frame: "np.ndarray", part: "np.ndarray", fit: Fit) -> Fit:
-    """The fit with its score lowered by the mean difference (0 to 1) of the part that differs most."""
-    import numpy as np
-
-    if fit.score < PROMISING:
-        return fit
-    left, top = round(fit.left), round(fit.top)
-    size = round(part.shape[1] * fit.scale), round(part.shape[0] * fit.scale)
-    below = frame[top : top + size[1], left : left + size[0]].astype(np.float32)
-    apart = np.abs(below - resized(part, (below.shape[1], below.shape[0])))
-    rows = [block for rows in np.array_split(apart, PARTS, 0) for block in np.array_split(rows, PARTS, 1)]
-    worst = max(float(block.mean()) for block in rows if block.size)
-    return replace(fit, score=decided(fit.score * (1 - worst / 255)))
-
-
-def shrunk(grey: "np.ndarray") -> "np.ndarray":
-    import cv2
-
-    factor = COARSE / max(grey.shape)
-    return cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else grey
-
-
-def best_of(frame: "np.ndarray", part: "np.ndarray", scales: Iterable[float]) -> Fit:
-    import cv2
-
-    best = Fit(-1.0)
-    height, width = frame.shape
-    for scale in scales:
-        size = round(part.shape[1] * scale), round(part.shape[0] * scale)
-        if size[0] > width + 1 or size[1] > height + 1 or min(size) < LEAST_SIDE:
-            continue
-        size = min(size[0], width), min(size[1], height)
-        found = cv2.matchTemplate(frame, resized(part, size), cv2.TM_CCOEFF_NORMED)
-        _, score, _, (left, top) = cv2.minMaxLoc(found)
-        if score > best.score:
-            best = Fit(decided(score), size[0] / part.shape[1], left, top)
-    return best
-
-
-def resized(grey: "np.ndarray", size: tuple[int, int]) -> "np.ndarray":
-    import cv2
-
-    return grey if (grey.shape[1], grey.shape[0]) == size else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-
-
-def in_pixels(fit: Fit, one: dict, other: dict, grey: "np.ndarray", grey_other: "np.ndarray") -> Fit:
-    """The fit in pixels of the two pictures instead of their thumbnails'."""
-    unit, unit_other = one["width"] / grey.shape[1], other["width"] / grey_other.shape[1]
-    return Fit(fit.score, fit.scale * unit / unit_other, fit.left * unit, fit.top * unit)

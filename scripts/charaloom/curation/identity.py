@@ -1,8 +1,8 @@
-"""Identity: which of all candidates are her, decided over all of them at once by CCIP distance.
+"""Identity: which candidates show the character, decided over all of them at once by CCIP distance.
 
-What survived the other rules is clustered; hers is the cluster that reference pictures or the boards' tags support
-most. Every candidate is then judged by its median distance to that cluster, which has taken in whoever is near it.
-Where another cluster is supported nearly as well, nobody guesses: the run stops and shows both.
+The views that passed the rules before are clustered; the character's cluster is the one that reference pictures or the
+boards' tags support most. Every candidate is then judged by its median distance to that cluster, after the cluster took
+in the views near it. Where another cluster has nearly as much support, the run stops and shows both.
 """
 
 import sys
@@ -12,101 +12,108 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import Row
-from charaloom.curation.rules import COSPLAY_ENDING, RULES, note
-from charaloom.curation.views import Params, Vectors, View, decided
+from charaloom.config.params import Filtered
+from charaloom.curation.rules import RULES, record_score
+from charaloom.curation.views import Vectors, View, decided
 from charaloom.errors import CharaloomError
+from charaloom.tagging.vocabulary import COSPLAY_ENDING
 from charaloom.vision.ccip import CcipMetric
 
 if TYPE_CHECKING:
     import numpy as np
 
-CLUSTER_SAMPLE = 1000  # views that are clustered at most; all the others are judged by their distance
-REFERENCE_SAMPLE = 200  # views of her cluster that every view is compared with at most
-AS_MUCH = 0.8  # share of her cluster's support at which a second person's is a question for the user
-CLUSTERS_TOLD = 20
+# All set by hand.
+CLUSTER_SAMPLE = 1000  # views that are clustered at most; the others are judged by their distance alone
+REFERENCE_SAMPLE = 200  # views of the character's cluster that every view is compared with at most
+RIVAL_SUPPORT = 0.8  # share of the character's support from which another cluster stops the run
+NOTED_SUPPORT = 0.25  # share of the character's support from which the log names another cluster
+CLUSTERS_LISTED = 20  # in the manifest
 
 
 def drop_others(
-    character: str, candidates: list[View], vectors: Vectors, metric: CcipMetric, params: Params
+    character: str, candidates: list[View], vectors: Vectors, metric: CcipMetric, params: Filtered
 ) -> list[Row]:
-    """Give every candidate its distance to the character and drop the ones that are somebody else.
+    """Set the distance of every candidate to the character, and drop the candidates that show somebody else.
 
-    Returns the clusters found, hers first. Raises CharaloomError where fewer than `identity_minimum` views are hers,
-    and where it cannot be told which of two persons she is.
+    Returns the clusters, the character's first. Raises CharaloomError where fewer than `params.identity_minimum` views
+    show the character, and where another cluster has nearly as much support.
     """
-    threshold = params["identity"]
+    threshold, minimum = params.identity, params.identity_minimum
     if threshold is None:
         return []
-    left = [view for view in candidates if not view.reasons and view.name in vectors]
-    least = params["identity_minimum"]
-    if len(left) < max(least, 2):
+    passed = [view for view in candidates if not view.reasons and view.name in vectors]
+    if len(passed) < max(minimum, 2):
         raise CharaloomError(
-            f"{character}: only {len(left)} views of {len(candidates)} candidates passed the rules before identity, "
-            f"{least} are needed (filtered.identity_minimum). {blame(candidates)}. Add pictures or relax the rule that "
-            f"dropped most."
+            f"{character}: only {len(passed)} views of {len(candidates)} candidates passed the rules before identity, "
+            f"{minimum} are needed (filtered.identity_minimum). {dropped_by(candidates)}. Add pictures or relax the "
+            f"rule that dropped most."
         )
-    supports = anchored(left, params) or support(left, params.get("tag"), character)
-    sample = shuffled(left)[:CLUSTER_SAMPLE]
-    sampled = matrix(sample, vectors)
-    clusters = clustered(sample, metric.differences(sampled, sampled), supports, threshold)
+    supports = reference_support(passed, params.references) or tag_support(passed, params.tag, character)
+    sample = shuffled(passed)[:CLUSTER_SAMPLE]
+    embeddings = matrix(sample, vectors)
+    clusters = clustered(sample, metric.differences(embeddings, embeddings), supports, threshold)
     for number, members in enumerate(clusters):
         for view in members:
             view.cluster = number
-    known = [view for view in candidates if view.name in vectors]
-    measure_distances(known, left, clusters[0], vectors, metric, threshold)
-    check_that_it_is_her(character, clusters, supports, threshold)
-    for view in known:
+    embedded = [view for view in candidates if view.name in vectors]
+    measure_distances(embedded, passed, clusters[0], vectors, metric, threshold)
+    check_rivals(character, clusters, supports, threshold)
+    for view in embedded:
         if view.distance is not None and view.distance <= threshold and not view.reasons:
             view.cluster = 0
-        note(view, RULES["identity"], view.distance or 0.0, threshold)
-    found = [{"views": len(group), "support": supported(group, supports)} for group in clusters]
-    kept = sum(not view.reasons for view in known)
-    if kept < least:
+        record_score(view, RULES["identity"], view.distance or 0.0, threshold)
+    listed = [{"views": len(group), "support": supported(group, supports)} for group in clusters]
+    kept = sum(not view.reasons for view in embedded)
+    if kept < minimum:
         raise CharaloomError(
-            f"{character}: {kept} views are hers by CCIP (distance at most {threshold}), {least} are needed "
-            f"(filtered.identity_minimum). Of {len(left)} views that passed the other rules the clusters hold "
-            f"{[group['views'] for group in found[:5]]} views, supported by tags "
-            f"{[group['support'] for group in found[:5]]}. Add pictures of her alone, or check her tag."
+            f"{character}: {kept} views show the character by CCIP (distance at most {threshold}), {minimum} are "
+            f"needed (filtered.identity_minimum). Of {len(passed)} views that passed the other rules the clusters hold "
+            f"{[group['views'] for group in listed[:5]]} views, supported by tags "
+            f"{[group['support'] for group in listed[:5]]}. Add pictures of the character alone, or check their tag."
         )
-    return found[:CLUSTERS_TOLD]
+    return listed[:CLUSTERS_LISTED]
 
 
 def measure_distances(
-    known: list[View], left: list[View], hers: list[View], vectors: Vectors, metric: CcipMetric, threshold: float
+    views: list[View], passed: list[View], cluster: list[View], vectors: Vectors, metric: CcipMetric, threshold: float
 ) -> None:
-    """Median distance of every view to her cluster, which takes in whoever is near it once."""
+    """Set the median distance of every view to the character's cluster.
+
+    It is measured twice: to `cluster`, then to all `passed` views that are near it.
+    """
     import numpy as np
 
-    everybody = matrix(known, vectors)
+    embeddings = matrix(views, vectors)
     for _ in range(2):
-        references = matrix(shuffled(hers)[:REFERENCE_SAMPLE], vectors)
-        for view, distance in zip(known, np.median(metric.differences(everybody, references), axis=1), strict=True):
+        references = matrix(shuffled(cluster)[:REFERENCE_SAMPLE], vectors)
+        medians = np.median(metric.differences(embeddings, references), axis=1)
+        for view, distance in zip(views, medians, strict=True):
             view.distance = decided(distance)
-        hers = [view for view in left if view.distance is not None and view.distance <= threshold] or hers
+        cluster = [view for view in passed if view.distance is not None and view.distance <= threshold] or cluster
 
 
-def check_that_it_is_her(
-    character: str, clusters: list[list[View]], supports: dict[str, float], threshold: float
-) -> None:
-    """Stop where a cluster that is somebody else has nearly as much support as hers; tell of smaller ones."""
-    hers = supported(clusters[0], supports)
-    strangers = [
+def check_rivals(character: str, clusters: list[list[View]], supports: dict[str, float], threshold: float) -> None:
+    """Raise CharaloomError where somebody else's cluster has nearly as much support as the character's."""
+    support = supported(clusters[0], supports)
+    rivals = [
         group
         for group in clusters[1:]
         if sum(view.distance is not None and view.distance > threshold for view in group) > len(group) / 2
     ]
-    for group in strangers[:3]:
-        own = supported(group, supports)
-        if hers and own >= AS_MUCH * hers and len(group) > 1:
+    for group in rivals[:3]:
+        rival_support = supported(group, supports)
+        if support and rival_support >= RIVAL_SUPPORT * support and len(group) > 1:
             raise CharaloomError(
-                f"{character}: two persons have her tag about equally often: {len(clusters[0])} views (support {hers}, "
-                f"for example picture {example(clusters[0])}) and {len(group)} views (support {own}, for example "
-                f"{example(group)}). Name pictures of her in `filtered.references` of her own config file "
-                f"(config/characters/{character}.yaml), by SHA-256 or <site>:<post id>."
+                f"{character}: two persons have the character's tag about equally often: {len(clusters[0])} views "
+                f"(support {support}, for example picture {example(clusters[0])}) and {len(group)} views (support "
+                f"{rival_support}, for example {example(group)}). Name pictures of the character in "
+                f"`filtered.references` of their own config file (config/characters/{character}.yaml), by SHA-256 or "
+                f"<site>:<post id>."
             )
-        if hers and own >= hers / 4:
+        if support and rival_support >= NOTED_SUPPORT * support:
             print(
-                f"{character}: another person has her tag, too: {len(group)} views, for example {example(group)}",
+                f"{character}: another person has the character's tag, too: {len(group)} views, for example "
+                f"{example(group)}",
                 file=sys.stderr,
             )
 
@@ -115,13 +122,14 @@ def example(group: list[View]) -> str:
     return min(view.row["picture"] for view in group)
 
 
-def blame(candidates: list[View]) -> str:
+def dropped_by(candidates: list[View]) -> str:
+    """The rules that dropped most candidates, for an error message."""
     rules = Counter(view.reasons[0].rule for view in candidates if view.reasons).most_common(4)
     return "Dropped by " + ", ".join(f"{rule} {count}" for rule, count in rules) if rules else "There are no more"
 
 
 def shuffled(views: Iterable[View]) -> list[View]:
-    """An order that has nothing to do with where a view came from: by a digest of its name."""
+    """The views by a digest of their names: an order that has nothing to do with their source."""
     return sorted(views, key=lambda view: sha256(view.name.encode()).hexdigest())
 
 
@@ -131,51 +139,53 @@ def matrix(views: list[View], vectors: Vectors) -> "np.ndarray":
     return np.stack([vectors[view.name] for view in views])
 
 
-# --- how far it is known that a view is her
+# --- support: how surely a view shows the character, 0 to 1
 
 
-def anchored(views: list[View], params: Params) -> dict[str, float] | None:
-    """1 for the pictures that the config names as her, by SHA-256 or `<site>:<post id>`; None where it names none."""
-    wanted = set(params.get("references") or [])
-    found = {view.name: float(not wanted.isdisjoint(names_of(view))) for view in views}
-    return found if any(found.values()) else None
+def reference_support(views: list[View], references: Iterable[str]) -> dict[str, float] | None:
+    """1 for the views of reference pictures (SHA-256 or `<site>:<post id>`), else 0; None where no view is of one."""
+    wanted = set(references)
+    supports = {view.name: float(not wanted.isdisjoint(ids_of(view))) for view in views}
+    return supports if any(supports.values()) else None
 
 
-def names_of(view: View) -> list[str]:
+def ids_of(view: View) -> list[str]:
+    """By what the config may name the picture of a view."""
     return [view.row["picture"], *(f"{post['site']}:{post['post_id']}" for post in view.posts)]
 
 
-def support(views: list[View], tag: str | None, character: str) -> dict[str, float]:
-    """How far the boards' tags say that a view is her: 1 where she is the only one tagged, less among others.
+def tag_support(views: list[View], tag: str | None, character: str) -> dict[str, float]:
+    """1 where the boards' tags name the character alone, less among others, 0 where they do not name them.
 
-    Her tag is `tag`, else the most frequent one that is `character` or a variant of it, else the most frequent of all.
-    Without any character tag (a folder of pictures) every view counts the same, and the largest cluster is hers.
+    The character's tag is `tag`, else the most frequent one that is `character` or a variant of it, else the most
+    frequent of all. Without any character tag (a folder of pictures) every view counts 1: the largest cluster wins.
     """
     tagged = {view.name: {tag for tag in view.tags("character") if not tag.endswith(COSPLAY_ENDING)} for view in views}
-    told = Counter(name for names in tagged.values() for name in names)
-    if not told:
+    frequencies = Counter(name for names in tagged.values() for name in names)
+    if not frequencies:
         return dict.fromkeys(tagged, 1.0)
-    named_so = [name for name in told if name.split("_(")[0] == character] or list(told)
-    hers = tag or min(named_so, key=lambda name: (-told[name], name))
+    variants = [name for name in frequencies if name.split("_(")[0] == character] or list(frequencies)
+    own_tag = tag or min(variants, key=lambda name: (-frequencies[name], name))
     persons = {view.name: max(len(view.persons), 1) for view in views}
-    # Tags speak of the whole picture: each person cut from it has only a share of what they say.
+    # Tags describe the whole picture: each person cut from it has only a share of the support.
     return {
-        name: 1.0 / max(people(names, hers), persons[name]) if hers in names else 0.0 for name, names in tagged.items()
+        view: 1.0 / max(people(names, own_tag), persons[view]) if own_tag in names else 0.0
+        for view, names in tagged.items()
     }
 
 
-def people(names: set[str], hers: str) -> int:
-    """How many persons character tags name; `hana_(kimono)` is `hana` in other clothes."""
-    stem = hers.split("_(")[0]
-    return 1 + sum(name != hers and name.split("_(")[0] != stem for name in names)
+def people(names: set[str], own_tag: str) -> int:
+    """How many persons the character tags name; `hana_(kimono)` is `hana` in other clothes."""
+    stem = own_tag.split("_(")[0]
+    return 1 + sum(name != own_tag and name.split("_(")[0] != stem for name in names)
 
 
 def clustered(
     sample: list[View], distances: "np.ndarray", supports: dict[str, float], threshold: float
 ) -> list[list[View]]:
-    """Groups of one person each, from the distances [n, n] of a sample, the best supported first.
+    """Groups of one person each, from the distances [n, n] of a sample, most support first.
 
-    By average linkage: a chain of likenesses joins nobody.
+    By average linkage: a chain of similar views does not join two persons.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform

@@ -1,22 +1,22 @@
-"""What the rules of the filters judge: a measured view, its picture, the posts it came from, and its reasons."""
+"""What the rules judge: a measured view with its picture, its posts, and the scores and reasons that rules record."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Filtered
 from charaloom.images.boxes import area, box_of, overlap
 
 if TYPE_CHECKING:
     import numpy as np
 
-Params = dict[str, Any]
-Vectors = dict[str, "np.ndarray"]
+Vectors = dict[str, "np.ndarray"]  # by view
 
-HEAD_INSIDE = 0.5  # share of a head's area that must lie in a view for it to count there
+HEAD_INSIDE = 0.5  # share of a head's area that must lie in a view for the head to count there, set by hand
 MEASURED_COLUMNS = (
     *(name for name, _ in VIEW_COLUMNS),
     *("problem", "width", "height", "confidence", "sharpness", "phash", "classes", "monochrome", "rating", "ai"),
@@ -26,7 +26,7 @@ MEASURED_COLUMNS = (
 
 @dataclass(frozen=True)
 class Reason:
-    """A rule that drops a view; score and threshold are None where there is nothing to measure."""
+    """A rule with the score and threshold by which it judged a view; None where it has none."""
 
     rule: str
     score: float | None = None
@@ -38,7 +38,7 @@ class Reason:
 
 @dataclass
 class View:
-    """A measured row with what the rules want to know of its picture."""
+    """A measured row with what the rules read of its picture."""
 
     row: Row
     picture: Row
@@ -46,9 +46,9 @@ class View:
     size: int  # bytes of the file
     persons: list[Row]
     heads: int = 0  # in this view
-    text: float = 0.0  # the tagger's surest text tag of the whole picture
+    text: float = 0.0  # the tagger's highest score of a text tag, of the whole picture
     reasons: list[Reason] = field(default_factory=list)
-    scores: list[Reason] = field(default_factory=list)  # every number that a rule looked at
+    scores: list[Reason] = field(default_factory=list)  # of every rule that has one
     duplicate_group: str | None = None
     cluster: int = -1
     distance: float | None = None
@@ -60,18 +60,18 @@ class View:
 
     @cached_property
     def is_candidate(self) -> bool:
-        """A picture of at most one person, or a person in a picture of several, that could be measured."""
+        """Whether it could be measured and is a picture of at most one person, or a person of several in a picture."""
         if self.row["kind"] == "picture":
             return self.row["problem"] is None and len(self.persons) < 2
         return len(self.persons) > 1 and any(self.row is person for person in self.persons)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Where the person of this candidate stands in the picture; all of it where none was detected."""
+        """The box of this candidate's person, in pixels of the picture; the view's own where none was detected."""
         return box_of(self.persons[0] if self.row["kind"] == "picture" and self.persons else self.row)
 
     def tags(self, *categories: str) -> set[str]:
-        """What the boards say of its picture, by category: general, character, copyright, meta."""
+        """The boards' tags of its picture in these categories: general, character, copyright, meta."""
         return {tag for post in self.posts for category in categories for tag in post[f"tags_{category}"] or []}
 
 
@@ -80,37 +80,36 @@ def decided(score: float) -> float:
     return round(float(score), 4)
 
 
-def read_views(raw: PathLike, measured: PathLike, params: Params) -> list[View]:
-    """All measured views in the order of their names, each with its picture's row, posts and persons."""
+def read_views(raw: PathLike, measured: PathLike, params: Filtered) -> list[View]:
+    """All measured views in the order of their names."""
     pictures = {row["picture"]: row for row in read_table(raw, ["picture", "size", "posts"])}
-    texts = surest(measured, params.get("text") or [])
+    texts = highest_scores(measured, params.text)
     by_picture: dict[str, list[Row]] = defaultdict(list)
     for row in read_table(measured, MEASURED_COLUMNS):
         by_picture[row["picture"]].append(row)
     views = []
     for name, rows in by_picture.items():
         whole = next(row for row in rows if row["kind"] == "picture")
-        persons = [row for row in rows if row["kind"] == "person" and sure(row, params)]
+        persons = [row for row in rows if row["kind"] == "person" and is_confident(row, params)]
         heads = [row for row in rows if row["kind"] == "head"]
         posts, size = pictures[name]["posts"] or [], pictures[name]["size"] or 0
         for row in rows:
-            inner = sum(overlap(box_of(head), box_of(row)) >= HEAD_INSIDE * area(box_of(head)) for head in heads)
-            views.append(View(row, whole, posts, size, persons, inner, texts.get(whole["view"], 0.0)))
+            heads_inside = sum(overlap(box_of(head), box_of(row)) >= HEAD_INSIDE * area(box_of(head)) for head in heads)
+            views.append(View(row, whole, posts, size, persons, heads_inside, texts.get(whole["view"], 0.0)))
     return sorted(views, key=lambda view: view.name)
 
 
-def sure(person: Row, params: Params) -> bool:
-    least = params["person_confidence"]
-    return least is None or decided(person["confidence"]) >= least
+def is_confident(person: Row, params: Filtered) -> bool:
+    return decided(person["confidence"]) >= params.person_confidence
 
 
-def surest(measured: PathLike, tags: list[str]) -> dict[str, float]:
-    """The highest score that the tagger gives any of these tags, by view; views without one are left out."""
-    return {view: max(found.values()) for view, found in tag_scores(measured, tags).items()}
+def highest_scores(measured: PathLike, tags: Sequence[str]) -> dict[str, float]:
+    """The tagger's highest score of any of these tags, by view; views without one are left out."""
+    return {view: max(scores.values()) for view, scores in tag_scores(measured, tags).items()}
 
 
-def tag_scores(measured: PathLike, tags: list[str]) -> dict[str, dict[str, float]]:
-    """The tagger's scores of some tags by view, without making an object of every other one."""
+def tag_scores(measured: PathLike, tags: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The tagger's scores of these tags by view and tag; other tags never become Python objects."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -122,14 +121,14 @@ def tag_scores(measured: PathLike, tags: list[str]) -> dict[str, dict[str, float
     pairs, owners = column.flatten(), pc.list_parent_indices(column)
     wanted = pc.is_in(pairs.field("name"), value_set=pa.array(tags))
     pairs, owners = pairs.filter(wanted), table.column("view").combine_chunks().take(owners.filter(wanted))
-    found: dict[str, dict[str, float]] = defaultdict(dict)
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
     for view, pair in zip(owners.to_pylist(), pairs.to_pylist(), strict=True):
-        found[view][pair["name"]] = decided(pair["score"])
-    return found
+        scores[view][pair["name"]] = decided(pair["score"])
+    return scores
 
 
 def tags_seen(measured: PathLike) -> list[str]:
-    """Every tag that the tagger gave any view, sorted."""
+    """Every tag that the tagger stored of any view, sorted."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

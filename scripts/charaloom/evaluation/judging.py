@@ -17,26 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.tables import read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.duplicates import NEIGHBOURS, fitted, read_thumbnails
 from charaloom.curation.views import decided, read_vectors
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import open_picture
-from charaloom.outfits.grouping import LEAST_WEIGHT, unit
+from charaloom.images.fingerprints import thumbnail
+from charaloom.images.overlay import NEIGHBOURS, fitted, read_thumbnails
+from charaloom.outfits.features import LEAST_WEIGHT, unit
 from charaloom.tagging.vocabulary import has_colour, is_clothing
 from charaloom.vision.ccip import CcipMetric
-from charaloom.vision.measured import thumbnail
-from charaloom.vision.model_set import (
-    CCIP,
-    CLASSIFIERS,
-    DETECTORS,
-    Classifier,
-    Detection,
-    Detector,
-    Shown,
-    Tagged,
-    Tagger,
-    run,
-)
+from charaloom.vision.model_set import CCIP, CLASSIFIERS, DETECTORS, Classifier, Detection, Detector, Tagger, run
+from charaloom.vision.model_set import ModelInput as Shown
+from charaloom.vision.model_set import TaggerOutput as Tagged
 from charaloom.vision.models import hub_file, open_session
 
 if TYPE_CHECKING:

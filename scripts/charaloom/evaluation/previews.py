@@ -11,18 +11,18 @@ undisturbed one.
 """
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charaloom.artifacts.files import digest, read_json, sha256_file, whole_folder, write_json
+from charaloom.artifacts import locks
+from charaloom.artifacts.files import digest, read_json, safe_name, sha256_file, whole_folder, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import SCORES, write_table
@@ -42,11 +42,11 @@ from charaloom.diffusion.pipelines import (
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.judging import Asked, Judge, held_out_files
 from charaloom.evaluation.selection import numbers, schedule, survivors
+from charaloom.outfits.prompts import OUTFIT
 
 if TYPE_CHECKING:
     from PIL import Image
 
-OUTFIT = "outfit"  # kind of the prompts that `scenes` counts; all others are always drawn
 BLANK = (128, 128, 128)
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")
 DRAWING = ("guidance", "height", "memorised", "negative", "rating_model", "software", "steps", "threads", "width")
@@ -185,12 +185,6 @@ def prompt_of(entry: Row, character: str, params: Row, number: int) -> Prompt:
     seed = derive_seed(params["seed"], character, f"preview/{entry['id']}/{number}")
     name = safe_name(entry["id"])
     return Prompt(name, entry["kind"], entry.get("outfit"), entry["text"], seed, tuple(entry["asked"]))
-
-
-def safe_name(prompt: str) -> str:
-    """A prompt id as a file name: other characters are replaced, and a digest keeps two ids apart."""
-    plain = re.sub(r"[^A-Za-z0-9_.()+-]", "_", prompt).lstrip(".")
-    return plain if plain == prompt else f"{plain}-{digest(prompt)[:6]}"
 
 
 def rounds(studio: "Studio", prompts: list[Prompt], steps: list[Checkpoint]) -> Iterator[Batch]:
@@ -416,17 +410,9 @@ class Progress:
         print(f"previews {self.character}: {done}/{self.total} pictures, {rate:.2f}/s, {left:.0f} s left", flush=True)
 
 
-@contextmanager
-def locked(store: Path) -> Iterator[None]:
+def locked(store: Path) -> AbstractContextManager[int]:
     """Hold the store of one character's previews: a second run on it stops at once."""
-    from filelock import FileLock, Timeout
-
-    store.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise CharaloomError(f"{store}: another run draws here; wait for it or stop it") from None
+    return locks.locked(store / "lock", f"{store}: another run draws here; wait for it or stop it", 0.0)
 
 
 def without_path(base: Row) -> Row:

@@ -19,15 +19,15 @@ from typing import Any
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.pipelines import WITHOUT_LORA
 from charaloom.errors import CharaloomError
+from charaloom.outfits.prompts import CLOTHES, PLAIN
 
 Score = dict[str, Any]  # value, low, high, n: of n things; None where there is nothing to count
 SCHEMA = 2
-PLAIN = "plain"  # kind of the prompts that do not name her
-CLOTHES = "clothes"  # kind of the prompts that ask for clothes she never wore
 NONE_OF_HERS = "none of hers"
 MEANING = {  # what each score says, in one sentence
     "recognised": "share of previews that CCIP takes for her: median distance to held-out pictures within threshold",
@@ -410,8 +410,3 @@ def overlapping(best: Row, other: Row) -> bool:
 def weight_words(sweep: list[Row]) -> list[str]:
     told = [f"{one['recommended']:g} on {one['base']}" for one in sweep if one["recommended"] is not None]
     return [f"LoRA weight to begin with: {', '.join(told)}."] if told else []
-
-
-def rounded(value: float) -> float:
-    """Four decimals: what is written is what was compared."""
-    return round(float(value), 4)

@@ -1,4 +1,4 @@
-"""Boxes (left, top, right, bottom) in pixels: how large they are, and how far two lie on each other."""
+"""Boxes (left, top, right, bottom) in pixels: their area, and how much two of them overlap."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +10,16 @@ def area(box: Edges) -> float:
     return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
 
 
-def overlap(one: Edges, other: Edges) -> float:
-    """Pixels that both cover."""
-    return area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
+def overlap(first: Edges, second: Edges) -> float:
+    """Square pixels that both cover."""
+    left, top = max(first[0], second[0]), max(first[1], second[1])
+    return area((left, top, min(first[2], second[2]), min(first[3], second[3])))
 
 
-def shared(one: Edges, other: Edges) -> float:
+def shared(first: Edges, second: Edges) -> float:
     """Intersection over union, 0 to 1."""
-    both = overlap(one, other)
-    union = area(one) + area(other) - both
+    both = overlap(first, second)
+    union = area(first) + area(second) - both
     return both / union if union > 0 else 0.0
 
 

@@ -1,121 +1,32 @@
-"""Which views wear the same: distances between views by their clothes alone, groups by density, how steady a group is.
+"""Which views wear the same: groups by the density of their `features`, how stable a group is, a map of all views.
 
-A view is what it wears: tags of clothes, rare ones weighing more, a coloured piece also counting as the plain one; and
-what the tagger's embedding tells beyond all other tags, so that identity, pose, framing and background have no say.
-
-Single tags are often missing or wrong, so views are compared by their neighbourhoods: each is drawn to the mean of its
-nearest neighbours, a few times over (mean shift, Fukunaga & Hostetler 1975), until the dense places stand apart, and
-these are told from each other by average linkage. Their number is not preset. A view then goes to the outfit it is
-nearest to, or to none. Figures and what was tried instead: docs/outfits.md.
+Single tags are often missing or wrong, so views are compared by their neighbourhoods: mean shift (Fukunaga & Hostetler
+1975) moves each to the mean of its nearest neighbours, a few times over, until the dense places stand apart; average
+linkage separates these. Their number is not preset. A view then goes to the outfit it is nearest to, or to none.
+Figures and what was tried instead: docs/outfits.md.
 """
 
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from charaloom.artifacts.types import Row
-from charaloom.tagging.vocabulary import has_colour, is_clothing
-
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
 
-Scores = dict[str, float]  # of tags by name
-
-LEAST_WEIGHT = 0.3  # of a tag that every view shows: with one outfit alone, all views are alike
-ANCHOR_WEIGHT = 4.0  # of a board's name for an official outfit; a tag of clothes weighs 2 or less
-EMBEDDING_WEIGHT = 0.8  # length of the embedding's part, where the tags' part has length 1
-RIDGE = 1.0  # of the regression that takes the other tags out of the embedding
-NEIGHBOURS = 8
+# Set by hand; docs/outfits.md has what they reach on simulated boards and demo worlds.
+NEIGHBOURS = 8  # views that a shift averages
 SHIFTS = 3
 LINKAGE = 0.65  # average distance of neighbourhoods up to which two groups are one outfit
 LEAST_ALIKE = 0.15  # mean cosine with an outfit's views below which a view is left unassigned …
 LEAST_SHARE = 0.35  # … and the share that this is of what the outfit's own views have
 ROUNDS = 3  # of sending every view to its nearest outfit
-DECIMALS = 4  # that decide: threads change the last bits of a product
-BLOCK = 1024  # rows of a similarity table made at once
+DECIMALS = 4  # of cosines and distances: the number of threads changes the last bits of a product
+BLOCK = 1024  # rows of a table of cosines made at once
 MAP_LEAST = 4  # views that a map needs
 
 
-# --- what is worn
-
-
-def clothes(view: Row) -> Scores:
-    """Scores of what a view wears; `red_kimono` is also a `kimono`."""
-    scores: Scores = {}
-    for tag in view["tags"]:
-        name = tag["name"]
-        if is_clothing(name):
-            plain = [name.split("_", 1)[1]] if has_colour(name) else []
-            for piece in (name, *plain):
-                scores[piece] = max(scores.get(piece, 0.0), tag["score"])
-    return scores
-
-
-def features(
-    worn: list[Scores], anchors: list[set[str]], others: list[Scores], embeddings: "np.ndarray"
-) -> "np.ndarray":
-    """Directions [n, d] of what views wear, of length 1; zero for those that show no clothes.
-
-    `anchors`: the boards' names of official outfits; `others`: all tags of a view that are no clothes; `embeddings`
-    [n, e] of the tagger (e may be 0).
-    """
-    import numpy as np
-
-    named = score_table([dict.fromkeys(names, 1.0) for names in anchors])
-    table = np.column_stack([weighted(worn), ANCHOR_WEIGHT * named])
-    beyond = EMBEDDING_WEIGHT * unit(residuals(embeddings, score_table(others)))
-    shown = np.linalg.norm(table, axis=1) > 0
-    return unit(np.column_stack([unit(table), beyond])) * shown[:, None]
-
-
-def unit(table: "np.ndarray") -> "np.ndarray":
-    """Rows of length 1; rows of nothing stay nothing."""
-    import numpy as np
-
-    return table / np.maximum(np.linalg.norm(table, axis=1), 1e-9)[:, None]
-
-
-def weighted(worn: list[Scores]) -> "np.ndarray":
-    """[n, tags]: scores times the weight of a tag's rarity, of tags that more than one view shows.
-
-    The root of the logarithm: with the logarithm itself, mistakes, which are rare, split an outfit that is common.
-    """
-    import numpy as np
-
-    table = score_table(worn)
-    told = (table > 0).sum(axis=0)
-    return table * (np.sqrt(np.log(len(worn) / np.maximum(told, 1))) + LEAST_WEIGHT)
-
-
-def score_table(views: list[Scores]) -> "np.ndarray":
-    """[n, tags]: scores of the tags that more than one view has, by name."""
-    import numpy as np
-
-    told = Counter(tag for tags in views for tag in tags)
-    names = sorted(tag for tag, count in told.items() if count > 1)
-    column = {name: index for index, name in enumerate(names)}
-    table = np.zeros((len(views), len(names)))
-    for index, tags in enumerate(views):
-        for name, score in tags.items():
-            if name in column:
-                table[index, column[name]] = score
-    return table
-
-
-def residuals(embeddings: "np.ndarray", others: "np.ndarray") -> "np.ndarray":
-    """What an embedding [n, e] says beyond the tags [n, t] that are no clothes: the rest of a ridge regression."""
-    import numpy as np
-
-    if not embeddings.size:
-        return np.zeros((len(embeddings), 0))
-    centred = embeddings - embeddings.mean(axis=0)
-    known = others - others.mean(axis=0)
-    inner = known.T @ known + RIDGE * np.eye(known.shape[1])
-    return centred - known @ np.linalg.solve(inner, known.T @ centred)
-
-
 def similarities(directions: "np.ndarray") -> "np.ndarray":
-    """Cosines [n, n] as float32, by so many decimals as decide."""
+    """Cosines [n, n] as float32, rounded to DECIMALS, from directions [n, d]."""
     import numpy as np
 
     table = np.empty((len(directions), len(directions)), np.float32)
@@ -128,9 +39,9 @@ def similarities(directions: "np.ndarray") -> "np.ndarray":
 
 
 def group(alike: "np.ndarray", least: int) -> "np.ndarray":
-    """Group number of every view, -1 for none, from cosines [n, n]; numbers say nothing by themselves.
+    """Group number of every view, -1 for none, from cosines [n, n]; groups have `least` views or more.
 
-    A view that is not even like itself shows no clothes and belongs to none.
+    A view without clothes has cosine 0 with itself and belongs to none.
     """
     import numpy as np
 
@@ -139,10 +50,10 @@ def group(alike: "np.ndarray", least: int) -> "np.ndarray":
     if len(shown) < 2:
         return labels
     among = alike if len(shown) == len(alike) else alike[np.ix_(shown, shown)]
-    found = dense_places(among)
+    numbers = dense_places(among)
     for _ in range(ROUNDS):
-        found = to_the_nearest(among, found, least)
-    labels[shown] = without_small(found, least)
+        numbers = to_the_nearest(among, numbers, least)
+    labels[shown] = without_small(numbers, least)
     return labels
 
 
@@ -162,7 +73,7 @@ def dense_places(alike: "np.ndarray") -> "np.ndarray":
 
 
 def neighbourhoods(alike: "np.ndarray") -> "csr_matrix":
-    """[n, n], rows sum to 1: of which views a view's place is the mean, once it was drawn to its neighbours."""
+    """[n, n], rows sum to 1: of which views a view's place is the mean after the shifts."""
     import numpy as np
     from scipy.sparse import csr_matrix
 
@@ -187,33 +98,33 @@ def most_alike(rows: "np.ndarray", most: int) -> "np.ndarray":
     return np.sort(np.partition(keys, most - 1, axis=1)[:, :most] % width, axis=1)
 
 
-def to_the_nearest(alike: "np.ndarray", found: "np.ndarray", least: int) -> "np.ndarray":
+def to_the_nearest(alike: "np.ndarray", labels: "np.ndarray", least: int) -> "np.ndarray":
     """Send every view to the group whose other views it is most like on average, or to none (-1)."""
     import numpy as np
 
-    kept = [number for number, size in sorted(Counter(found[found >= 0].tolist()).items()) if size >= least]
+    kept = [number for number, size in sorted(Counter(labels[labels >= 0].tolist()).items()) if size >= least]
     if not kept:
-        return np.full(len(found), -1)
-    like = np.array([mean_without_itself(alike, found == number) for number in kept]).round(DECIMALS)
-    asked = [LEAST_SHARE * np.median(own[found == number]) for own, number in zip(like, kept, strict=True)]
+        return np.full(len(labels), -1)
+    like = np.array([mean_without_itself(alike, labels == number) for number in kept]).round(DECIMALS)
+    bounds = [LEAST_SHARE * np.median(row[labels == number]) for row, number in zip(like, kept, strict=True)]
     best = like.argmax(axis=0)
-    enough = like.max(axis=0) >= np.maximum(np.array(asked).round(DECIMALS)[best], LEAST_ALIKE)
+    enough = like.max(axis=0) >= np.maximum(np.array(bounds).round(DECIMALS)[best], LEAST_ALIKE)
     return np.where(enough, np.array(kept)[best], -1)
 
 
 def mean_without_itself(alike: "np.ndarray", members: "np.ndarray") -> "np.ndarray":
-    """How much every view is like the members on average; a member like the others."""
+    """Mean cosine [n] of every view with the members, itself left out."""
     import numpy as np
 
     total = alike[:, members].sum(axis=1, dtype=np.float64) - np.where(members, alike.diagonal(), 0)
     return total / np.maximum(members.sum() - members, 1)
 
 
-def without_small(found: "np.ndarray", least: int) -> "np.ndarray":
+def without_small(labels: "np.ndarray", least: int) -> "np.ndarray":
     import numpy as np
 
-    sizes = Counter(found.tolist())
-    return np.array([number if sizes[number] >= least else -1 for number in found.tolist()])
+    sizes = Counter(labels.tolist())
+    return np.array([number if sizes[number] >= least else -1 for number in labels.tolist()])
 
 
 def members_of(labels: "np.ndarray") -> list[list[int]]:
@@ -225,7 +136,7 @@ def members_of(labels: "np.ndarray") -> list[list[int]]:
     return sorted(groups.values(), key=lambda members: (-len(members), members))
 
 
-# --- how steady a group is
+# --- how stable a group is
 
 
 def stabilities(
@@ -241,15 +152,16 @@ def stabilities(
     for _ in range(resamples):
         chosen = np.sort(rng.choice(len(alike), size, replace=False))
         labels = group(alike[np.ix_(chosen, chosen)], least)
-        found = [labels == number for number in sorted(set(labels.tolist()) - {-1})]
-        for members, own in zip(groups, scores, strict=True):
+        candidates = [labels == number for number in sorted(set(labels.tolist()) - {-1})]
+        for members, indices in zip(groups, scores, strict=True):
             inside = np.isin(chosen, members)
-            own.append(max((jaccard(inside, other) for other in found), default=0.0))
-    return [round(float(np.mean(own)), DECIMALS) if own else 1.0 for own in scores]
+            indices.append(max((jaccard(inside, candidate) for candidate in candidates), default=0.0))
+    return [round(float(np.mean(indices)), DECIMALS) if indices else 1.0 for indices in scores]
 
 
-def jaccard(one: "np.ndarray", other: "np.ndarray") -> float:
-    return float((one & other).sum() / max((one | other).sum(), 1))
+def jaccard(first: "np.ndarray", second: "np.ndarray") -> float:
+    """Jaccard index of two sets, as masks [n]."""
+    return float((first & second).sum() / max((first | second).sum(), 1))
 
 
 # --- a map of all views
@@ -257,7 +169,7 @@ def jaccard(one: "np.ndarray", other: "np.ndarray") -> float:
 
 def plane(alike: "np.ndarray", seed: int) -> "np.ndarray":
     """Places [n, 2] of the views within -1..1, alike ones side by side (t-SNE on distances, van der Maaten & Hinton
-    2008); one thread, since its sums decide."""
+    2008); in one thread, since the number of threads changes its sums."""
     import numpy as np
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from charaloom.artifacts.types import Row
 from charaloom.tagging.vocabulary import has_colour, is_clothing, is_garment, is_headwear, piece_of_colour
 
+# Shares and scores below were set by hand.
 SIGNATURE_SHARE = 0.35  # of an outfit's views that show a signature tag at least
 SIGNATURE_EXCESS = 0.2  # by which its share exceeds the one in the other views at least
-SIGNATURE_MOST = 8
+SIGNATURE_MOST = 8  # tags
 CLEARLY = 0.25  # of a signature score below the best one, from which a tag names an outfit only after the others
 OFFICIAL_SHARE = 0.5  # of an outfit's views, and of the tag's, that agree where a board's tag names an outfit
 
@@ -39,11 +40,11 @@ def signature(views: list[Row], members: list[int]) -> list[Row]:
     for index, view in enumerate(views):
         worn = {tag["name"] for tag in view["tags"] if is_clothing(tag["name"])}
         (here if index in inside else elsewhere).update(worn)
-    others = max(len(views) - len(members), 1)
+    outside = max(len(views) - len(members), 1)
     rows: list[Row] = []
     for tag, count in here.items():
         share = count / len(members)
-        score = round(share - elsewhere[tag] / others, 4)
+        score = round(share - elsewhere[tag] / outside, 4)
         if share >= SIGNATURE_SHARE and score >= SIGNATURE_EXCESS:
             rows.append({"tag": tag, "score": score})
     rows.sort(key=lambda row: (-row["score"], row["tag"]))
@@ -51,21 +52,21 @@ def signature(views: list[Row], members: list[int]) -> list[Row]:
 
 
 def outshone(row: Row, rows: list[Row]) -> bool:
-    """Whether a colour of a piece is one that the tagger takes another colour for, which is seen clearly more often."""
+    """Whether the tagger sees the same piece in another colour clearly more often: then this colour is its mistake."""
     piece = piece_of_colour(row["tag"])
     return piece is not None and any(
-        piece_of_colour(other["tag"]) == piece and other["score"] - row["score"] > CLEARLY for other in rows
+        piece_of_colour(rival["tag"]) == piece and rival["score"] - row["score"] > CLEARLY for rival in rows
     )
 
 
 def official_name(anchors: list[set[str]], members: list[int]) -> str | None:
     """The boards' name of an outfit that most of these views have, and that few others have."""
-    told = Counter(name for names in anchors for name in names)
+    everywhere = Counter(name for names in anchors for name in names)
     here = Counter(name for index in members for name in anchors[index])
     agreed = [
         name
         for name, count in here.items()
-        if count >= OFFICIAL_SHARE * len(members) and count >= OFFICIAL_SHARE * told[name]
+        if count >= OFFICIAL_SHARE * len(members) and count >= OFFICIAL_SHARE * everywhere[name]
     ]
     return min(agreed, key=lambda name: (-here[name], name), default=None)
 
@@ -118,3 +119,13 @@ def naming_tags(outfit: Outfit) -> list[str]:
 def plain_name(tag: str) -> str:
     """A tag as an identifier: letters, digits and underscores."""
     return "".join(letter if letter.isalnum() else "_" for letter in tag).strip("_")
+
+
+def outfit_trigger(character: str, outfit: Outfit) -> str:
+    """The trigger of an outfit, which captions and prompts give after the character's."""
+    return f"{character}_{outfit.identifier}"
+
+
+def in_order(outfits: list[Outfit]) -> list[Outfit]:
+    """The trained outfits first, the larger before the smaller."""
+    return sorted(outfits, key=lambda outfit: (not outfit.trained, -len(outfit.members), outfit.identifier))

@@ -1,41 +1,48 @@
-"""The page of previews: what was drawn, how each number came about, what to copy. One file, no network."""
+"""Previews page: what was rendered, how each score came about, prompts to copy. One file, no network."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from charaloom.artifacts.files import write_text
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.pipelines import WITHOUT_LORA
-from charaloom.pages.html import Thumbnails, render_page
+from charaloom.pages.charts import Point, curve
+from charaloom.pages.render import render_page
+from charaloom.pages.sheets import Thumbnails
 from charaloom.tagging.captions import as_words
 
 CURVES = ("score", "recognised", "likeness", "outfit", "following", "core", "sound", "fresh", "bleeding", "leaking")
 TABLE = ("recognised", "likeness", "outfit", "following", "core", "sound", "fresh", "bleeding", "leaking", "diversity")
-CHART = (220, 92)  # width and height of a curve
-GRID_PROMPTS = 80  # rows of a grid; the others are counted
+GRID_PROMPTS = 80  # rows of the grid at most
+SWEEP_PROMPTS = 3  # rows of a grid of LoRA weights
+NEAREST = 4  # previews most like a training picture
+FULL_WEIGHTS = (0.0, 1.0)  # of the LoRA: those in the grid of checkpoints
+
+Pictures = Mapping[str, str | None]  # thumbnail by file; None where the preview was withheld
 
 
-def write_page(page: PathLike, rows: list[Row], told: Row, previews: Path) -> None:
+def write_page(page: PathLike, rows: list[Row], selection: Row, previews: Path) -> None:
     """Write `previews.html` from the scores, the content of `selection.json` and the folder of pictures."""
     thumbnails = Thumbnails()
     pictures = {row["file"]: picture_of(previews, row, thumbnails) for row in rows}
+    shown = columns(rows, selection)
     content = {
-        **told,
+        **selection,
         "withheld": sum(not row["kept"] for row in rows),
         "memorised": sum(bool(row["memorised"]) for row in rows),
         "scores": TABLE,
-        "curve": [curve(told, name) for name in CURVES],
-        "columns": columns(rows, told),
-        "lines": grid(rows, columns(rows, told), pictures),
-        "weights": [weight_grid(rows, told, one, pictures) for one in told["sweep"]],
-        "faults": fault_counts(rows, told),
-        "nearest": nearest(rows, told, pictures),
+        "charts": {name: score_curve(selection, name) for name in CURVES},
+        "columns": shown,
+        "lines": grid(rows, shown, pictures),
+        "weights": [weight_grid(rows, selection, sweep, pictures) for sweep in selection["sweep"]],
+        "faults": fault_counts(rows, selection["chosen"]),
+        "nearest": nearest(rows, selection["chosen"], pictures),
     }
     write_text(page, render_page("previews.html.j2", content))
 
 
 def picture_of(previews: Path, row: Row, thumbnails: Thumbnails) -> str | None:
-    """The thumbnail of a picture that was kept."""
+    """The thumbnail of a preview that was kept."""
     from PIL import Image
 
     if not row["kept"]:
@@ -44,134 +51,136 @@ def picture_of(previews: Path, row: Row, thumbnails: Thumbnails) -> str | None:
         return thumbnails.of(image)
 
 
-def curve(told: Row, name: str) -> Row | None:
-    """One score over the steps as SVG paths: the line, its interval, and where the chosen checkpoint stands."""
+def score_curve(selection: Row, name: str) -> Row | None:
+    """The chart of one score over the steps; None where no checkpoint has it."""
     points = []
-    for found in told["curves"]:
-        score = {"value": found["score"]} if name == "score" else found["scores"][name]
-        if found["pictures"] and score["value"] is not None:
-            points.append((found, score))
-    if not points:
-        return None
-    last = max(found["step"] for found, _ in points) or 1
-    width, height = CHART
-
-    def at(step: int, value: float) -> str:
-        return f"{round(step / last * width, 1)},{round(height * (1 - value), 1)}"
-
-    line = " ".join(at(found["step"], score["value"]) for found, score in points)
-    known = [(found["step"], score) for found, score in points if score.get("low") is not None]
-    band = [*(at(step, score["high"]) for step, score in known), *(at(s, score["low"]) for s, score in reversed(known))]
-    dots = [
-        {
-            "at": at(found["step"], score["value"]).split(","),
-            "label": f"{found['checkpoint']}: {score['value']:.3f}",
-            "chosen": found["checkpoint"] == told["chosen"],
-        }
-        for found, score in points
-    ]
-    return {"name": name, "line": line, "band": " ".join(band), "dots": dots, "last": last}
-
-
-def columns(rows: list[Row], told: Row) -> list[Row]:
-    """What stands side by side in the grid, base after base: without LoRA, every checkpoint, the trigger alone."""
-    seen: dict[tuple[str, str, bool], Row] = {}
-    for row in rows:
-        if row["weight"] in (0.0, 1.0):
-            seen.setdefault((row["base"], row["checkpoint"], row["embedding"]), row)
-    with_word = any(row["embedding"] for row in rows)
-    order = {base["name"]: index for index, base in enumerate(told["bases"])}
-    found = []
-    for (base, checkpoint, embedding), row in sorted(
-        seen.items(), key=lambda entry: (order[entry[0][0]], entry[1]["step"], not entry[0][2], entry[0][1])
-    ):
-        alone = with_word and not embedding and checkpoint != WITHOUT_LORA
-        found.append(
-            {
-                "key": (base, checkpoint, embedding),
-                "base": base,
-                "label": "without LoRA"
-                if checkpoint == WITHOUT_LORA
-                else "trigger alone"
-                if alone
-                else row["checkpoint"],
-                "chosen": checkpoint == told["chosen"] and not alone,
-            }
+    for checkpoint in selection["curves"]:
+        score = {"value": checkpoint["score"]} if name == "score" else checkpoint["scores"][name]
+        if not checkpoint["pictures"] or score["value"] is None:
+            continue
+        point = Point(
+            step=checkpoint["step"],
+            value=score["value"],
+            low=score.get("low"),
+            high=score.get("high"),
+            label=f"{checkpoint['checkpoint']}: {score['value']:.3f}",
+            chosen=checkpoint["checkpoint"] == selection["chosen"],
         )
-    return found
+        points.append(point)
+    return curve(points)
 
 
-def grid(rows: list[Row], shown: list[Row], pictures: dict[str, str | None]) -> list[Row]:
-    """Prompts downwards, by their names; a tile is None where a checkpoint did not draw the prompt."""
+# --- the grid of prompts and checkpoints
+
+
+def columns(rows: list[Row], selection: Row) -> list[Row]:
+    """Columns of the grid, base after base: without LoRA, every checkpoint, the trigger alone."""
+    first: dict[tuple[str, str, bool], Row] = {}
+    for row in rows:
+        if row["weight"] in FULL_WEIGHTS:
+            first.setdefault((row["base"], row["checkpoint"], row["embedding"]), row)
+    with_embedding = any(row["embedding"] for row in rows)
+    order = {base["name"]: index for index, base in enumerate(selection["bases"])}
+
+    def place(key: tuple[str, str, bool]) -> tuple[int, int, bool, str]:
+        base, checkpoint, embedding = key
+        return order[base], first[key]["step"], not embedding, checkpoint
+
+    return [column(key, with_embedding, selection["chosen"]) for key in sorted(first, key=place)]
+
+
+def column(key: tuple[str, str, bool], with_embedding: bool, chosen: str) -> Row:
+    base, checkpoint, embedding = key
+    trigger_alone = with_embedding and not embedding and checkpoint != WITHOUT_LORA
+    label = "trigger alone" if trigger_alone else "without LoRA" if checkpoint == WITHOUT_LORA else checkpoint
+    return {"key": key, "base": base, "label": label, "chosen": checkpoint == chosen and not trigger_alone}
+
+
+def grid(rows: list[Row], shown: Sequence[Row], pictures: Pictures) -> list[Row]:
+    """Prompts downwards; a tile is None where a checkpoint did not render the prompt."""
     cells = {
         (row["prompt_id"], row["seed"], row["base"], row["checkpoint"], row["embedding"]): row
         for row in rows
-        if row["weight"] in (0.0, 1.0)
+        if row["weight"] in FULL_WEIGHTS
     }
-    prompts: dict[tuple[str, int], Row] = {}
+    longest: dict[tuple[str, int], str] = {}
     for row in rows:
-        prompts.setdefault((row["prompt_id"], row["seed"]), row)
-    longest = {key: max((r["prompt"] for r in rows if key == (r["prompt_id"], r["seed"])), key=len) for key in prompts}
+        key = (row["prompt_id"], row["seed"])
+        longest[key] = max(longest.get(key, ""), row["prompt"], key=len)
     return [
         {
             "prompt": prompt,
             "seed": seed,
-            "text": longest[prompt, seed],
+            "text": text,
             "tiles": [tile(cells.get((prompt, seed, *column["key"])), pictures) for column in shown],
         }
-        for prompt, seed in list(prompts)[:GRID_PROMPTS]
+        for (prompt, seed), text in list(longest.items())[:GRID_PROMPTS]
     ]
 
 
-def tile(row: Row | None, pictures: dict[str, str | None]) -> Row | None:
-    """A picture with what is said of it."""
+def tile(row: Row | None, pictures: Pictures) -> Row | None:
+    """A picture with its distance and remarks."""
     if row is None:
         return None
     missing = [as_words(tag) for tag in row["asked"] if tag not in row["seen"]]
     notes = []
     if row["outfit"] and row["kept"] and row["outfit_drawn"] != row["outfit"]:
-        notes.append(f"drawn: {as_words(row['outfit_drawn'] or 'none of hers')}")
-    notes += row["faults"] + (["repeats a training picture"] if row["memorised"] else [])
+        worn = as_words(row["outfit_drawn"]) if row["outfit_drawn"] else "none of the outfits"
+        notes.append(f"shows: {worn}")
+    notes += row["faults"]
+    if row["memorised"]:
+        notes.append("repeats a training picture")
+    title = [row["file"], row["prompt"]]
+    if missing:
+        title.append(f"not seen: {', '.join(missing)}")
     return {
         "picture": pictures[row["file"]],
         "distance": row["identity_distance"],
         "recognised": row["recognised"],
         "notes": notes,
-        "title": "\n".join(
-            [row["file"], row["prompt"], *([f"not seen: {', '.join(missing)}"] if missing else []), *notes]
-        ),
+        "title": "\n".join([*title, *notes]),
     }
 
 
-def weight_grid(rows: list[Row], told: Row, sweep: Row, pictures: dict[str, str | None]) -> Row:
-    """The chosen checkpoint at each weight on one base: numbers, and its first few prompts."""
-    weights = [found["weight"] for found in sweep["weights"]]
-    with_word = any(row["embedding"] for row in rows)
-    mine = [
+# --- the chosen checkpoint
+
+
+def weight_grid(rows: list[Row], selection: Row, sweep: Row, pictures: Pictures) -> Row:
+    """The chosen checkpoint at each weight on one base: scores, and its first few prompts."""
+    weights = [entry["weight"] for entry in sweep["weights"]]
+    with_embedding = any(row["embedding"] for row in rows)
+    swept = [
         row
         for row in rows
-        if row["base"] == sweep["base"] and row["checkpoint"] == told["chosen"] and row["embedding"] == with_word
+        if row["base"] == sweep["base"]
+        and row["checkpoint"] == selection["chosen"]
+        and row["embedding"] == with_embedding
     ]
-    cells = {(row["prompt_id"], row["seed"], row["weight"]): row for row in mine}
-    prompts = list(dict.fromkeys((row["prompt_id"], row["seed"]) for row in mine if row["weight"] != 1))[:3]
-    lines = [{"prompt": p, "tiles": [tile(cells.get((p, seed, w)), pictures) for w in weights]} for p, seed in prompts]
+    cells = {(row["prompt_id"], row["seed"], row["weight"]): row for row in swept}
+    prompts = list(dict.fromkeys((row["prompt_id"], row["seed"]) for row in swept if row["weight"] != 1))
+    lines = [
+        {"prompt": prompt, "tiles": [tile(cells.get((prompt, seed, weight)), pictures) for weight in weights]}
+        for prompt, seed in prompts[:SWEEP_PROMPTS]
+    ]
     return {**sweep, "lines": lines}
 
 
-def fault_counts(rows: list[Row], told: Row) -> list[tuple[str, int, int]]:
+def fault_counts(rows: list[Row], chosen: str) -> list[tuple[str, int, int]]:
     """(fault, previews of the chosen checkpoint with it, previews without LoRA with it), the commonest first."""
-    mine = [row for row in rows if row["checkpoint"] == told["chosen"]]
-    none = [row for row in rows if row["checkpoint"] == WITHOUT_LORA]
-    names = sorted({fault for row in mine + none for fault in row["faults"]})
-    counts = [(name, *(sum(name in row["faults"] for row in some) for some in (mine, none))) for name in names]
+    with_lora = [row["faults"] for row in rows if row["checkpoint"] == chosen]
+    without = [row["faults"] for row in rows if row["checkpoint"] == WITHOUT_LORA]
+    names = sorted({fault for faults in with_lora + without for fault in faults})
+    counts = [
+        (name, sum(name in faults for faults in with_lora), sum(name in faults for faults in without)) for name in names
+    ]
     return sorted(counts, key=lambda entry: (-entry[1], -entry[2], entry[0]))
 
 
-def nearest(rows: list[Row], told: Row, pictures: dict[str, str | None]) -> list[dict[str, Any]]:
+def nearest(rows: list[Row], chosen: str, pictures: Pictures) -> list[Row]:
     """The previews of the chosen checkpoint that are most like a training picture."""
-    mine = [row for row in rows if row["checkpoint"] == told["chosen"] and row["training_likeness"] is not None]
-    mine.sort(key=lambda row: (-row["training_likeness"], row["file"]))
+    measured = [row for row in rows if row["checkpoint"] == chosen and row["training_likeness"] is not None]
+    measured.sort(key=lambda row: (-row["training_likeness"], row["file"]))
     return [
         {"picture": pictures[row["file"]], "likeness": row["training_likeness"], "view": row["training_view"]}
-        for row in mine[:4]
+        for row in measured[:NEAREST]
     ]

@@ -1,34 +1,25 @@
-"""Report: one self-contained page that shows what every stage did and why, for the person who looks before publishing.
+"""Report page: what every stage did and why, for the person who looks before publishing.
 
-Thumbnails are inlined, styles too, and the page asks nothing of any network. A picture that a rating rule dropped is
-counted but not shown.
+Thumbnails and styles are inlined: the page loads nothing. A picture that a rating rule dropped is counted, not shown.
 """
 
-import math
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from charaloom.artifacts.files import read_json, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Report
 from charaloom.config.stages import STAGES
 from charaloom.diffusion.pipelines import embedding_word
 from charaloom.errors import CharaloomError
-from charaloom.pages.html import (
-    Thumbnails,
-    active_rules,
-    borderline,
-    cut_thumbnails,
-    doubtful,
-    dropped_by,
-    explain,
-    funnel,
-    raw_counts,
-    render_page,
-    tile,
-)
+from charaloom.pages.charts import loss_line
+from charaloom.pages.funnel import funnel, raw_counts
+from charaloom.pages.previews import picture_of
+from charaloom.pages.render import render_page
+from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile
+from charaloom.pages.verdicts import active_rules, borderline, doubtful, dropped_by, explain
 from charaloom.publishing.model import PROGRAMS, compared, label, repo_files
 from charaloom.tagging.captions import as_words
 
@@ -36,19 +27,15 @@ KEPT_SHOWN = 24
 DROPPED_SHOWN = 6  # per rule: the curation page shows the others
 PROMPTS_SHOWN = 8  # previews.html has all
 REPRESENTATIVES = 4
-CHART = (640, 200)  # width and height of the loss curve
-CHART_POINTS = 320
 
 
-def write_report(
-    character: str, params: dict[str, Any], results_folder: PathLike, page: PathLike, manifest: PathLike
-) -> None:
-    """Write `report.html` of one character from what lies in her results folder.
+def write_report(character: str, params: Report, results_folder: PathLike, page: PathLike, manifest: PathLike) -> None:
+    """Write `report.html` of one character from the files in their results folder.
 
-    Raises CharaloomError naming the first stage whose manifest is not there yet.
+    Raises CharaloomError naming the first stage that has no manifest.
     """
     results = Path(results_folder)
-    facts = lineage("report", character, params, upstream(results))
+    facts = lineage("report", character, params.plain(), upstream(results))
     thumbnails = Thumbnails()
     content = {
         "character": character,
@@ -65,13 +52,13 @@ def write_report(
 
 
 def upstream(results: Path) -> dict[str, str]:
-    """Every manifest and receipt the page tells about."""
-    found = {stage: results / f"{stage}.manifest.json" for stage in STAGES if stage not in ("published", "report")}
-    for stage, path in found.items():
+    """Path of every manifest and receipt that the page shows, by name."""
+    manifests = {stage: results / f"{stage}.manifest.json" for stage in STAGES if stage not in ("published", "report")}
+    for stage, path in manifests.items():
         if not path.exists():
-            raise CharaloomError(f"{path}: not there. The report comes last: run the stage {stage!r} first.")
+            raise CharaloomError(f"{path}: is absent. The report comes last: run the stage {stage!r} first.")
     receipts = sorted((results / "published").glob("*.json"))
-    paths = {**found, **{f"published/{receipt.stem}": receipt for receipt in receipts}}
+    paths = {**manifests, **{f"published/{receipt.stem}": receipt for receipt in receipts}}
     return {name: str(path) for name, path in paths.items()}
 
 
@@ -83,8 +70,8 @@ def pictures_section(results: Path, thumbnails: Thumbnails) -> Row:
     rows = read_table(results / "filtered.parquet")
     outfits = read_json(results / "outfits.json")["outfits"]
     rules = active_rules(results / "filtered.manifest.json", rows)
-    dropped = {rule: found for rule, found in dropped_by(rows, rules).items() if found}
-    sheets = {rule: borderline(found)[:DROPPED_SHOWN] for rule, found in dropped.items() if rule != "problem"}
+    dropped = {rule: views for rule, views in dropped_by(rows, rules).items() if views}
+    sheets = {rule: borderline(views)[:DROPPED_SHOWN] for rule, views in dropped.items() if rule != "problem"}
     kept = doubtful(rows)
     representatives = {view for outfit in outfits for view in outfit["representatives"][:REPRESENTATIVES]}
     faces = [row for row in rows if row["view"] in representatives]
@@ -118,94 +105,70 @@ def pictures_section(results: Path, thumbnails: Thumbnails) -> Row:
 # --- previews and the choice ------------------------------------------------------------------------------------------
 
 
-def previews_section(results: Path, thumbnails: Thumbnails) -> dict[str, Any]:
+def previews_section(results: Path, thumbnails: Thumbnails) -> Row:
     """The chosen checkpoint and the base alone, base by base; all others are in previews.html."""
     selection = read_json(results / "selection.json")
-    rows = read_table(results / "previews" / "scores.parquet")
-    grids = [
-        preview_grid(results / "previews", rows, base["name"], selection, thumbnails) for base in selection["bases"]
-    ]
-    found = [selection["without_lora"], *selection["checkpoints"]]
+    previews = results / "previews"
+    rows = compared(read_table(previews / "scores.parquet"), selection)
+    scores = [selection["without_lora"], *selection["checkpoints"]]
     return {
         "selection": selection,
-        "numbers": [{**one, "label": label(one["checkpoint"])} for one in found if one["pictures"]],
-        "grids": grids,
+        "numbers": [{**entry, "label": label(entry["checkpoint"])} for entry in scores if entry["pictures"]],
+        "grids": [preview_grid(previews, rows, base["name"], selection, thumbnails) for base in selection["bases"]],
         "per_base": selection["per_base"],
     }
 
 
-def preview_grid(
-    folder: Path, rows: list[Row], base: str, selection: dict[str, Any], thumbnails: Thumbnails
-) -> dict[str, Any]:
-    """Prompts downwards, checkpoints across; every tile with its distance and whether she was recognised."""
-    mine = [row for row in compared(rows, selection) if row["base"] == base]
-    steps = {row["checkpoint"]: (row["step"], row["checkpoint"]) for row in mine}
-    columns = sorted(steps, key=lambda name: steps[name])
-    prompts = list(dict.fromkeys((row["prompt_id"], row["seed"]) for row in mine))[:PROMPTS_SHOWN]
-    found = {(row["prompt_id"], row["seed"], row["checkpoint"]): row for row in mine}
+def preview_grid(previews: Path, rows: list[Row], base: str, selection: Row, thumbnails: Thumbnails) -> Row:
+    """Prompts downwards, checkpoints across; every tile with its distance and whether the character is recognised."""
+    on_base = [row for row in rows if row["base"] == base]
+    step_of = {row["checkpoint"]: row["step"] for row in on_base}
+    names = sorted(step_of, key=lambda name: (step_of[name], name))
+    cells = {(row["prompt_id"], row["seed"], row["checkpoint"]): row for row in on_base}
+    prompts = list(dict.fromkeys((row["prompt_id"], row["seed"]) for row in on_base))
     lines = []
-    for prompt in prompts:
-        drawn = [found.get((*prompt, column)) for column in columns]
+    for prompt, seed in prompts[:PROMPTS_SHOWN]:
+        rendered = [cells.get((prompt, seed, name)) for name in names]
         lines.append(
             {
-                "prompt": prompt[0],
-                "seed": prompt[1],
-                "text": max((row["prompt"] for row in drawn if row), key=len),
-                "tiles": [preview_tile(folder, row, thumbnails) for row in drawn],
+                "prompt": prompt,
+                "seed": seed,
+                "text": max((row["prompt"] for row in rendered if row), key=len),
+                "tiles": [preview_tile(previews, row, thumbnails) for row in rendered],
             }
         )
-    heads = [{"name": name, "label": label(name), "chosen": name == selection["chosen"]} for name in columns]
-    return {"base": base, "training": base == selection["base"], "columns": heads, "lines": lines}
+    columns = [{"name": name, "label": label(name), "chosen": name == selection["chosen"]} for name in names]
+    return {"base": base, "training": base == selection["base"], "columns": columns, "lines": lines}
 
 
-def preview_tile(folder: Path, row: Row | None, thumbnails: Thumbnails) -> dict[str, Any] | None:
+def preview_tile(previews: Path, row: Row | None, thumbnails: Thumbnails) -> Row | None:
     if row is None:
         return None
-    from PIL import Image
-
-    picture = None
-    if row["kept"]:
-        with Image.open(folder / row["file"]) as image:
-            picture = thumbnails.of(image)
+    picture = picture_of(previews, row, thumbnails)
     return {"picture": picture, "distance": row["identity_distance"], "recognised": row["recognised"]}
 
 
-def loss_chart(table: Path, selection: dict[str, Any]) -> dict[str, Any] | None:
-    """The loss as an SVG path: means over equal stretches of steps; a mark at each checkpoint."""
+def loss_chart(table: Path, selection: Row) -> Row | None:
+    """The chart of `loss.tsv` with a mark at each checkpoint; None where less than two steps were recorded."""
     rows = [line.split("\t")[:2] for line in table.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
     if len(rows) < 2:
         return None
-    steps, losses = [int(row[0]) for row in rows], [float(row[1]) for row in rows]
-    size = math.ceil(len(rows) / CHART_POINTS)
-    parts = [slice(start, start + size) for start in range(0, len(rows), size)]
-    points = [(sum(steps[part]) / len(steps[part]), sum(losses[part]) / len(losses[part])) for part in parts]
-    top, last = max(loss for _, loss in points) or 1.0, steps[-1]
-
-    def across(step: float) -> float:
-        return round(step / last * CHART[0], 1)
-
-    path = " ".join(f"{across(step)},{round(CHART[1] * (1 - loss / top), 1)}" for step, loss in points)
-    marks = [
-        {"x": across(found["step"]), "label": found["checkpoint"], "chosen": found["checkpoint"] == selection["chosen"]}
-        for found in selection["checkpoints"]
+    checkpoints = [
+        {
+            "step": entry["step"],
+            "label": entry["checkpoint"],
+            "chosen": entry["checkpoint"] == selection["chosen"],
+        }
+        for entry in selection["checkpoints"]
     ]
-    ends = {"first": f"{points[0][1]:.4f}", "last": f"{points[-1][1]:.4f}", "top": f"{top:.3g}"}
-    return {
-        "path": path,
-        "marks": marks,
-        "width": CHART[0],
-        "height": CHART[1],
-        "steps": last,
-        "mean_over": size,
-        **ends,
-    }
+    return loss_line([int(step) for step, _ in rows], [float(loss) for _, loss in rows], checkpoints)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def files_section(character: str, results: Path) -> dict[str, Any]:
-    """What the model repo holds, who reads which file, and where it was published."""
+def files_section(character: str, results: Path) -> Row:
+    """What the model repo holds, which program reads which file, and where it was published."""
     files = read_manifest(results / "model.manifest.json")["outputs"]["model"]["files"]
     receipts = [read_json(path) for path in sorted((results / "published").glob("*.json"))]
     weights = [

@@ -10,15 +10,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charaloom.artifacts.files import read_json, whole_folder, write_text
+from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike
 from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.diffusion.pipelines import WITHOUT_LORA, embedding_word
 from charaloom.errors import CharaloomError
-from charaloom.evaluation.previews import safe_name, without_path
-from charaloom.evaluation.selection import PLAIN
+from charaloom.evaluation.previews import without_path
+from charaloom.outfits.prompts import PLAIN
 from charaloom.tagging.captions import as_words
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """One GPU per job on a machine with several: Snakemake counts them, but does not say which one a job has."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -9,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from charaloom.artifacts.locks import try_lock
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 SECONDS = 0.5  # between two looks for a free one
@@ -52,12 +53,9 @@ def first_free(names: list[str], locks: Path) -> tuple[str, int]:
     while True:
         for name in names:
             handle = os.open(locks / f"charaloom-gpu-{os.getuid()}-{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-            else:
+            if try_lock(handle):
                 return name, handle
+            os.close(handle)
         time.sleep(SECONDS)
 
 

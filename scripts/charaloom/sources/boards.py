@@ -1,7 +1,7 @@
 """The list of posts of an image board, asked from its API.
 
-gallery-dl fetches the files (`downloads.py`) but passes over posts without one in silence, and nothing may vanish; so
-the list is asked here. It is kept in the store and is what a rebuild starts from: delete `posts.json` to ask anew.
+gallery-dl fetches the files (`downloads.py`) but skips posts without one in silence, and nothing may vanish; so the
+list is asked here. It is kept in the store and is what a rebuild starts from: delete `posts.json` to ask anew.
 """
 
 import functools
@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,9 +22,13 @@ from urllib3.util import Retry
 
 from charaloom import __version__
 from charaloom.artifacts.files import digest, read_json, write_json
+from charaloom.config.params import Origin, Raw
 from charaloom.errors import CharaloomError
-from charaloom.sources.downloads import RETRY_AFTER_SECONDS, Files, download, seconds_asked
-from charaloom.sources.posts import Found, Post, Rules, is_number, judged, post_of
+from charaloom.sources.downloads import fetch_missing
+from charaloom.sources.gallery_dl import Download
+from charaloom.sources.posts import ListedPost, Post, Rules, is_number, judged, post_of
+from charaloom.sources.sites import RETRY_AFTER_SECONDS, Site, seconds_asked
+from charaloom.sources.store import Store
 
 PAGE = 200
 TERMS = 2  # what an anonymous visitor may ask Danbooru for at once
@@ -35,83 +38,76 @@ RETRIES = 5
 EXTENSIONS = ("", "jpg", "jpeg", "png", "webp", "gif")
 
 
-@dataclass(frozen=True)
-class Board:
-    """A board as the config names it, with the credentials of the environment."""
+class BoardSource:
+    """All posts of a query on a board of Danbooru's dialect; resumes what a killed run left in the store.
 
-    name: str
-    root: str
-    pause: float  # seconds between two requests
-    agent: str
-    login: tuple[str, str] | None = field(default=None, repr=False)
+    `limit` counts the posts that may be fetched. `lock` is the descriptor of the caller's lock of the store.
+    """
 
-    @property
-    def patience(self) -> float:
-        """First wait after trouble, in seconds; it doubles from there."""
-        return max(0.5, 20 * self.pause)
+    def __init__(
+        self, params: Raw, rules: Rules, folder: Path, lock: int, progress: Callable[[int, int], None]
+    ) -> None:
+        self.site = site_of(params.source)
+        self.query, self.limit, self.rules = params.query, params.limit, rules
+        self.folder, self.lock, self.progress = folder, lock, progress
+
+    def list_posts(self) -> list[ListedPost]:
+        """The list in the store where it answers the same question; else the board is asked. Removals apply to both."""
+        rules = {"ratings": sorted(self.rules.ratings), "limits": self.rules.limits._asdict()}
+        question = digest({"root": self.site.root, "query": self.query, "limit": self.limit, **rules})
+        path = self.folder / "posts.json"
+        kept = read_json(path) if path.is_file() else {}
+        if kept.get("question") != question:
+            board_terms, own_terms = split_query(self.query)
+            posts = ask_posts(self.site, board_terms, own_terms, self.limit, self.rules)
+            kept = {"question": question, "asked": board_terms, "posts": posts}
+        listed = [judged(ListedPost(entry["post"], problem=entry["problem"]), self.rules) for entry in kept["posts"]]
+        kept["posts"] = [{"post": entry.post, "problem": entry.problem} for entry in listed]
+        write_json(path, kept)
+        return listed
+
+    def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
+        store = Store(self.folder, self.rules.pictures)
+        board_terms, _ = split_query(self.query)
+        download = Download(self.site, board_terms, store, self.rules.limits.maximum_bytes, self.lock)
+        fetch_missing(download, posts, self.progress)
+        return store.attached(posts)
+
+    def counts(self) -> dict[str, int]:
+        return {"limit": self.limit}
 
 
-def board_of(source: dict[str, Any]) -> Board:
-    """The board of a `raw` params source; raises CharaloomError where its dialect is none we speak."""
-    if source["dialect"] != "danbooru":
+def site_of(source: Origin) -> Site:
+    """The site of a board; raises CharaloomError where its dialect is none that Charaloom speaks."""
+    if source.dialect != "danbooru":
         raise CharaloomError(
-            f"boards.{source['name']}.dialect: `{source['dialect']}` is not supported. Use `danbooru`, or a folder."
+            f"boards.{source.name}.dialect: `{source.dialect}` is not supported. Use `danbooru`, or a folder."
         )
-    prefix = "CHARALOOM_" + re.sub(r"\W", "_", source["name"]).upper()
+    assert source.name is not None
+    assert source.root is not None
+    assert source.seconds_between_requests is not None
+    prefix = credentials(source.name)
     login = (os.environ.get(f"{prefix}_USERNAME", ""), os.environ.get(f"{prefix}_API_KEY", ""))
-    contact = source.get("contact") or os.environ.get("CHARALOOM_CONTACT", "")
-    return Board(
-        name=source["name"],
-        root=source["root"].rstrip("/"),
-        pause=float(source["seconds_between_requests"]),
+    contact = os.environ.get("CHARALOOM_CONTACT", "")
+    return Site(
+        name=source.name,
+        root=source.root.rstrip("/"),
+        pause=float(source.seconds_between_requests),
         agent=f"Charaloom/{__version__}" + (f" (+{contact})" if contact else ""),
         login=login if all(login) else None,
     )
 
 
-def crawl(
-    source: dict[str, Any],
-    query: str,
-    limit: int,
-    rules: Rules,
-    store: Path,
-    lock: int,
-    progress: Callable[[int, int], None],
-) -> list[Found]:
-    """All posts of a query, each with its file or the reason why it has none; resumes what a killed run left.
-
-    `limit` counts the posts that may be fetched. `lock` is the descriptor of the caller's lock: gallery-dl keeps it
-    open, so that a store stays locked while an orphan writes to it. Raises CharaloomError where the board says no or
-    has too much trouble.
-    """
-    board = board_of(source)
-    listed = kept_list(board, query, limit, rules, store)
-    found = [Found(entry["post"], problem=entry["problem"]) for entry in listed["posts"]]
-    files = Files(store, rules.pictures)
-    download(board, listed["asked"], found, files, rules.limits.maximum_bytes, lock, progress)
-    return files.attached(found)
+def credentials(board: str) -> str:
+    """First part of the names of a board's environment variables."""
+    return "CHARALOOM_" + re.sub(r"\W", "_", board).upper()
 
 
 # ---- the list
 
 
-def kept_list(board: Board, query: str, limit: int, rules: Rules, store: Path) -> dict[str, Any]:
-    """The list in the store where it answers the same question; else the board is asked. Removals apply to both."""
-    facts = {"root": board.root, "query": query, "limit": limit, "ratings": sorted(rules.ratings)}
-    question = digest({**facts, "limits": rules.limits._asdict()})
-    path = store / "posts.json"
-    kept = read_json(path) if path.is_file() else {}
-    if kept.get("question") != question:
-        asked, own = split_query(query)
-        kept = {"question": question, "asked": asked, "posts": ask_posts(board, asked, own, limit, rules)}
-    entries = [judged(Found(entry["post"], problem=entry["problem"]), rules) for entry in kept["posts"]]
-    kept["posts"] = [{"post": entry.post, "problem": entry.problem} for entry in entries]
-    write_json(path, kept)
-    return kept
-
-
 def split_query(query: str) -> tuple[str, list[str]]:
-    """What the board is asked (its first two terms) and what is judged here, for boards answer two terms at most."""
+    """What the board is asked (its first two terms), and what is judged here: boards answer two terms at most."""
     terms = query.split()
     own = terms[TERMS:]
     for term in own:
@@ -122,66 +118,66 @@ def split_query(query: str) -> tuple[str, list[str]]:
     return " ".join(terms[:TERMS]), own
 
 
-def ask_posts(board: Board, asked: str, own: list[str], limit: int, rules: Rules) -> list[dict[str, Any]]:
+def ask_posts(site: Site, query: str, own_terms: list[str], limit: int, rules: Rules) -> list[dict[str, Any]]:
     """Page through the board, newest first, until `limit` posts may be fetched or there are no more."""
     listed: dict[int, dict[str, Any]] = {}
     wanted = 0
-    with session_of(board) as session:
-        for number, row in enumerate(rows_of(session, board, asked)):
+    with session_of(site) as session:
+        for number, row in enumerate(rows_of(session, site, query)):
             if number == LISTED_PER_PICTURE * limit:
                 break
-            if row["id"] in listed or not all(has_term(row, term) for term in own):
+            if row["id"] in listed or not all(has_term(row, term) for term in own_terms):
                 continue
-            listed[row["id"]] = entry = judged_row(row, board, rules)
+            listed[row["id"]] = entry = judged_row(row, site, rules)
             wanted += entry["problem"] is None
             if wanted == limit:
                 break
-    refuse_if_opted_out(board, list(listed.values()))
+    refuse_if_opted_out(site, list(listed.values()))
     return list(listed.values())
 
 
-def rows_of(session: requests.Session, board: Board, asked: str) -> Iterator[dict[str, Any]]:
+def rows_of(session: requests.Session, site: Site, query: str) -> Iterator[dict[str, Any]]:
     """Posts as the board writes them, page after page.
 
     Keyset pages, so that posts that come or go meanwhile shift nothing; a query with an order of its own needs numbers.
     """
-    numbered = re.search(r"(^|\s)(order|ordfav|ordpool):", asked) is not None
+    numbered = re.search(r"(^|\s)(order|ordfav|ordpool):", query) is not None
     position, seen = None, set[int]()
     while True:
-        answered = ask(session, board, asked, position)
-        rows = [row for row in answered if isinstance(row, dict) and is_number(row.get("id"))]
+        page = ask(session, site, query, position)
+        rows = [row for row in page if isinstance(row, dict) and is_number(row.get("id"))]
         if not {row["id"] for row in rows} - seen:
             return
         seen.update(row["id"] for row in rows)
         yield from rows
         position = str(int(position or 1) + 1) if numbered else f"b{min(seen)}"
-        time.sleep(board.pause)
+        time.sleep(site.pause)
 
 
-def ask(session: requests.Session, board: Board, asked: str, position: str | None) -> list[Any]:
+def ask(session: requests.Session, site: Site, query: str, position: str | None) -> list[Any]:
     """One page of the list. 429 and 5xx are waited out (Retry-After honoured); whatever else is no list is an error."""
-    query = {"tags": asked, "limit": str(PAGE), **({"page": position} if position else {})}
-    address = f"{board.root}/posts.json"
+    parameters = {"tags": query, "limit": str(PAGE), **({"page": position} if position else {})}
+    address = f"{site.root}/posts.json"
     try:
-        with session.get(address, params=query, timeout=30, stream=True) as answer:
+        with session.get(address, params=parameters, timeout=30, stream=True) as answer:
             body = read_capped(answer)
     except requests.RequestException as error:
         raise CharaloomError(
-            f"{board.name} ({board.root}): no answer ({type(error).__name__}). Check the address and the network, or "
+            f"{site}: no answer ({type(error).__name__}). Check the address and the network, or "
             "try again later; nothing that was fetched is lost."
         ) from error
     if answer.status_code != 200:
-        raise CharaloomError(f"{board.name} ({board.root}): {explained(answer.status_code, body, board)}")
-    refuse_if_tagged(answer, board)
-    return parsed_list(body, board)
+        raise CharaloomError(f"{site}: {explained(answer.status_code, body, site)}")
+    refuse_if_tagged(answer, site)
+    return parsed_list(body, site)
 
 
-def parsed_list(body: bytes, board: Board) -> list[Any]:
+def parsed_list(body: bytes, site: Site) -> list[Any]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise CharaloomError(
-            f"{board.name} ({board.root}): answered with something that is not JSON (a login page, a challenge, or no "
+            f"{site}: answered with something that is not JSON (a login page, a challenge, or no "
             "board of this dialect). Open the address in a browser and check boards in the config."
         ) from error
     if isinstance(value, dict) and "posts" in value:
@@ -189,13 +185,13 @@ def parsed_list(body: bytes, board: Board) -> list[Any]:
     if isinstance(value, dict) and "id" in value:
         return [value]
     if not isinstance(value, list):
-        raise CharaloomError(f"{board.name} ({board.root}): answered with no list of posts: {str(value)[:200]}")
+        raise CharaloomError(f"{site}: answered with no list of posts: {str(value)[:200]}")
     return value
 
 
-def explained(status: int, body: bytes, board: Board) -> str:
+def explained(status: int, body: bytes, site: Site) -> str:
     """What an HTTP status of the list means and what to do about it."""
-    prefix = "CHARALOOM_" + re.sub(r"\W", "_", board.name).upper()
+    prefix = credentials(site.name)
     if b"_cf_chl_opt" in body or b"challenge-platform" in body:
         return f"asks for a browser challenge ({status}). Try later from another network; a challenge is never evaded."
     if status in (401, 403):
@@ -222,18 +218,18 @@ def message_of(body: bytes) -> str:
 
 
 @contextmanager
-def session_of(board: Board) -> Iterator[requests.Session]:
+def session_of(site: Site) -> Iterator[requests.Session]:
     retry = Retry(
-        total=RETRIES, backoff_factor=board.patience / 4, backoff_jitter=board.patience / 4, backoff_max=300,
+        total=RETRIES, backoff_factor=site.patience / 4, backoff_jitter=site.patience / 4, backoff_max=300,
         status_forcelist=(429, 500, 502, 503, 504), retry_after_max=int(RETRY_AFTER_SECONDS), raise_on_status=False,
         redirect=False,
     )  # fmt: skip
     with requests.Session() as session:
         session.headers.clear()
-        session.headers.update({"User-Agent": board.agent, "Accept": "application/json", "Accept-Encoding": "gzip"})
+        session.headers.update({"User-Agent": site.agent, "Accept": "application/json", "Accept-Encoding": "gzip"})
         session.max_redirects = 5
         # `auth` is set in any case, or requests would look for passwords in ~/.netrc.
-        session.auth = board.login or (lambda request: request)
+        session.auth = site.login or (lambda request: request)
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
         yield session
@@ -248,36 +244,34 @@ def read_capped(answer: requests.Response) -> bytes:
     return bytes(body)
 
 
-def refuse_if_tagged(answer: requests.Response, board: Board) -> None:
+def refuse_if_tagged(answer: requests.Response, site: Site) -> None:
     if re.search(r"\bno(image)?ai\b", answer.headers.get("X-Robots-Tag", ""), re.IGNORECASE):
-        raise CharaloomError(
-            f"{board.name} ({board.root}): its X-Robots-Tag asks not to be used for AI (noai). Use another source."
-        )
+        raise CharaloomError(f"{site}: its X-Robots-Tag asks not to be used for AI (noai). Use another source.")
 
 
-def refuse_if_opted_out(board: Board, entries: list[dict[str, Any]]) -> None:
+def refuse_if_opted_out(site: Site, entries: list[dict[str, Any]]) -> None:
     """Look at the headers of one file of each host before the first is fetched; a wait it asks for is kept."""
     hosts = {urlsplit(entry["post"]["file_url"]).netloc: entry for entry in reversed(entries) if not entry["problem"]}
     for _, entry in sorted(hosts.items()):
-        time.sleep(board.pause)
+        time.sleep(site.pause)
         try:
-            answer = requests.head(entry["post"]["file_url"], headers={"User-Agent": board.agent}, timeout=30)
+            answer = requests.head(entry["post"]["file_url"], headers={"User-Agent": site.agent}, timeout=30)
         except requests.RequestException:
             continue  # the download will say what is wrong with that host
-        refuse_if_tagged(answer, board)
+        refuse_if_tagged(answer, site)
         time.sleep(seconds_asked(answer))
 
 
 # ---- one post
 
 
-def judged_row(row: dict[str, Any], board: Board, rules: Rules) -> dict[str, Any]:
+def judged_row(row: dict[str, Any], site: Site, rules: Rules) -> dict[str, Any]:
     """{post, problem}: what may be known of a post, and why it is not fetched."""
-    entry = judged(Found(post_of(row, board.name, str(row["id"]), board.root)), rules)
-    return {"post": entry.post, "problem": entry.problem or file_problem(row, entry.post, board, rules)}
+    entry = judged(ListedPost(post_of(row, site.name, str(row["id"]), site.root)), rules)
+    return {"post": entry.post, "problem": entry.problem or file_problem(row, entry.post, site, rules)}
 
 
-def file_problem(row: dict[str, Any], post: Post, board: Board, rules: Rules) -> str | None:
+def file_problem(row: dict[str, Any], post: Post, site: Site, rules: Rules) -> str | None:
     """Why there is nothing to fetch, by what the list says."""
     width, height, size = (row.get(key) for key in ("image_width", "image_height", "file_size"))
     extension = str(row.get("file_ext") or "").lower()
@@ -294,7 +288,7 @@ def file_problem(row: dict[str, Any], post: Post, board: Board, rules: Rules) ->
         return f"too large: {size} bytes"
     if is_number(width) and is_number(height) and width * height > rules.limits.maximum_pixels:
         return f"too large: {width}x{height} pixels"
-    return None if is_public(post["file_url"], board.root) else "address: not on the public network"
+    return None if is_public(post["file_url"], site.root) else "address: not on the public network"
 
 
 def has_term(row: dict[str, Any], term: str) -> bool:
@@ -325,5 +319,5 @@ def addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IP
         answers = {str(answer[4][0]).split("%")[0] for answer in socket.getaddrinfo(host, port)}
     except (OSError, UnicodeError):
         return []
-    found = [ipaddress.ip_address(answer) for answer in sorted(answers)]
-    return [getattr(address, "ipv4_mapped", None) or address for address in found]
+    numbers = [ipaddress.ip_address(answer) for answer in sorted(answers)]
+    return [getattr(address, "ipv4_mapped", None) or address for address in numbers]

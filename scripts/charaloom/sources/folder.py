@@ -2,67 +2,61 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
-from charaloom.sources.posts import EMPTY_POST, Found, Rules, judged, post_of, words
+from charaloom.images.files import EXTENSIONS, files_of, side_files
+from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, post_of, words
 
 SITE = "folder"
-EXTENSIONS = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl")
-)
 SIDECAR_BYTES = 2**20
 
 
-def read_folder(folder: PathLike, rules: Rules) -> tuple[list[Found], dict[str, int]]:
-    """(posts, counts) of all pictures below a folder, sorted by relative path; links to folders are not followed.
+class FolderSource:
+    """All pictures below a folder; links to folders are not followed.
 
     The relative path is the post id. A picture without a side file has no rating: what a user puts into a folder of
     their own counts as allowed, until the rating model objects. Files whose extension is no picture's are only counted.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise CharaloomError(f"{root}: there is no such folder. Correct the roster's query, or put pictures there.")
-    names = sorted(files_of(root), key=os.fsencode)
-    pictures = [path for path in names if path.suffix.lower() in EXTENSIONS]
-    known = {*pictures, *(side for path in pictures for side in side_files(path))}
-    counts = {"ignored_files": sum(path not in known for path in names), "unreadable_side_files": 0}
-    return [one_picture(root, path, rules, counts) for path in pictures], counts
 
+    def __init__(self, folder: PathLike, rules: Rules) -> None:
+        self.root, self.rules = Path(folder), rules
+        self.ignored = self.unreadable = 0
 
-def files_of(root: Path) -> Iterator[Path]:
-    """Regular files and links to such, relative to `root`; what cannot be listed is an error, never a silent gap."""
+    def list_posts(self) -> list[ListedPost]:
+        """One post per picture, sorted by relative path."""
+        if not self.root.is_dir():
+            raise CharaloomError(
+                f"{self.root}: there is no such folder. Correct the roster's query, or put pictures there."
+            )
+        names = sorted(files_of(self.root), key=os.fsencode)
+        pictures = [path for path in names if path.suffix.lower() in EXTENSIONS]
+        used = {*pictures, *(side for path in pictures for side in side_files(path))}
+        self.ignored = sum(path not in used for path in names)
+        return [self.listed(path) for path in pictures]
 
-    def unreadable(error: OSError) -> None:
-        raise CharaloomError(f"{error.filename}: {error.strerror}. Make it readable, or take it out of the folder.")
+    def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
+        """The same posts: their files are there."""
+        return posts
 
-    for parent, _, names in os.walk(root, onerror=unreadable):
-        for name in names:
-            path = Path(parent, name)
-            if path.is_file():
-                yield path.relative_to(root)
+    def counts(self) -> dict[str, int]:
+        return {"ignored_files": self.ignored, "unreadable_side_files": self.unreadable}
 
-
-def one_picture(root: Path, path: Path, rules: Rules, counts: dict[str, int]) -> Found:
-    name = os.fsencode(path).decode("utf-8", "backslashreplace")
-    post = {**EMPTY_POST, "site": SITE, "post_id": name}
-    for side in side_files(path):
-        if not os.path.isfile(root / side):  # pathlib raises where the name is too long
-            continue
-        said = read_side_file(root / side)
-        if said is None:
-            counts["unreadable_side_files"] += 1
-        else:
-            post = merged(post, said, name)
-    return judged(Found(post, root / path), rules)
-
-
-def side_files(path: Path) -> list[Path]:
-    """Where a picture's caption (.txt) and post (.json) may lie, later ones added to earlier ones."""
-    return [path.with_name(stem + end) for end in (".json", ".txt") for stem in (path.stem, path.name)]
+    def listed(self, path: Path) -> ListedPost:
+        """The post of one picture, `path` relative to the folder."""
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        post = {**EMPTY_POST, "site": SITE, "post_id": name}
+        for side in side_files(path):
+            if not os.path.isfile(self.root / side):  # pathlib raises where the name is too long
+                continue
+            content = read_side_file(self.root / side)
+            if content is None:
+                self.unreadable += 1
+            else:
+                post = merged(post, content, name)
+        return judged(ListedPost(post, self.root / path), self.rules)
 
 
 def read_side_file(path: Path) -> dict[str, Any] | None:
@@ -82,9 +76,9 @@ def caption_tags(text: str) -> list[str]:
     return ["_".join(part.split()) for line in text.splitlines() for part in line.split(",") if part.strip()]
 
 
-def merged(post: dict[str, Any], said: dict[str, Any], name: str) -> dict[str, Any]:
+def merged(post: Post, content: dict[str, Any], name: str) -> Post:
     """The post with what one more side file adds; lists are joined, single values are taken where there is none."""
-    more = post_of(said, SITE, name, None)
+    more = post_of(content, SITE, name, None)
     return {
         key: words([*value, *more[key]]) if isinstance(value, list) else value if value is not None else more[key]
         for key, value in post.items()

@@ -1,4 +1,4 @@
-"""Posts: what a source says about a picture, in the columns of `raw` and without secrets; and what may be had of it."""
+"""Posts: what a source says about a picture, in the columns of `raw` and without secrets; and which are excluded."""
 
 import re
 from dataclasses import dataclass
@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
+from charaloom.config.params import Raw
+from charaloom.config.roster import allowed_ratings
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits
 
 RATINGS = {name[:length]: name for name in ("general", "sensitive", "questionable", "explicit") for length in (1, None)}
 RATINGS["safe"] = "general"  # what other boards write
-ALLOWED = ("general", "sensitive")  # the ceiling: no config and no flag goes above
+CEILING = ("general", "sensitive")  # no config and no flag goes above
 SECRETS = ("api_key", "login", "token", "access_token", "user_id", "password", "password_hash", "key", "signature")
 REMOVED = "removed: on request"
 
@@ -24,7 +26,7 @@ EMPTY_POST: Post = {
 
 
 @dataclass
-class Found:
+class ListedPost:
     """One post of a source: what it says, its file where there is one, and why there is none."""
 
     post: Post
@@ -34,7 +36,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Rules:
-    """What may be had. `posts` holds `<site>:<post id>` or bare ids, `pictures` SHA-256 or MD5 in hex."""
+    """What is excluded. `posts` holds `<site>:<post id>` or bare ids, `pictures` SHA-256 or MD5 in hex."""
 
     ratings: frozenset[str]
     limits: Limits
@@ -43,7 +45,7 @@ class Rules:
     pictures: frozenset[str] = frozenset()
 
     def refusal(self, post: Post) -> str | None:
-        """Why this post may not be had; None where it may, or where it has no rating."""
+        """Why this post is excluded; None where it is not, or where it has no rating."""
         if self.posts & {post["post_id"], f"{post['site']}:{post['post_id']}"} or self.artists & set(post["artists"]):
             return REMOVED
         if post["md5"] in self.pictures:
@@ -53,30 +55,30 @@ class Rules:
         return None
 
 
-def rules_of(params: dict[str, Any]) -> Rules:
-    """The rules of a `raw` params dict. A character who is not known to be an adult gets general pictures only."""
-    if above := sorted(set(params["ratings"]) - set(ALLOWED)):
+def rules_of(params: Raw) -> Rules:
+    """The rules of stage `raw`. Raises CharaloomError where the config allows a rating that is never fetched."""
+    if above := sorted(set(params.ratings) - set(CEILING)):
         raise CharaloomError(
             f"raw.ratings: {', '.join(above)} is never fetched. Use general, or general and sensitive."
         )
-    ratings = set(params["ratings"]) if params.get("age") == "adult" else {"general"}
-    removals = params.get("removals") or {}
+    ratings = allowed_ratings(params.ratings, params.age)
+    removals = params.removals or {}
     posts, artists, pictures = (
         frozenset(map(str, removals.get(key) or ())) for key in ("posts", "artists", "pictures")
     )
-    limits = Limits(params["maximum_pixels"], params["maximum_bytes"])
+    limits = Limits(params.maximum_pixels, params.maximum_bytes)
     return Rules(frozenset(ratings), limits, posts, artists, frozenset(name.lower() for name in pictures))
 
 
-def judged(found: Found, rules: Rules) -> Found:
+def judged(entry: ListedPost, rules: Rules) -> ListedPost:
     """Apply the rules; of a refused post only its number, page and rating are kept, of a removed one its number."""
-    problem = rules.refusal(found.post)
-    return found if problem is None else refused(found.post, problem)
+    problem = rules.refusal(entry.post)
+    return entry if problem is None else refused(entry.post, problem)
 
 
-def refused(post: Post, problem: str) -> Found:
+def refused(post: Post, problem: str) -> ListedPost:
     kept = ("site", "post_id") if problem == REMOVED else ("site", "post_id", "page_url", "rating")
-    return Found({**EMPTY_POST, **{key: post[key] for key in kept}}, None, problem)
+    return ListedPost({**EMPTY_POST, **{key: post[key] for key in kept}}, None, problem)
 
 
 def post_of(row: dict[str, Any], site: str, post_id: str, root: str | None) -> Post:

@@ -3,14 +3,9 @@
 One row per picture (SHA-256 of its bytes). A post without a usable file has a row, too, that says why.
 """
 
-import fcntl
 import hashlib
-import os
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import canonical_json, digest, sha256_bytes, sha256_file, whole_file
+from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import RAW, TABLE_SCHEMA
 from charaloom.artifacts.types import PathLike
+from charaloom.config.params import Raw
+from charaloom.config.roster import FOLDER
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
-from charaloom.sources.boards import crawl
-from charaloom.sources.folder import read_folder
-from charaloom.sources.posts import REMOVED, Found, Rules, refused, rules_of
+from charaloom.runtime.progress import Progress
+from charaloom.sources.boards import BoardSource
+from charaloom.sources.folder import FolderSource
+from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
+from charaloom.sources.source import Source
 
-GROUP_ROWS = 16
-GROUP_BYTES = 32 * 2**20
+GROUP_ROWS = 16  # of the table: readers stream group by group
+GROUP_BYTES = 32 * 2**20  # set by hand
 
 
 @dataclass
@@ -44,68 +44,65 @@ class Picture:
     posts: list[dict[str, Any]] = field(default_factory=list)
 
 
-def build_raw(character: str, params: dict[str, Any], table: PathLike, manifest: PathLike, work: PathLike) -> None:
+def build_raw(character: str, params: Raw, table: PathLike, manifest: PathLike, work: PathLike) -> None:
     """Fetch or read the pictures of a character and write the table `raw` and its manifest.
 
     Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
-    CharaloomError where the source refuses or fails, or where fewer than `params["minimum"]` pictures are usable.
+    CharaloomError where the source refuses or fails, or where fewer than `params.minimum` pictures are usable.
     """
     rules = rules_of(params)
-    store = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
-    with locked(store) as lock:
-        found, source_counts = gather(character, params, rules, store, lock)
-        pictures = merged(examined(found, rules, Progress(f"{character}: pictures looked at")))
-        counts = {**counted(found, pictures), **source_counts}
-        require_enough(character, params["minimum"], counts)
+    folder = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
+    with locked(folder / "lock", f"{folder}: waiting for another run that uses it") as lock:
+        source = source_of(character, params, rules, folder, lock)
+        posts = source.fetch_files(source.list_posts())
+        pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
+        counts = {**counted(posts, pictures), **source.counts()}
+        require_enough(character, params.minimum, counts)
         origin = lineage("raw", character, lineage_params(params, rules, pictures), {})
         write_pictures(table, pictures, origin)
     write_manifest(manifest, origin, {"table": table}, counts)
 
 
-def store_key(params: dict[str, Any]) -> dict[str, Any]:
+def store_key(params: Raw) -> dict[str, str | None]:
     """What decides which files belong into one store: not pace, limits or ratings, so that those may change."""
-    source = params["source"]
-    if source["kind"] == "folder":
-        return {"kind": "folder"}
-    return {"kind": "board", "dialect": source["dialect"], "root": source["root"], "query": params["query"]}
+    source = params.source
+    if source.kind == FOLDER:
+        return {"kind": FOLDER}
+    return {"kind": "board", "dialect": source.dialect, "root": source.root, "query": params.query}
 
 
-def lineage_params(params: dict[str, Any], rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
-    """The params that mean something, and a digest of what was found: a source is no declared input, but decides.
+def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
+    """The params that mean something, and a digest of the pictures: a source is no declared input, but decides.
 
     Left out are the pace, this machine's paths, and removals, which for the most part name other characters' pictures.
     """
-    passing = ("path", "seconds_between_requests", "contact")
-    source = {key: value for key, value in params["source"].items() if key not in passing}
-    left_out = ("source", "removals", "query") if source["kind"] == "folder" else ("source", "removals")
+    passing = ("path", "seconds_between_requests")
+    plain = params.plain()
+    source = {key: value for key, value in plain["source"].items() if key not in passing}
+    left_out = ("source", "removals", "query") if params.source.kind == FOLDER else ("source", "removals")
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
-    own = {key: value for key, value in params.items() if key not in left_out}
+    own = {key: value for key, value in plain.items() if key not in left_out}
     return {**own, "ratings": sorted(rules.ratings), "source": source, "content": content}
 
 
-def gather(
-    character: str, params: dict[str, Any], rules: Rules, store: Path, lock: int
-) -> tuple[list[Found], dict[str, int]]:
-    """All posts of the source, and counts that only it knows."""
-    source = params["source"]
-    if source["kind"] == "folder":
-        return read_folder(source["path"], rules)
-    progress = Progress(f"{character}: files from {source['name']}")
-    return crawl(source, params["query"], params["limit"], rules, store, lock, progress), {"limit": params["limit"]}
+def source_of(character: str, params: Raw, rules: Rules, folder: Path, lock: int) -> Source:
+    if params.source.kind == FOLDER:
+        assert params.source.path is not None
+        return FolderSource(params.source.path, rules)
+    return BoardSource(params, rules, folder, lock, Progress(f"{character}: files from {params.source.name}"))
 
 
 # ---- pictures
 
 
-def examined(found: Iterable[Found], rules: Rules, progress: "Progress") -> Iterator[Picture]:
+def examined(posts: list[ListedPost], rules: Rules, progress: Progress) -> Iterator[Picture]:
     """One picture per post, its bytes read and judged, one in memory at a time."""
-    entries = list(found)
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(posts, 1):
         yield examine(entry, rules)
-        progress(number + 1, len(entries))
+        progress(number, len(posts))
 
 
-def examine(entry: Found, rules: Rules) -> Picture:
+def examine(entry: ListedPost, rules: Rules) -> Picture:
     post = entry.post
     missing = f"missing:{post['site']}:{post['post_id']}"
     if entry.problem is not None or entry.file is None:
@@ -136,10 +133,10 @@ def merged(pictures: Iterable[Picture]) -> list[Picture]:
     return [rows[key] for key in sorted(rows)]
 
 
-def counted(found: list[Found], pictures: list[Picture]) -> dict[str, Any]:
+def counted(posts: list[ListedPost], pictures: list[Picture]) -> dict[str, Any]:
     problems = Counter(picture.problem.partition(":")[0] for picture in pictures if picture.problem)
     return {
-        "posts": len(found),
+        "posts": len(posts),
         "rows": len(pictures),
         "pictures": sum(picture.file is not None for picture in pictures),
         "usable": sum(picture.problem is None for picture in pictures),
@@ -150,10 +147,10 @@ def counted(found: list[Found], pictures: list[Picture]) -> dict[str, Any]:
 def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None:
     if counts["usable"] >= minimum:
         return
-    told = ", ".join(f"{problem} ({count})" for problem, count in counts["problems"].items()) or "no problems"
+    problems = ", ".join(f"{problem} ({count})" for problem, count in counts["problems"].items()) or "no problems"
     raise CharaloomError(
         f"{character}: {counts['usable']} usable pictures, raw.minimum asks for {minimum}. The source has "
-        f"{counts['posts']} posts: {told}. Check the query, raise raw.limit, add pictures, or lower raw.minimum."
+        f"{counts['posts']} posts: {problems}. Check the query, raise raw.limit, add pictures, or lower raw.minimum."
     )
 
 
@@ -199,41 +196,3 @@ def row_of(picture: Picture) -> dict[str, Any]:
         "problem": picture.problem,
         "posts": picture.posts,
     }
-
-
-# ---- housekeeping
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock (yields its descriptor); a second run waits for the first, and for its gallery-dl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: waiting for another run that uses it", file=sys.stderr, flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-class Progress:
-    """A plain line on stderr every few seconds: how many of how many, how fast, how long still."""
-
-    SECONDS = 5.0
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.began = self.told = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.told < self.SECONDS or not total:
-            return
-        self.told = now
-        rate = done / (now - self.began)
-        left = f", {(total - done) / rate:.0f} s left" if rate else ""
-        print(f"{self.label}: {done} of {total}, {rate:.1f} a second{left}", file=sys.stderr, flush=True)

@@ -1,11 +1,9 @@
-"""The one template of captions: training, previews and cards write a view or a wish in the same words and order.
+"""The template of captions and prompts, which training, previews and cards share.
 
     <trigger>, <outfit trigger>, <count tags>, <other tags as given>
 
-A training step draws from it (`training_caption`): triggers first, tags in any order.
-
-Tags come with underscores, as boards write them, and leave with spaces; triggers stay as they are. Core tags are not in
-captions: they are what the trigger means.
+A training step reads a variation of it (`training_caption`). Tags have underscores, as boards write them; captions have
+spaces instead. Triggers stay as they are. Core tags are not in captions: the trigger stands for them.
 """
 
 import re
@@ -15,15 +13,15 @@ from random import Random
 from charaloom.tagging.vocabulary import is_count
 
 SEPARATOR = ", "
-ALONE = "solo"
+ALONE = "solo"  # the tag of a view with one person
 
 
 def caption(trigger: str, outfit_trigger: str | None, tags: Iterable[str]) -> str:
-    """A caption: the trigger, the outfit's (None: no outfit asked for), how many people, then the tags as ordered."""
-    told = list(dict.fromkeys(tags))
-    counts = [tag for tag in told if is_count(tag)]
-    ordered = [*sorted(counts, key=lambda tag: (tag == ALONE, tag)), *(tag for tag in told if tag not in counts)]
-    parts = [trigger, *([outfit_trigger] if outfit_trigger else []), *map(as_words, ordered)]
+    """A caption: trigger, outfit trigger (None: no outfit), count tags with `solo` last, other tags as given."""
+    unique = list(dict.fromkeys(tags))
+    counts = sorted((tag for tag in unique if is_count(tag)), key=lambda tag: (tag == ALONE, tag))
+    others = [tag for tag in unique if tag not in counts]
+    parts = [trigger, outfit_trigger, *map(as_words, counts + others)]
     return SEPARATOR.join(part for part in parts if part)
 
 
@@ -35,13 +33,13 @@ def as_words(tag: str) -> str:
 
 
 def tags_in(text: str, triggers: Iterable[str]) -> list[str]:
-    """The tags that a caption spells out, as boards write them."""
-    skipped = set(triggers)
-    return [part.replace(" ", "_") for part in text.split(SEPARATOR) if part not in skipped]
+    """The tags of a caption, as boards write them."""
+    excluded = set(triggers)
+    return [part.replace(" ", "_") for part in text.split(SEPARATOR) if part not in excluded]
 
 
 def with_embedding(text: str, word: str) -> str:
-    """The same caption or prompt with the trained embedding's word in front of the text trigger."""
+    """The caption or prompt with the embedding's word before the text trigger."""
     return f"{word}{SEPARATOR}{text}"
 
 
@@ -54,15 +52,15 @@ def training_caption(
     dropout: float,
     tag_dropout: float,
 ) -> str:
-    """What a training step reads of a caption: nothing (share `dropout`), or its triggers, then its tags in any order.
+    """The caption of one training step: its triggers, then its tags shuffled.
 
-    Each tag is left out in the share `tag_dropout`. In front stands the embedding's `word` (None: there is none),
-    except in the share `text_only`, so that the text trigger works without it.
+    With probability `dropout` it is empty; each tag is left out with probability `tag_dropout`. The embedding's `word`
+    (None: no embedding) comes first, except with probability `text_only`, so that the text trigger works without it.
     """
     if rng.random() < dropout:
         return ""
     parts = text.split(SEPARATOR)
     tags = [part for part in parts if part not in triggers and rng.random() >= tag_dropout]
     rng.shuffle(tags)
-    drawn = SEPARATOR.join([*(part for part in parts if part in triggers), *tags])
-    return with_embedding(drawn, word) if word and rng.random() >= text_only else drawn
+    varied = SEPARATOR.join([*(part for part in parts if part in triggers), *tags])
+    return with_embedding(varied, word) if word and rng.random() >= text_only else varied

@@ -1,5 +1,5 @@
-"""What is wrong with captions before a GPU learns from them: triggers that mean something already, tags that contradict
-each other, captions that say nothing, captions that are longer than the text encoder reads."""
+"""Lint of captions before training: triggers that already have a meaning, tags that contradict each other, captions
+that say nothing or are longer than the text encoder reads."""
 
 from functools import cached_property
 from pathlib import Path
@@ -16,31 +16,33 @@ if TYPE_CHECKING:
 
 CLIP = "openai/clip-vit-large-patch14"  # the text encoder of SD 1.x, and the first one of SDXL: one vocabulary
 LIMIT = 75  # tokens that it reads, besides start and end
-# CLIP's own pattern of what is a word (openai/CLIP, simple_tokenizer.py), in the syntax of `tokenizers`.
+# CLIP's pattern of words (openai/CLIP, simple_tokenizer.py), in the syntax of `tokenizers`.
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 class Lint:
-    """Looks at captions with the boards' vocabulary and the text encoder's tokenizer, both of the hub cache `hub`."""
+    """Checks captions by the boards' vocabulary and the text encoder's tokenizer, both from the hub cache `hub`."""
 
     def __init__(self, hub: PathLike):
         self.hub, self.vocabulary = Path(hub), Vocabulary(hub)
 
     def findings(self, outfits: Row, rows: list[Row]) -> list[Row]:
-        """What is wrong, triggers first, then captions by view. `outfits` is the content of outfits.json, `rows` are
-        those of clustered.parquet. A finding is {kind, where, what, advice}."""
+        """Findings {kind, where, what, advice} of triggers, then of captions by view.
+
+        `outfits` is the content of outfits.json, `rows` are those of clustered.parquet.
+        """
         triggers = [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"] if outfit["trained"])]
-        found = [finding for trigger in triggers for finding in self.of_trigger(trigger)]
+        findings = [finding for trigger in triggers for finding in self.of_trigger(trigger)]
         lengths = self.lengths([row["caption"] for row in rows])
         for row, length in zip(rows, lengths, strict=True):
-            found += self.of_caption(row["view"], row["caption"], triggers, length)
-        return found
+            findings += self.of_caption(row["view"], row["caption"], triggers, length)
+        return findings
 
     def of_trigger(self, trigger: str) -> list[Row]:
-        tag, pieces = trigger.lower().replace(" ", "_"), self.tokenizer.encode(trigger).tokens
+        tag, tokens = trigger.lower().replace(" ", "_"), self.tokenizer.encode(trigger).tokens
         if tag in self.vocabulary.counts:
             what = f"the trigger is a tag of {self.vocabulary.counts[tag]} posts"
-        elif len(pieces) == 1:
+        elif len(tokens) == 1:
             what = "the trigger is a word that the text encoder knows"
         else:
             return []
@@ -49,25 +51,25 @@ class Lint:
 
     def of_caption(self, view: str, caption: str, triggers: list[str], length: int) -> list[Row]:
         tags = tags_in(caption, triggers)
-        found = [
+        findings = [
             finding("contradiction", view, f"its caption says {' and '.join(rivals)}", "blacklist the wrong one")
             for rivals in contradictions(tags)
         ]
         if all(map(is_count, tags)):
             advice = "lower tagged.thresholds, or take fewer tags into core_add and blacklist"
-            found.append(finding("empty caption", view, "its caption says nothing but the trigger", advice))
+            findings.append(finding("empty caption", view, "its caption says nothing but the trigger", advice))
         if length > LIMIT:
             what = f"its caption has {length} tokens, {LIMIT} are read"
-            found.append(finding("long caption", view, what, "raise tagged.thresholds or blacklist tags"))
-        return found
+            findings.append(finding("long caption", view, what, "raise tagged.thresholds or blacklist tags"))
+        return findings
 
     def lengths(self, captions: list[str]) -> list[int]:
-        """Tokens of each caption, as CLIP's text encoder counts them, without start and end."""
+        """Number of CLIP tokens of each caption, without start and end."""
         return [len(encoding.ids) for encoding in self.tokenizer.encode_batch(captions)]
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        """CLIP's byte-level BPE from vocab.json and merges.txt; transformers' own needs seconds to import."""
+        """CLIP's byte-level BPE from vocab.json and merges.txt; importing transformers for it takes seconds."""
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
         files = [str(hub_file(self.hub, CLIP, name)) for name in ("vocab.json", "merges.txt")]

@@ -1,283 +1,64 @@
-"""Tagged: what is to be said of every kept view, and what need not be said because it is always true of her.
+"""Tagged: the tags of every kept view, and the core tags that always hold of the character.
 
-Tags of the tagger and of the board are merged with their origin. Core tags are traits of the person that hold in every
-outfit, by confidence intervals of counts: they go into the trigger and leave the captions. Of tags that exclude each
-other the one with more evidence stays. A tag that leaves says why.
+The tags of tagger and board are merged, with their origin. Core tags leave the captions: the trigger stands for them.
+Of tags that exclude each other the one with more evidence stays. A tag that is left out keeps the reason.
 """
 
 import os
-import re
 from collections import Counter
-from collections.abc import Callable
-from fnmatch import translate
-from functools import cache
-from math import sqrt
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import TAGGED, VIEW_COLUMNS, read_table, write_table
-from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.rules import COSPLAY_ENDING
-from charaloom.tagging.captions import ALONE
-from charaloom.tagging.vocabulary import (
-    Vocabulary,
-    contradictions,
-    hidden,
-    hidden_by_headwear,
-    is_clothing,
-    is_count,
-    is_headwear,
-    is_identity,
-    kind_of,
-    piece_of_colour,
-)
+from charaloom.artifacts.types import PathLike
+from charaloom.config.params import Tagged
+from charaloom.tagging.core import judge_core
+from charaloom.tagging.merging import drop_reasons, merge, variants
+from charaloom.tagging.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    import numpy as np
 
-Params = dict[str, Any]
-Tags = dict[str, tuple[float, str]]  # name -> (score, origin)
+@dataclass(frozen=True)
+class TaggedInputs:
+    """The files that tagging reads; `hub` is the hub cache with the boards' vocabulary."""
 
-BOARD, TAGGER, BOTH = "board", "tagger", "both"
-Z = 1.959963984540054  # of a 95 % interval
-GROUP_MINIMUM = 5  # views with a piece of clothing, from which it can speak against a core tag
-HAT_SHARE = 0.5  # of the views with a piece of clothing that show headwear, from which all of them count as hats
-TOLD_SHARE = 0.1  # share from which a tag's numbers are told in core.json
-AGREEMENT = 0.2  # share of the tagger's hits that boards would say too, were they true
-TALKATIVE = 8  # general tags of a board from which its silence about a trait says something
-SEVERAL = {"2girls", "2boys", "multiple_girls", "multiple_boys"}
+    raw: PathLike
+    measured: PathLike
+    filtered: PathLike
+    filtered_manifest: PathLike
+    hub: PathLike
 
 
 def tag_views(
-    character: str,
-    params: Params,
-    raw: PathLike,
-    measured: PathLike,
-    filtered: PathLike,
-    filtered_manifest: PathLike,
-    hub: PathLike,
-    table: PathLike,
-    core: PathLike,
-    manifest: PathLike,
+    character: str, params: Tagged, inputs: TaggedInputs, table: PathLike, core: PathLike, manifest: PathLike
 ) -> None:
     """Write the tags of every kept view (schema TAGGED), and core.json: the core tags with the numbers that decided."""
-    origin = lineage("tagged", character, params, {"filtered": os.fspath(filtered_manifest)})
+    origin = lineage("tagged", character, params.plain(), {"filtered": os.fspath(inputs.filtered_manifest)})
     columns = [name for name, _ in VIEW_COLUMNS]
-    kept = [row for row in read_table(filtered, [*columns, "verdict", "split"]) if row["verdict"] == "keep"]
+    kept = [row for row in read_table(inputs.filtered, [*columns, "verdict", "split"]) if row["verdict"] == "keep"]
     kept.sort(key=lambda row: row["view"])
     names = {row["view"] for row in kept}
-    scores = {row["view"]: row["tags"] for row in read_table(measured, ["view", "tags"]) if row["view"] in names}
-    posts = {row["picture"]: row["posts"] or [] for row in read_table(raw, ["picture", "posts"])}
-    vocabulary = Vocabulary(hub)
+    scores = {row["view"]: row["tags"] for row in read_table(inputs.measured, ["view", "tags"]) if row["view"] in names}
+    posts = {row["picture"]: row["posts"] or [] for row in read_table(inputs.raw, ["picture", "posts"])}
+    vocabulary = Vocabulary(inputs.hub)
     merged = [merge(scores[row["view"]], posts[row["picture"]], row["kind"], params) for row in kept]
     judgements = judge_core(merged, params, vocabulary)
     core_tags = [judgement["tag"] for judgement in judgements if judgement["core"]]
     rows = []
     for row, tags in zip(kept, merged, strict=True):
-        dropped = reasons(tags, posts[row["picture"]], set(core_tags), params, vocabulary)
-        left = sorted((name for name in tags if name not in dropped), key=lambda name: (-tags[name][0], name))
+        dropped = drop_reasons(tags, posts[row["picture"]], set(core_tags), params, vocabulary)
+        remaining = sorted((name for name in tags if name not in dropped), key=lambda name: (-tags[name][0], name))
         rows.append(
             {
                 **{name: row[name] for name in columns},
                 "split": row["split"],
-                "tags": [{"name": name, "score": tags[name][0], "origin": tags[name][1]} for name in left],
+                "tags": [{"name": name, "score": tags[name][0], "origin": tags[name][1]} for name in remaining],
                 "dropped": [{"name": name, "reason": reason} for name, reason in sorted(dropped.items())],
-                "variants": variants(params.get("tag"), posts[row["picture"]]),
+                "variants": variants(params.tag, posts[row["picture"]]),
             }
         )
     write_table(table, rows, TAGGED, "view", origin)
-    write_json(core, {"core": core_tags, "views": len(rows), "share": params["core_share"], "tags": judgements})
-    why = Counter(entry["reason"] for row in rows for entry in row["dropped"])
-    counts = {"views": len(rows), "core": len(core_tags), "dropped": dict(sorted(why.items()))}
+    write_json(core, {"core": core_tags, "views": len(rows), "share": params.core_share, "tags": judgements})
+    dropped_by_reason = Counter(entry["reason"] for row in rows for entry in row["dropped"])
+    counts = {"views": len(rows), "core": len(core_tags), "dropped": dict(sorted(dropped_by_reason.items()))}
     write_manifest(manifest, origin, {"table": table, "core": core}, counts)
-
-
-# --- merging
-
-
-def merge(scored: list[Row] | None, posts: list[Row], kind: str, params: Params) -> Tags:
-    """General tags of a view by name. The board speaks of whole pictures, so only for them its tags are taken."""
-    scores = {pair["name"]: pair["score"] for pair in scored or []}
-    tagger = {name for name, score in scores.items() if score >= params["thresholds"][kind_of(name)]}
-    board = {tag for post in posts for tag in post["tags_general"] or []}
-    board = board if params["board_tags"] and kind == "picture" else set()
-    origins = {name: BOTH if name in board else TAGGER for name in tagger} | dict.fromkeys(board - tagger, BOARD)
-    # A person saw what the board says: it counts as much as the least that the tagger is believed.
-    return {
-        name: (round(max(scores.get(name, 0.0), params["thresholds"][kind_of(name)]), 4), origin)
-        for name, origin in sorted(origins.items())
-    }
-
-
-def reasons(tags: Tags, posts: list[Row], core: set[str], params: Params, vocabulary: Vocabulary) -> dict[str, str]:
-    """Why a tag is left out of this view's captions; tags not named stay."""
-    other = {tag for post in posts for kind in ("character", "copyright", "artist", "meta") for tag in of(post, kind)}
-    said = vocabulary.implied(tags)
-    unwanted = blacklisted(tuple(params["blacklist"]))
-    found = {}
-    for name in tags:
-        if name in other or name.endswith(COSPLAY_ENDING):
-            found[name] = "not a general tag"
-        elif unwanted(name):
-            found[name] = "blacklist"
-        elif name in core:
-            found[name] = "core"
-        elif name in said:
-            found[name] = "implied"
-    left = {name: facts for name, facts in tags.items() if name not in found}
-    return found | dict.fromkeys(contradicted(left, core), "contradicted")
-
-
-@cache
-def blacklisted(patterns: tuple[str, ...]) -> Callable[[str], object]:
-    """A function that says whether one of the patterns fits a tag; `*` stands for anything."""
-    return re.compile("|".join(map(translate, patterns)) or r"(?!)").match
-
-
-def contradicted(tags: Tags, core: set[str]) -> set[str]:
-    """Tags that lose against another that excludes them: against a core tag where only the tagger says them, against
-    others by origin and score."""
-    lost: set[str] = set()
-    for rivals in contradictions(tags.keys() | core):
-        if not core.isdisjoint(rivals):
-            lost |= {name for name in rivals if name in tags and tags[name][1] == TAGGER}
-    for rivals in contradictions(tags.keys() - lost):
-        lost |= set(rivals) - {max(rivals, key=lambda name: (tags[name][1] == BOTH, tags[name][0], name))}
-    if ALONE in tags and not SEVERAL.isdisjoint(tags):
-        lost.add(ALONE)
-    return lost | wrong_colours(tags)
-
-
-def wrong_colours(tags: Tags) -> set[str]:
-    """Colours of a piece that the tagger alone sees, where the board and the tagger agree on another colour of it."""
-    agreed = {piece_of_colour(name) for name, (_, origin) in tags.items() if origin == BOTH} - {None}
-    return {name for name, (_, origin) in tags.items() if origin == TAGGER and piece_of_colour(name) in agreed}
-
-
-def variants(tag: str | None, posts: list[Row]) -> list[str]:
-    """What boards call her official outfit: `swimsuit` of `name_(swimsuit)_(series)` beside `name_(series)`."""
-    if not tag:
-        return []
-    name, _, series = tag.partition("_(")
-    ending = f"_({series}" if series else ""
-    pattern = re.compile(re.escape(name) + r"_\(([^()]+)\)" + re.escape(ending))
-    found = [pattern.fullmatch(other) for post in posts for other in of(post, "character")]
-    return sorted({match[1] for match in found if match} - {"cosplay"})
-
-
-def of(post: Row, category: str) -> list[str]:
-    column = "artists" if category == "artist" else f"tags_{category}"
-    return post[column] or []
-
-
-# --- core tags
-
-
-def judge_core(merged: list[Tags], params: Params, vocabulary: Vocabulary) -> list[Row]:
-    """One row per tag that is frequent or forced, core ones first, with the numbers that decided.
-
-    A tag is core where it speaks of the person and the lower bound of its share over all views in which it could be
-    seen is at least `core_share`; unless some piece of clothing has a group of views in which even the upper bound is
-    below: such a tag belongs to an outfit; or boards that say much are silent where the tagger says it; or a tag that
-    excludes it (another eye colour) is seen in more views.
-    """
-    views = [set(tags) for tags in merged]
-    talkative = [tags for tags in merged if sum(origin != TAGGER for _, origin in tags.values()) >= TALKATIVE]
-    told = Counter(tag for tags in views for tag in tags)
-    forced, forbidden = set(params["core_add"]), set(params["core_forbid"])
-    groups = clothing_groups(views, told)
-    hats = hat_outfits(views, groups)
-    rows = []
-    for tag in sorted(told.keys() | forced):
-        if told[tag] >= TOLD_SHARE * len(views) or tag in forced:
-            row = {**evidence(tag, views, groups, hats), "boards": agreement(tag, talkative)}
-            why = verdict(row, params["core_share"], forced, forbidden)
-            rows.append({**row, "core": why in CORE_VERDICTS, "why": why})
-    general = vocabulary.implied([row["tag"] for row in rows if row["core"]]) - forced
-    for row in rows:
-        if row["core"] and row["tag"] in general:
-            row |= {"core": False, "why": "implied by another core tag"}
-    settle(rows, forced)
-    return sorted(rows, key=lambda row: (not row["core"], -row["share"], row["tag"]))
-
-
-def settle(rows: list[Row], forced: set[str]) -> None:
-    """Of core tags that exclude each other, leave the forced one, else the one that is seen most."""
-    core = {row["tag"]: row for row in rows if row["core"]}
-    for rivals in contradictions(core):
-        best = max(rivals, key=lambda tag: (tag in forced, core[tag]["share"], core[tag]["low"], tag))
-        for tag in set(rivals) - {best} - forced:
-            core[tag] |= {"core": False, "why": f"{best} has more evidence"}
-
-
-CORE_VERDICTS = ("added by core_add", "holds in every outfit")
-
-
-def verdict(row: Row, least: float, forced: set[str], forbidden: set[str]) -> str:
-    tag, weakest = row["tag"], row["weakest"]
-    if tag in forbidden:
-        return "forbidden by core_forbid"
-    if tag in forced:
-        return "added by core_add"
-    if is_count(tag) or not is_identity(tag):
-        return "not a trait of the person"
-    if row["low"] < least:
-        return "too rare"
-    if row["boards"] and row["boards"]["high"] < AGREEMENT:
-        return "boards do not say it"
-    return "belongs to an outfit" if weakest and weakest["high"] < least else "holds in every outfit"
-
-
-def clothing_groups(views: list[set[str]], told: Counter[str]) -> tuple[list[str], "np.ndarray"]:
-    """(names, [pieces, views] as 0 and 1): the views with each piece of clothing that enough of them show."""
-    import numpy as np
-
-    worn = sorted(tag for tag, count in told.items() if count >= GROUP_MINIMUM and is_clothing(tag))
-    members = [[tag in tags for tags in views] for tag in worn]
-    return worn, np.array(members, dtype=np.int64).reshape(len(worn), len(views))
-
-
-def hat_outfits(views: list[set[str]], groups: tuple[list[str], "np.ndarray"]) -> set[str]:
-    """Pieces of clothing that are mostly worn with headwear: the hat is there also where the tagger missed it."""
-    import numpy as np
-
-    hats = np.array([any(map(is_headwear, tags)) for tags in views], dtype=np.int64)
-    names, members = groups
-    shares = (members @ hats) / np.maximum(members.sum(axis=1), 1)
-    return {name for name, share in zip(names, shares.tolist(), strict=True) if share >= HAT_SHARE}
-
-
-def evidence(tag: str, views: list[set[str]], groups: tuple[list[str], "np.ndarray"], hats: set[str]) -> Row:
-    """A tag's share of the views in which it could be seen, with its interval; for a trait also its weakest group's."""
-    import numpy as np
-
-    hits = np.array([tag in tags for tags in views], dtype=np.int64)
-    under_hats = hats if hidden_by_headwear(tag) else set()
-    seen = np.array([tag in tags or not (hidden(tag, tags) or under_hats & tags) for tags in views], dtype=np.int64)
-    names, members = groups if is_identity(tag) else ([], np.zeros((0, len(views)), dtype=np.int64))
-    within = [
-        {"given": name, **interval(int(hit), int(trials))}
-        for name, hit, trials in zip(names, members @ hits, members @ seen, strict=True)
-        if name != tag
-    ]
-    weakest = min(within, key=lambda numbers: (numbers["high"], numbers["given"]), default=None)
-    return {"tag": tag, **interval(int(hits.sum()), int(seen.sum())), "weakest": weakest}
-
-
-def agreement(tag: str, talkative: list[Tags]) -> Row | None:
-    """Of the views of which a board says much and in which the tagger sees a tag, of how many the board says it, too;
-    None where there is no such view."""
-    seen = [tags[tag][1] for tags in talkative if tag in tags and tags[tag][1] != BOARD]
-    return interval(sum(origin == BOTH for origin in seen), len(seen)) if seen else None
-
-
-def interval(hits: int, trials: int) -> Row:
-    """95 % interval of a share (Wilson): honest also for few trials and for shares near 0 and 1."""
-    if not trials:
-        return {"share": 0.0, "low": 0.0, "high": 1.0, "views": 0}
-    share, square = hits / trials, Z * Z
-    centre = (share + square / (2 * trials)) / (1 + square / trials)
-    spread = Z * sqrt(share * (1 - share) / trials + square / (4 * trials * trials)) / (1 + square / trials)
-    low, high = max(centre - spread, 0.0), min(centre + spread, 1.0)
-    return {"share": round(share, 4), "low": round(low, 4), "high": round(high, 4), "views": trials}

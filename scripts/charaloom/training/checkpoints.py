@@ -4,18 +4,17 @@ What must survive a kill, and what more steps later go on from (prepared inputs,
 state), lies in `work`; the output folder appears whole at the end.
 """
 
-import fcntl
 import io
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow.parquet as pq
 
+from charaloom.artifacts import locks
 from charaloom.artifacts.files import digest, read_json, sha256_file, whole_folder, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.types import PathLike
@@ -25,7 +24,7 @@ from charaloom.diffusion.lora import EMBEDDING_KEYS, kohya_weights, lora_metadat
 from charaloom.diffusion.pipelines import read_checkpoints
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.previews import Sources, first_scores, without_path, without_paths
-from charaloom.sources.folder import EXTENSIONS, files_of
+from charaloom.images.files import EXTENSIONS, files_of
 from charaloom.tagging.captions import SEPARATOR, as_words
 from charaloom.training.process import Trainee, run_trainer
 from charaloom.training.trainer_config import embedding_word, hcp_config, milestones
@@ -131,21 +130,9 @@ def room_key(character: str, params: dict[str, Any], base: LocalBase, facts: dic
     return digest([known_params(same, base), inputs, source])[:16]
 
 
-@contextmanager
-def locked(room: Path) -> Iterator[TextIO]:
-    """Hold the work folder of one training: a second run on it stops."""
-    room.mkdir(parents=True, exist_ok=True)
-    with (room / "lock").open("w") as handle:
-        limit = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > limit:
-                    raise CharaloomError(f"{room}: another run trains here; wait for it or stop it") from None
-                time.sleep(0.2)
-        yield handle
+def locked(room: Path) -> AbstractContextManager[int]:
+    """Hold the work folder of one training: a second run on it stops. Yields the lock's descriptor."""
+    return locks.locked(room / "lock", f"{room}: another run trains here; wait for it or stop it", LOCK_SECONDS)
 
 
 def forget_others(room: Path) -> None:

@@ -6,7 +6,6 @@ the user's own, passes each fork its log and its lock, ends a fork whose job has
 come for a while. Where there is none (another system, `warm_seconds: 0`), the trainer starts from nothing.
 """
 
-import ctypes
 import fcntl
 import json
 import os
@@ -21,11 +20,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from charaloom.artifacts.files import digest, sha256_file, write_text
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
+from charaloom.runtime.processes import die_with_parent
 
 KEPT_ENVIRONMENT = re.compile(
     r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|CUDA_\w+|NVIDIA_\w+|VIRTUAL_ENV|CONDA_PREFIX"
@@ -45,7 +45,7 @@ class Trainee:
     base: LocalBase
     threads: int
     log: Path
-    lock: TextIO
+    lock: int  # descriptor of the lock of `room`
     warm_seconds: float = 0.0
 
 
@@ -99,12 +99,6 @@ def child_environment(threads: int) -> dict[str, str]:
     }
 
 
-def die_with_parent() -> None:
-    """In the child: be killed when the parent dies, so that no orphan writes after a kill -9."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 @contextmanager
 def stop_passed_on(stop: Callable[[], None]) -> Iterator[None]:
     """Whoever ends this job means the trainer: it keeps its state first, then both end."""
@@ -132,7 +126,7 @@ def train_cold(trainee: Trainee, output: int) -> int:
         stdout=output,
         stderr=subprocess.STDOUT,
         preexec_fn=die_with_parent,
-        pass_fds=[trainee.lock.fileno()],  # an open lock is a held lock: held until the trainer too is gone
+        pass_fds=[trainee.lock],  # an open lock is a held lock: held until the trainer too is gone
     )
     try:
         with stop_passed_on(process.terminate):
@@ -152,7 +146,7 @@ def train_warm(trainee: Trainee, output: int) -> int | None:
         return None
     request = json.dumps({"room": str(trainee.room.resolve())}).encode() + b"\n"
     with connection, connection.makefile("rb") as answers:
-        socket.send_fds(connection, [request], [output, trainee.lock.fileno()])
+        socket.send_fds(connection, [request], [output, trainee.lock])
         if not (started := answers.readline()):
             return None
         with stop_passed_on(lambda: os.kill(int(started), signal.SIGTERM)):

@@ -1,8 +1,8 @@
 """Measured: whatever needs pixels or a neural network, once per picture; every later decision reads this table.
 
-A picture is decoded once and shown to all picture models (battery.py). Its rows are kept in `work` by its SHA-256,
-under a key of the model files and of this stage's version: a killed run keeps what it has, and a picture that two
-characters share, or a new threshold anywhere below, measures nothing again.
+A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256, under a
+key of the model files and of this stage's version: a killed run keeps its rows, and neither a picture that two
+characters share nor a new threshold in a later stage measures anything again.
 """
 
 import os
@@ -11,145 +11,156 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import MEASURED, read_table, stream_table, write_stream, write_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Measured
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 from charaloom.images.boxes import area, box_of, overlap
-from charaloom.images.decoding import generation_parameters, open_picture
-from charaloom.vision.model_set import Battery, Box, Detection, Shown, Tagged, pictures_at_once
+from charaloom.images.decoding import open_picture
+from charaloom.images.fingerprints import perceptual_hash, thumbnail
+from charaloom.images.generated import generation_parameters
+from charaloom.vision.model_set import Box, Detection, ModelInput, ModelSet, Scores, TaggerOutput, pictures_per_batch
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 
-TAG_FLOOR = 0.05
-DECIMALS = 4  # of every score that a decision reads: the last bits differ between processors
-HASH_SIDE = 32
-THUMBNAIL_SIDE = 96
+TAG_FLOOR = 0.05  # score above which a tag is stored, set by hand
 VECTORS = ("ccip", "tag_embedding")
-WAITING = 2  # handfuls of pictures per thread that are read ahead: memory holds no more
+BATCHES_AHEAD = 2  # per thread, set by hand: bounds the pictures in memory
 SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True)
+class MeasuredInputs:
+    """The files that measuring reads; `hub` is the cache that `fetch_models` filled."""
+
+    raw: PathLike
+    raw_manifest: PathLike
+    models_manifest: PathLike
+    hub: PathLike
 
 
 def measure(
     character: str,
-    params: dict[str, Any],
-    raw: PathLike,
-    raw_manifest: PathLike,
-    models_manifest: PathLike,
-    hub: PathLike,
+    params: Measured,
+    inputs: MeasuredInputs,
     table: PathLike,
     manifest: PathLike,
     work: PathLike,
     threads: int = 1,
 ) -> None:
-    """Write one row per view of every picture of `raw` (schema MEASURED), and at least one row per row of `raw`.
+    """Write the views of every picture of `inputs.raw` (schema MEASURED): at least one row per picture.
 
-    `hub` is the cache that `fetch_models` filled; `work` a folder that survives failures; characters may share it.
-    `threads` pictures are looked at side by side, which changes no number.
-    Raises CharaloomError where a model is missing or broken; a picture that cannot be measured only gets a `problem`.
+    `work` is a cache that survives failures and that characters may share. `threads` pictures are measured side by
+    side, which changes no number.
+    Raises CharaloomError where a model is missing or broken; a picture that cannot be measured gets a `problem`.
     """
-    inputs = {"raw": os.fspath(raw_manifest), "models": os.fspath(models_manifest)}
-    origin = lineage("measured", character, params, inputs)
-    look = Measuring(Path(work) / cache_key(read_manifest(models_manifest)), Path(hub))
-    progress = Progress(character, sum(1 for _ in stream_table(raw, ["picture"])))
+    manifests = {"raw": os.fspath(inputs.raw_manifest), "models": os.fspath(inputs.models_manifest)}
+    origin = lineage("measured", character, params.plain(), manifests)
+    measurer = Measurer(Path(work) / cache_key(read_manifest(inputs.models_manifest)), Path(inputs.hub))
+    progress = Progress(character, sum(1 for _ in stream_table(inputs.raw, ["picture"])))
     counts: Counter[str] = Counter(pictures=0, problems=0, views=0, persons=0)
-    pictures = stream_table(raw, ["picture", "bytes", "problem"])
+    pictures = stream_table(inputs.raw, ["picture", "bytes", "problem"])
 
     def rows() -> Iterator[Row]:
-        for found, fresh in in_order(look, pictures, threads):
-            for row in found:
-                counts.update(views=1, pictures=row["kind"] == "picture", persons=row["kind"] == "person")
-                counts.update(problems=row["problem"] is not None)
-            yield from sorted(found, key=lambda row: row["view"])
+        for views, fresh in in_order(measurer, pictures, threads):
+            for view in views:
+                counts.update(views=1, pictures=view["kind"] == "picture", persons=view["kind"] == "person")
+                counts.update(problems=view["problem"] is not None)
+            yield from sorted(views, key=lambda view: view["view"])
             progress.step(fresh)
 
     write_stream(table, rows(), MEASURED, origin)
     write_manifest(manifest, origin, {"table": table}, dict(counts))
 
 
-def cache_key(models: dict[str, Any]) -> str:
-    """What the numbers of a picture depend on besides its bytes."""
+def cache_key(models: Row) -> str:
+    """A digest of everything besides its bytes that a picture's numbers depend on; `models` is the models manifest."""
     return digest({"models": models["models"], "version": STAGE_VERSION["measured"]})[:16]
 
 
-Found = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
+Views = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
 
 
-def in_order(look: "Measuring", pictures: Iterable[Row], threads: int) -> Iterator[Found]:
-    """What `look` finds of each picture, in their order, several looked at side by side."""
+def in_order(measurer: "Measurer", pictures: Iterable[Row], threads: int) -> Iterator[Views]:
+    """The views of each picture, in the order of `pictures`, measured in `threads` threads."""
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[list[Found]]] = deque()
-        for handful in handfuls(pictures, look.at_once):
-            waiting.append(pool.submit(look, handful))
-            if len(waiting) >= WAITING * threads:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        pending: deque[Future[list[Views]]] = deque()
+        for batch in batches(pictures, measurer.batch):
+            pending.append(pool.submit(measurer, batch))
+            if len(pending) >= BATCHES_AHEAD * threads:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
 
 
-def handfuls(pictures: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    left = iter(pictures)
-    while some := list(islice(left, size)):
-        yield some
+def batches(pictures: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    remaining = iter(pictures)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
-class Measuring:
-    """Measures pictures, or finds what was measured before in `kept`. The models are opened when one is new."""
+class Measurer:
+    """Measures pictures, or reads their rows from `cache`; opens the models for the first picture that is not there."""
 
-    def __init__(self, kept: Path, hub: Path):
+    def __init__(self, cache: Path, hub: Path):
         import cv2
 
-        cv2.setNumThreads(1)  # as the models: whoever wants more looks at several pictures
-        self.kept, self.hub = kept, hub
-        self.at_once = pictures_at_once()
+        cv2.setNumThreads(1)  # as the models: the parallel work is several pictures
+        self.cache, self.hub = cache, hub
+        self.batch = pictures_per_batch()
         self.lock = Lock()
 
     @property
-    def battery(self) -> Battery:
-        with self.lock:  # several threads may be the first to ask
+    def models(self) -> ModelSet:
+        with self.lock:  # several threads may be the first to need them
             return self.opened
 
     @cached_property
-    def opened(self) -> Battery:
-        """The models, proved on a plain sheet: what fails there is a model's fault and stops the run, no picture's."""
+    def opened(self) -> ModelSet:
+        """The models, tried on a blank picture: an error there is a model's, not a picture's, and stops the run."""
         from PIL import Image
 
         try:
-            battery = Battery(self.hub)
-            looked_at(battery, [("sheet", b"", Image.new("RGB", (64, 64), (255, 255, 255)))])
-        except Exception as error:  # a missing file, broken weights, wrong labels: runtime and JSON raise their own
+            models = ModelSet(self.hub)
+            rows_of(models, [("sheet", b"", Image.new("RGB", (64, 64), (255, 255, 255)))])
+        except Exception as error:  # a missing file, broken weights, wrong labels: each reader raises errors of its own
             raise CharaloomError(
                 f"the picture models do not run: {type(error).__name__}: {error}. Check that the models rule ran with "
                 f"the current models lock (config/models.yaml); its files are in `hub` below the work folder."
             ) from error
-        return battery
+        return models
 
-    def __call__(self, pictures: list[Row]) -> list[Found]:
-        found = {picture["picture"]: self.known(picture) for picture in pictures}
-        fresh = [picture for picture in pictures if found[picture["picture"]] is None]
-        new = self.measured(fresh) if fresh else {}
-        for name, rows in new.items():
+    def __call__(self, pictures: list[Row]) -> list[Views]:
+        cached = {picture["picture"]: self.cached(picture) for picture in pictures}
+        missing = [picture for picture in pictures if cached[picture["picture"]] is None]
+        fresh = self.measured(missing) if missing else {}
+        for name, rows in fresh.items():
             if rows[0]["problem"] is None:
                 write_table(self.file(name), rows, MEASURED, "view", {"picture": name})
-        rows_of = [(found[picture["picture"]], new.get(picture["picture"])) for picture in pictures]
-        return [(known or as_arrays(rows or []), known is None) for known, rows in rows_of]
+        return [
+            (cached[name] or as_arrays(fresh.get(name) or []), cached[name] is None)
+            for name in (picture["picture"] for picture in pictures)
+        ]
 
     def file(self, name: str) -> Path:
-        return self.kept / name[:2] / f"{name}.parquet"
+        return self.cache / name[:2] / f"{name}.parquet"
 
-    def known(self, picture: Row) -> list[Row] | None:
-        """Rows of a picture that was measured before, or never can be; None where it is new or its file damaged."""
+    def cached(self, picture: Row) -> list[Row] | None:
+        """Rows of a picture that is in the cache, or that has no usable file; None where it has to be measured."""
         import pyarrow as pa
 
         if picture["problem"] is not None or picture["bytes"] is None:
@@ -160,32 +171,33 @@ class Measuring:
             return None
 
     def measured(self, pictures: list[Row]) -> dict[str, list[Row]]:
-        """Rows by picture; a picture that breaks a decoder or the models only says so."""
+        """Rows by picture; one that a decoder or a model fails on gets a row with the `problem`."""
         rows: dict[str, list[Row]] = {}
         decoded: list[tuple[str, bytes, Image.Image]] = []
         for picture in pictures:
             name = picture["picture"]
             try:
                 decoded.append((name, picture["bytes"], open_picture(picture["bytes"])))
-            except Exception as error:  # decoders raise whatever they stumble on
-                rows[name] = [unmeasured(name, in_words(error))]
-        battery = self.battery
+            except Exception as error:  # decoders raise errors of many kinds
+                rows[name] = [unmeasured(name, problem_of(error))]
+        models = self.models
         try:
-            rows |= looked_at(battery, decoded)
-        except Exception as error:  # one of them upsets a model: find out which
+            rows |= rows_of(models, decoded)
+        except Exception as error:  # a model fails on one of them: measure each alone
             if len(decoded) < 2:
-                rows |= {name: [unmeasured(name, in_words(error))] for name, _, _ in decoded}
+                rows |= {name: [unmeasured(name, problem_of(error))] for name, _, _ in decoded}
             else:
                 for picture in pictures:
                     rows |= self.measured([picture])
         return rows
 
 
-def in_words(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
     return f"cannot be measured: {type(error).__name__}: {error}"
 
 
 def unmeasured(picture: str, problem: str) -> Row:
+    """The only row of a picture that has a `problem`."""
     empty: Row = dict.fromkeys(MEASURED.names)
     return {**empty, "view": f"{picture}/picture/0", "picture": picture, "kind": "picture", "problem": problem}
 
@@ -201,60 +213,62 @@ def as_arrays(rows: list[Row]) -> list[Row]:
     return rows
 
 
-# --- one picture, or a handful
+# --- the rows of a batch of pictures
 
 
-def looked_at(battery: Battery, pictures: list[tuple[str, bytes, "Image.Image"]]) -> dict[str, list[Row]]:
-    """All rows of pictures (name, file, decoded): themselves, their persons, and the heads and half bodies in them.
+def rows_of(models: ModelSet, pictures: list[tuple[str, bytes, "Image.Image"]]) -> dict[str, list[Row]]:
+    """All rows of pictures (name, file, decoded): the picture, its persons, and the half bodies and heads in it.
 
-    Whoever is alone in a picture is named and tagged once, by the whole picture: no decision looks at that crop.
+    CCIP and tagger see the whole picture, and each of several persons: no decision reads them of a person who is alone.
     """
     import numpy as np
 
-    shown = [Shown(image) for _, _, image in pictures]
+    inputs = [ModelInput(image) for _, _, image in pictures]
     rows: dict[str, list[Row]] = {}
-    cut: list[tuple[Row, Shown]] = []  # views that are named and tagged
-    for (name, data, image), whole, found, scores in zip(
-        pictures, shown, map(ordered_all, battery.detect(shown)), battery.classify(shown), strict=True
+    described: list[tuple[Row, ModelInput]] = []  # views that CCIP and tagger see
+    for (name, data, image), whole, detections, scores in zip(
+        pictures, inputs, map(ordered_by_kind, models.detect(inputs)), models.classify(inputs), strict=True
     ):
         grey = np.asarray(image.convert("L"))
-        first = {**view_row(name, "picture", 0, grey, (0, 0, *image.size)), **picture_facts(data, grey, found, scores)}
-        first["aesthetic"] = rounded(battery.aesthetic(scores["aesthetic"]))
-        rows[name] = [first, *part_rows(name, grey, found)]
-        cut.append((first, whole))
+        picture = view_row(name, "picture", 0, grey, (0, 0, *image.size))
+        picture |= picture_facts(data, grey, detections, scores)
+        picture["aesthetic"] = rounded(models.aesthetic(scores["aesthetic"]))
+        rows[name] = [picture, *part_rows(name, grey, detections)]
+        described.append((picture, whole))
         persons = [row for row in rows[name] if row["kind"] == "person"]
-        cut += [(row, Shown(image.crop(box_of(row)))) for row in persons if len(persons) > 1]
-    views = [view for _, view in cut]
-    for (row, _), ccip, tagged in zip(cut, battery.identify(views), battery.tag(views, TAG_FLOOR), strict=True):
-        row.update({"ccip": ccip, **what(tagged)})
+        if len(persons) > 1:
+            described += [(row, ModelInput(image.crop(box_of(row)))) for row in persons]
+    views = [view for _, view in described]
+    for (row, _), ccip, tags in zip(described, models.identify(views), models.tag(views, TAG_FLOOR), strict=True):
+        row.update({"ccip": ccip, **tag_columns(tags)})
     return rows
 
 
-def ordered_all(found: dict[str, list[Detection]]) -> dict[str, list[Detection]]:
-    return {kind: ordered(boxes) for kind, boxes in found.items()}
+def ordered_by_kind(detections: dict[str, list[Detection]]) -> dict[str, list[Detection]]:
+    return {kind: ordered(boxes) for kind, boxes in detections.items()}
 
 
-def ordered(found: list[Detection]) -> list[Detection]:
-    """Boxes with an area in a total order: confidence first, then the box."""
-    solid = [((x0, y0, x1, y1), rounded(score)) for (x0, y0, x1, y1), score in found if x1 > x0 and y1 > y0]
-    return sorted(solid, key=lambda item: (-item[1], item[0]))
+def ordered(detections: list[Detection]) -> list[Detection]:
+    """Detections with an area in a total order: confidence first, then the box."""
+    solid = [((x0, y0, x1, y1), rounded(score)) for (x0, y0, x1, y1), score in detections if x1 > x0 and y1 > y0]
+    return sorted(solid, key=lambda detection: (-detection[1], detection[0]))
 
 
-def part_rows(name: str, grey: "np.ndarray", found: dict[str, list[Detection]]) -> list[Row]:
+def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
     """Persons, half bodies and heads, each with the person that it belongs to."""
-    persons = [box for box, _ in found["person"]]
+    persons = [box for box, _ in detections["person"]]
     rows = []
     for kind in ("person", "halfbody", "head"):
-        for index, (box, confidence) in enumerate(found[kind]):
+        for index, (box, confidence) in enumerate(detections[kind]):
             person = index if kind == "person" else owner(box, persons)
             rows.append({**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person})
     return rows
 
 
 def picture_facts(
-    data: bytes, grey: "np.ndarray", found: dict[str, list[Detection]], scores: dict[str, dict[str, float]]
+    data: bytes, grey: "np.ndarray", detections: dict[str, list[Detection]], scores: dict[str, Scores]
 ) -> Row:
-    """What is measured of whole pictures only."""
+    """The columns of whole pictures."""
     small = thumbnail(grey)
     return {
         "thumbnail": small.tobytes(),
@@ -264,14 +278,14 @@ def picture_facts(
         "rating": scored(scores["rating"]),
         "ai": rounded(scores["ai"]["ai"]),
         "generated": generation_parameters(data),
-        "persons": len(found["person"]),
-        "heads": len(found["head"]),
-        "faces": len(found["face"]),
+        "persons": len(detections["person"]),
+        "heads": len(detections["head"]),
+        "faces": len(detections["face"]),
     }
 
 
 def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> Row:
-    """What is measured of every view; `grey` is the whole picture, uint8 [h, w]."""
+    """The columns of every view; `grey` is the whole picture, uint8 [h, w], `box` in its pixels."""
     x0, y0, x1, y1 = box
     view = grey[y0:y1, x0:x1]
     return {
@@ -287,27 +301,23 @@ def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> 
     }
 
 
-def what(tagged: Tagged) -> Row:
+def tag_columns(output: TaggerOutput) -> Row:
     return {
-        "tags": scored(tagged.tags),
-        "tag_rating": scored(tagged.rating),
-        "tag_embedding": tagged.embedding,
+        "tags": scored(output.tags),
+        "tag_rating": scored(output.rating),
+        "tag_embedding": output.embedding,
     }
 
 
 def owner(box: Box, persons: list[Box]) -> int | None:
-    """Index of the person whose box covers most of this one, if it covers half of it; the smaller one of equals."""
+    """Index of the person whose box covers most of `box`, if it covers half of it; of equals the smaller one."""
     covered = [(overlap(box, person), -area(person), -index) for index, person in enumerate(persons)]
     best = max(covered, default=None)
     return -best[2] if best and best[0] >= area(box) / 2 else None
 
 
-def rounded(score: float) -> float:
-    return round(float(score), DECIMALS)
-
-
 def scored(scores: dict[str, float]) -> list[Row]:
-    """Named scores in a total order, the highest first."""
+    """Named scores in a total order, highest first."""
     pairs = [{"name": str(name), "score": rounded(score)} for name, score in scores.items()]
     return sorted(pairs, key=lambda pair: (-pair["score"], pair["name"]))
 
@@ -320,40 +330,19 @@ def sharpness(grey: "np.ndarray") -> float:
     return float(deviation[0, 0] ** 2)
 
 
-def perceptual_hash(grey: "np.ndarray") -> str:
-    """64-bit pHash as 16 hex digits: signs of the lowest 8 x 8 cosine frequencies of a 32 px grey thumbnail."""
-    import cv2
-    import numpy as np
-
-    small = cv2.resize(grey, (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(small.astype(np.float64))[:8, :8]
-    bits: np.ndarray = (low > np.median(low)).ravel()
-    return np.packbits(bits).tobytes().hex()
-
-
-def thumbnail(grey: "np.ndarray") -> "np.ndarray":
-    """At most THUMBNAIL_SIDE pixels on the longest side, uint8 [h, w], by averaging: copies are found on it."""
-    import cv2
-
-    height, width = grey.shape
-    factor = min(THUMBNAIL_SIDE / max(height, width), 1.0)
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-
-
 class Progress:
-    """A line every few seconds on the error stream: how many, how fast, how long still."""
+    """A line on the error stream every SECONDS_BETWEEN_LINES: pictures done, per second, minutes left."""
 
     def __init__(self, character: str, total: int) -> None:
         self.character, self.total, self.done, self.fresh = character, total, 0, 0
-        self.started = self.told = time.monotonic()
+        self.started = self.last_line = time.monotonic()
 
     def step(self, fresh: bool) -> None:
         self.done += 1
         self.fresh += fresh
         now = time.monotonic()
-        if self.done == self.total or now - self.told >= SECONDS_BETWEEN_LINES:
-            self.told = now
+        if self.done == self.total or now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
             print(self.line(now - self.started), file=sys.stderr, flush=True)
 
     def line(self, seconds: float) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
-from charaloom.config.project import read_removals
+from charaloom.config.named_files import read_removals
+from charaloom.curation.rules import RULES
 from tests.small_results import NAMES, filtered_rows, reason, write_curated, write_tagged
 
 
@@ -51,8 +52,8 @@ def test_the_story_of_a_dropped_picture(results: Path, capsys: Any) -> None:
     rows[3]["reasons"].append(reason("monochrome", 0.7))
     rows[3]["scores"][1] = reason("monochrome", 0.7)
     write_curated(results, rows)
-    told = explained(capsys, NAMES[3])
-    assert told[:6] == [
+    lines = explained(capsys, NAMES[3])
+    assert lines[:6] == [
         NAMES[3],
         "post        board:103 https://board.example/posts/103",
         "artist aoi; rating general; board's score 15",
@@ -60,12 +61,12 @@ def test_the_story_of_a_dropped_picture(results: Path, capsys: Any) -> None:
         "",
         f"{NAMES[3][:8]}/picture/0  the picture, 200 x 240 pixels at 0,0",
     ]
-    assert "verdict     dropped by identity 0.52 / 0.5: somebody else, by the distance to her cluster" in told
-    assert "also        monochrome 0.7 / 0.5: black and white" in told
-    assert "numbers     rating_model 0.1 / 0.5, monochrome 0.7 / 0.5, ai 0.3, identity 0.52 / 0.5" in told
-    assert f"duplicates  a copy of {NAMES[0][:8]}/picture/0" in told
-    assert "identity    hers, distance 0.1000 to her cluster" in told
-    assert told[-1] == "not made yet: tagged, clustered, dataset"
+    assert f"verdict     dropped by identity 0.52 / 0.5: {RULES['identity'].words}" in lines
+    assert "also        monochrome 0.7 / 0.5: black and white" in lines
+    assert "numbers     rating_model 0.1 / 0.5, monochrome 0.7 / 0.5, ai 0.3, identity 0.52 / 0.5" in lines
+    assert f"duplicates  a copy of {NAMES[0][:8]}/picture/0" in lines
+    assert "identity    the character, distance 0.1000 to the character's cluster" in lines
+    assert lines[-1] == "not made yet: tagged, clustered, dataset"
 
 
 def len_of(results: Path, picture: str) -> int:
@@ -79,14 +80,14 @@ def test_the_story_of_a_kept_picture_ends_in_the_dataset(results: Path, capsys: 
     image = {"bytes": b"x", "path": "a.webp"}
     rows = [{"view": f"{NAMES[0]}/picture/0", "picture": NAMES[0], "image": image}]
     pq.write_table(pa.Table.from_pylist(rows), results / "dataset/data/train-00000.parquet")
-    told = explained(capsys, "board:100")
-    assert "verdict     kept, to train" in told
-    assert f"duplicates  the best of 2; the others: {NAMES[3][:8]}/picture/0" in told
-    assert "tags        1girl 0.99 (both), smile 0.60 (tagger)" in told
-    assert "left out    blue_hair (core)" in told
-    assert "outfit      red, stability 0.93" in told
-    assert "caption     hana_charaloom, hana_red, 1girl, smile" in told
-    assert told[-1] == "dataset     data/train-00000.parquet: a.webp"
+    lines = explained(capsys, "board:100")
+    assert "verdict     kept, to train" in lines
+    assert f"duplicates  the best of 2; the others: {NAMES[3][:8]}/picture/0" in lines
+    assert "tags        1girl 0.99 (both), smile 0.60 (tagger)" in lines
+    assert "left out    blue_hair (core)" in lines
+    assert "outfit      red, stability 0.93" in lines
+    assert "caption     hana_charaloom, hana_red, 1girl, smile" in lines
+    assert lines[-1] == "dataset     data/train-00000.parquet: a.webp"
 
 
 def test_a_picture_has_many_names(results: Path, capsys: Any) -> None:
@@ -96,9 +97,9 @@ def test_a_picture_has_many_names(results: Path, capsys: Any) -> None:
     assert explained(capsys, "missing:board:1")[3] == "file        missing: 404"
 
 
-def test_a_part_is_told_with_the_picture_it_belongs_to(results: Path, capsys: Any) -> None:
-    told = explained(capsys, NAMES[6][:10])
-    assert f"{NAMES[6][:8]}/head/0  a head" in told
+def test_a_part_is_listed_with_the_picture_it_belongs_to(results: Path, capsys: Any) -> None:
+    lines = explained(capsys, NAMES[6][:10])
+    assert f"{NAMES[6][:8]}/head/0  a head" in lines
 
 
 def test_stages_that_did_not_run_are_missing_and_no_error(results: Path, capsys: Any) -> None:
@@ -114,14 +115,14 @@ def test_a_stage_that_is_older_than_the_picture_says_so(results: Path, capsys: A
 
 def test_an_id_that_fits_nothing(results: Path, capsys: Any) -> None:
     said = refused(capsys, "hana", "board:9999")
-    assert "board:9999: fits no picture of hana. Looked for among 10 pictures of results/hana/raw.parquet" in said
+    assert "board:9999: fits no picture of hana. Looked among 10 pictures of results/hana/raw.parquet" in said
     assert "beyond raw.limit" in said
     assert "first 6 digits or more" in refused(capsys, "hana", NAMES[0][:5])
 
 
 def test_a_removed_picture_is_said_to_be_removed(results: Path, capsys: Any) -> None:
     write_json(Path("config/removals.yaml"), {"posts": ["board:9999"], "artists": [], "pictures": []})
-    assert "config/removals.yaml names it: it is not had, on request" in refused(capsys, "hana", "9999")
+    assert "config/removals.yaml lists it: it is excluded on request" in refused(capsys, "hana", "9999")
 
 
 def test_a_picture_of_another_character_is_found(results: Path, capsys: Any) -> None:

@@ -1,4 +1,4 @@
-"""Shards without a cluster: what they ask for, what may share one, how an ending is read."""
+"""Shards without a cluster: what they request, which jobs may share one, how an ending is read."""
 
 import shlex
 import subprocess
@@ -21,7 +21,7 @@ def job(name: str = "hana", attempt: int = 1, threads: int = 1, **resources: Any
     )
 
 
-def test_a_shard_asks_for_the_time_of_all_and_the_memory_of_the_greediest() -> None:
+def test_a_shard_requests_the_sum_of_the_times_and_the_largest_memory() -> None:
     shard = shards.Shard([job(), job("mei", threads=4, runtime=30, mem_mb=9000), job("rin", gpu=1)])
     assert dict(shard.resources.items()) == {"runtime": 150, "mem_mb": 9000, "slurm_partition": "gpu", "gpu": 1}
     assert shard.threads == 4
@@ -35,7 +35,7 @@ def test_only_equals_share_a_shard() -> None:
     assert shards.kind_of(job()) != shards.kind_of(job(slurm_partition="big"))
 
 
-def test_sizes_are_read_and_nonsense_is_told() -> None:
+def test_sizes_are_read_and_nonsense_is_refused() -> None:
     assert shards.sizes_of("checkpoints=8, filtered=20\n raw=1") == {"checkpoints": 8, "filtered": 20, "raw": 1}
     assert shards.sizes_of(None) == {}
     for broken in ("checkpoints", "checkpoints=0", "checkpoints=-3", "checkpoints=a"):
@@ -43,32 +43,34 @@ def test_sizes_are_read_and_nonsense_is_told() -> None:
             shards.sizes_of(broken)
 
 
-def executor(sizes: str, hold: float = 0.05) -> Any:
+def accounting_executor(sizes: str, hold: float = 0.05) -> Any:
     """An executor that only keeps account of what it would submit."""
     import threading
 
-    one = shards.Executor.__new__(shards.Executor)
-    one.sizes, one.hold, one.held, one.timer = shards.sizes_of(sizes), hold, {}, None
-    one.holding, one.submitted = threading.Lock(), []
-    one.run_job_pre = lambda job: None
-    one.submit = lambda made: one.submitted.extend([member.wildcards[0] for member in each.jobs] for each in made)
-    return one
+    executor = shards.Executor.__new__(shards.Executor)
+    executor.sizes, executor.hold, executor.held, executor.timer = shards.sizes_of(sizes), hold, {}, None
+    executor.holding, executor.submitted = threading.Lock(), []
+    executor.run_job_pre = lambda job: None
+    executor.submit = lambda made: executor.submitted.extend(
+        [member.wildcards[0] for member in each.jobs] for each in made
+    )
+    return executor
 
 
 def test_full_shards_go_at_once_and_the_rest_soon() -> None:
-    one = executor("checkpoints=2")
-    one.run_jobs([job("a"), job("b"), job("c")])
-    assert one.submitted == [["a", "b"]]
-    one.run_jobs([job("d"), job("e")])
-    assert one.submitted == [["a", "b"], ["c", "d"]]
+    executor = accounting_executor("checkpoints=2")
+    executor.run_jobs([job("a"), job("b"), job("c")])
+    assert executor.submitted == [["a", "b"]]
+    executor.run_jobs([job("d"), job("e")])
+    assert executor.submitted == [["a", "b"], ["c", "d"]]
     time.sleep(0.3)
-    assert one.submitted == [["a", "b"], ["c", "d"], ["e"]]
+    assert executor.submitted == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_second_attempts_go_alone() -> None:
-    one = executor("checkpoints=3")
-    one.run_jobs([job("a", attempt=2), job("b", attempt=2)])
-    assert sorted(one.submitted) == [["a"], ["b"]]
+    executor = accounting_executor("checkpoints=3")
+    executor.run_jobs([job("a", attempt=2), job("b", attempt=2)])
+    assert sorted(executor.submitted) == [["a"], ["b"]]
 
 
 # --- the script, and endings
@@ -79,7 +81,7 @@ def script(folder: Path, *commands: str) -> str:
     return shards.HEAD + "\n".join(map(shlex.join, members)) + "\n"
 
 
-def test_each_member_leaves_her_own_exit_code(tmp_path: Path) -> None:
+def test_each_member_leaves_its_own_exit_code(tmp_path: Path) -> None:
     subprocess.run(["sh", "-c", script(tmp_path, "true", "exit 3", """test "it's" = 'it'"'"'s'""")], check=True)
     assert [(tmp_path / str(number)).read_text() for number in range(3)] == ["0\n", "3\n", "0\n"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
@@ -101,11 +103,11 @@ def test_a_job_that_is_ended_starts_nobody_else(tmp_path: Path) -> None:
 
 
 def ended(tmp_path: Path, states: dict[str, str], outage: float = 0.0, alive: float = 0.0, patience: int = 5) -> Any:
-    one = shards.Executor.__new__(shards.Executor)
-    one.states, one.outage = states, outage
-    one.workflow = SimpleNamespace(execution_settings=SimpleNamespace(latency_wait=patience))
+    executor = shards.Executor.__new__(shards.Executor)
+    executor.states, executor.outage = states, outage
+    executor.workflow = SimpleNamespace(execution_settings=SimpleNamespace(latency_wait=patience))
     info = SimpleNamespace(external_jobid="12", aux={"alive": time.monotonic() - alive})
-    return one.state_of(info)
+    return executor.state_of(info)
 
 
 def test_an_ending_without_a_code_is_believed_when_the_file_system_had_time(tmp_path: Path) -> None:
@@ -123,9 +125,9 @@ def test_a_job_that_slurm_has_forgotten_does_not_wait_for_ever(tmp_path: Path) -
 def test_memory_is_recognised_where_slurm_says_failed(tmp_path: Path) -> None:
     log = tmp_path / "7.log"
     log.write_text("slurmstepd: error: Step 7.batch exceeded memory limit (3 > 2), being killed\n")
-    assert shards.state_told("FAILED", log) == "OUT_OF_MEMORY"
-    assert shards.state_told("CANCELLED", log) == "CANCELLED"
-    assert shards.state_told("FAILED", tmp_path / "none") == "FAILED"
+    assert shards.true_state("FAILED", log) == "OUT_OF_MEMORY"
+    assert shards.true_state("CANCELLED", log) == "CANCELLED"
+    assert shards.true_state("FAILED", tmp_path / "none") == "FAILED"
 
 
 def test_the_reason_becomes_the_last_line_of_the_rules_log(tmp_path: Path) -> None:

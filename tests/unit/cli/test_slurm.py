@@ -35,12 +35,12 @@ def test_jobs_of_this_folder_and_of_this_workflow_are_found(tmp_path: Path) -> N
         line(3, tmp_path, comment="(null)"),
         line(4, tmp_path, "PENDING", "Resources", "rule_x_wildcards_a|b"),
     ]
-    found = cluster.parsed("\n".join(lines), tmp_path)
-    assert [one.id for one in found] == ["1", "4"]
-    assert found[0].what == "checkpoints of hana_and_7_more"
-    assert found[1].what == "x of a|b"
-    assert cluster.described(found, most=1) == "  1  checkpoints of hana_and_7_more, running 1:05\n  and 1 more"
-    assert cluster.summary(found) == "1 running, 1 pending (Resources)"
+    jobs = cluster.parsed("\n".join(lines), tmp_path)
+    assert [each.id for each in jobs] == ["1", "4"]
+    assert jobs[0].what == "checkpoints of hana_and_7_more"
+    assert jobs[1].what == "x of a|b"
+    assert cluster.described(jobs, most=1) == "  1  checkpoints of hana_and_7_more, running 1:05\n  and 1 more"
+    assert cluster.summary(jobs) == "1 running, 1 pending (Resources)"
 
 
 def test_a_job_that_will_never_start_is_told_from_one_that_waits() -> None:
@@ -54,21 +54,21 @@ def test_a_job_that_will_never_start_is_told_from_one_that_waits() -> None:
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What SLURM says and is told."""
-    told: dict[str, Any] = {"jobs": [job(state="RUNNING")], "cancelled": []}
+    """The jobs that SLURM lists, and those that it was made to cancel."""
+    calls: dict[str, Any] = {"jobs": [job(state="RUNNING")], "cancelled": []}
 
     def cancel(jobs: list[cluster.ClusterJob]) -> None:
-        told["cancelled"] = [one.id for one in jobs]
-        told["jobs"] = []
+        calls["cancelled"] = [each.id for each in jobs]
+        calls["jobs"] = []
 
     def jobs_of(folder: Path) -> list[cluster.ClusterJob]:
-        if isinstance(told["jobs"], Exception):
-            raise told["jobs"]
-        return told["jobs"]
+        if isinstance(calls["jobs"], Exception):
+            raise calls["jobs"]
+        return calls["jobs"]
 
     monkeypatch.setattr(cluster, "cancel", cancel)
     monkeypatch.setattr(cluster, "jobs_of", jobs_of)
-    return told
+    return calls
 
 
 def test_without_a_terminal_orphans_stop_the_run(queue: dict[str, Any]) -> None:
@@ -80,12 +80,12 @@ def test_without_a_terminal_orphans_stop_the_run(queue: dict[str, Any]) -> None:
 def test_orphans_are_cancelled_on_demand(queue: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     controller.settle(queue["jobs"], "cancel")
     assert queue["cancelled"] == ["7"]
-    assert "1 jobs of an earlier run still work in this folder:\n  7  models, running" in capsys.readouterr().out
+    assert "1 job left over from an earlier run in this folder:\n  7  models, running" in capsys.readouterr().out
 
 
 def test_a_person_is_asked_until_the_answer_is_one() -> None:
     answers = iter(["", "x", "Wait"])
-    assert controller.asked(lambda _: next(answers)) == "wait"
+    assert controller.choice(lambda _: next(answers)) == "wait"
 
 
 def test_an_outage_is_no_end_of_orphans(queue: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ def test_an_outage_is_no_end_of_orphans(queue: dict[str, Any]) -> None:
 
 
 class Quiet(Snakemake):
-    """Counts what it is asked."""
+    """Counts calls of unlock."""
 
     unlocked = 0
 
@@ -114,7 +114,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     with controller.controlling(tmp_path, Quiet(), "stop"):
         assert read_json(tmp_path / "controller.json")["processes"][0]["pid"] == os.getpid()
         with (
-            pytest.raises(CharaloomError, match="another run is at work"),
+            pytest.raises(CharaloomError, match="another run is active"),
             controller.controlling(tmp_path, Quiet(), "stop"),
         ):
             pass
@@ -174,30 +174,30 @@ def later(clock: dict[str, float], seconds: float) -> None:
 
 
 def test_the_watch_tells_a_hopeless_job_once(queue: dict[str, Any], clock: dict[str, float], tmp_path: Path) -> None:
-    one = watch.Watch(tmp_path / "run.log")
+    watcher = watch.Watch(tmp_path / "run.log")
     queue["jobs"] = [job(reason="PartitionTimeLimit")]
-    assert "SLURM job 7 (models) will not start: PartitionTimeLimit" in one.look()[0]
+    assert "SLURM job 7 (models) will not start: PartitionTimeLimit" in watcher.look()[0]
     later(clock, 100)
-    assert one.look() == []
-    assert one.words == "1 pending (PartitionTimeLimit)"
+    assert watcher.look() == []
+    assert watcher.summary == "1 pending (PartitionTimeLimit)"
 
 
 def test_the_watch_tells_a_long_outage_and_the_next(
     queue: dict[str, Any], clock: dict[str, float], tmp_path: Path
 ) -> None:
-    one = watch.Watch(tmp_path / "run.log")
+    watcher = watch.Watch(tmp_path / "run.log")
     queue["jobs"] = CharaloomError("SLURM does not answer: Connection refused")
-    assert one.look() == []
+    assert watcher.look() == []
     later(clock, 301)
-    assert "Connection refused, for 5:01 now" in one.look()[0]
+    assert "Connection refused, for 5:01 now" in watcher.look()[0]
     later(clock, 100)
-    assert one.look() == []
+    assert watcher.look() == []
     queue["jobs"] = []
     later(clock, 100)
-    one.look()
+    watcher.look()
     queue["jobs"] = CharaloomError("SLURM does not answer")
     later(clock, 301)
-    assert len(one.look()) == 1
+    assert len(watcher.look()) == 1
 
 
 def test_the_watch_tells_a_run_that_waits_for_nothing(
@@ -206,10 +206,10 @@ def test_the_watch_tells_a_run_that_waits_for_nothing(
     log = tmp_path / "run.log"
     log.write_text("waiting\n")
     os.utime(log, (clock["time"], clock["time"]))
-    one = watch.Watch(log)
+    watcher = watch.Watch(log)
     queue["jobs"] = [job(state="RUNNING")]
     later(clock, 3000)
-    assert one.look() == [], "a long job says nothing"
+    assert watcher.look() == [], "a long job writes nothing"
     queue["jobs"] = []
     later(clock, 1801)
-    assert "SLURM knows no job of this run" in one.look()[0]
+    assert "SLURM knows no job of this run" in watcher.look()[0]

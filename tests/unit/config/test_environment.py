@@ -39,13 +39,13 @@ def conda_pins(name: str) -> dict[str, str]:
 
 def declared(name: str) -> set[str]:
     """Packages that an `*.in` file asks for by name, in it or in those that it includes."""
-    found = set()
+    names = set()
     for line in (ENVS / name).read_text().splitlines():
         if line.startswith("-r "):
-            found |= declared(line[3:].strip())
+            names |= declared(line[3:].strip())
         elif match := re.match(r"[A-Za-z][\w.-]*", line):
-            found.add(canonical(match[0]))
-    return found
+            names.add(canonical(match[0]))
+    return names
 
 
 @cache
@@ -130,11 +130,11 @@ def test_the_running_interpreter_holds_what_the_locks_pin():
     differing = {}
     for name, version in wanted.items():
         try:
-            found = metadata.version(name)
+            installed = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found = "nothing"
-        if found != version:
-            differing[name] = f"{version} locked, {found} installed"
+            installed = "nothing"
+        if installed != version:
+            differing[name] = f"{version} locked, {installed} installed"
     assert not differing, "run `make setup`"
     assert metadata.version("torch").split("+")[0] == pins("torch-cuda.lock")["torch"]
     assert not DECLARED_OPENCV & {canonical(each.name) for each in metadata.distributions()}
@@ -155,12 +155,12 @@ def test_conda_files_agree_with_the_locks(name):
 
 def test_what_the_code_imports_is_declared():
     """Directly, in an `*.in` file: what comes along with another package may go with its next version."""
-    asked = declared("requirements.in") | {"torch", "torchvision"}
+    listed = declared("requirements.in") | {"torch", "torchvision"}
     undeclared = {
         f"{source.relative_to(ROOT)} imports {name}"
         for source in (ROOT / "scripts").rglob("*.py")
         for name in third_party(imported(source))
-        if not distributions().get(name, set()) & asked
+        if not distributions().get(name, set()) & listed
     }
     assert not undeclared, "declare it in envs/cpu.in or envs/requirements.in and run envs/relock.py"
 
@@ -193,6 +193,7 @@ def setup_tree(folder: Path) -> Path:
     (folder / "scripts/setup.sh").write_bytes((ROOT / "scripts/setup.sh").read_bytes())
     for lock in LOCKS:
         (folder / "envs" / lock).write_bytes((ENVS / lock).read_bytes())
+    (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     return folder
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.files import canonical_json
+from charaloom.config.layers import DEFAULTS, read_config
 from charaloom.config.params import STAGE_PARAMS, Params, Settings
-from charaloom.config.project import DEFAULTS, Project, open_project, publish_params, read_config, stage_params
+from charaloom.config.project import Project, open_project
 from charaloom.config.schemas import schema
+from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGES
 
-FACTS = {  # what a stage reads besides its own section (`project.facts_of`)
+FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`)
     "raw": {"source", "query", "age", "removals"},
     "filtered": {"seed", "tag", "ratings"},
     "tagged": {"tag"},

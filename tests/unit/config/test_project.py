@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from charaloom.config import project as settings
-from charaloom.config.schemas import schema
+from charaloom.config.layers import DEFAULTS, config_files, read_config, warm_seconds
+from charaloom.config.named_files import read_lock, read_removals
+from charaloom.config.project import load_project, open_project
+from charaloom.config.schemas import CODE, check, schema
+from charaloom.config.stage_params import folder_digest, publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
 from charaloom.errors import CharaloomError
 
@@ -43,7 +46,7 @@ def overlay(path: str = "config/config.yaml", **keys: Any) -> Path:
 
 def error(*overlays: Path) -> str:
     with pytest.raises(CharaloomError) as caught:
-        settings.load_project(overlays)
+        load_project(overlays)
     return str(caught.value)
 
 
@@ -51,9 +54,9 @@ def error(*overlays: Path) -> str:
 
 
 def test_the_defaults_and_the_demo_obey_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(settings.CODE)
-    for files in ([settings.DEFAULTS], [settings.DEFAULTS, Path("config/demo.yaml")]):
-        settings.check(settings.read_config(files), "config", files)
+    monkeypatch.chdir(CODE)
+    for files in ([DEFAULTS], [DEFAULTS, Path("config/demo.yaml")]):
+        check(read_config(files), "config", files)
 
 
 def test_every_key_is_described_and_no_other_is_allowed() -> None:
@@ -73,9 +76,9 @@ def test_every_key_is_described_and_no_other_is_allowed() -> None:
 
 
 def test_every_key_of_the_schema_has_its_default_in_the_config_file_only() -> None:
-    text = (settings.CODE / "config/schemas/config.schema.yaml").read_text()
+    text = (CODE / "config/schemas/config.schema.yaml").read_text()
     assert "default:" not in text
-    defaults = settings.read_config([settings.DEFAULTS])
+    defaults = read_config([DEFAULTS])
     for name, section in schema("config")["properties"].items():
         assert name in defaults or name == "demo"
         if name == "training":  # what a recipe says too stands in the recipes
@@ -88,9 +91,9 @@ def test_every_key_of_the_schema_has_its_default_in_the_config_file_only() -> No
 
 
 def test_each_board_has_its_limit_in_the_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    boards = settings.read_config([settings.DEFAULTS])["boards"]
+    boards = read_config([DEFAULTS])["boards"]
     for profile in ("local", "slurm"):
-        limits = yaml.safe_load((settings.CODE / f"profiles/{profile}/profile.v9+.yaml").read_text())["resources"]
+        limits = yaml.safe_load((CODE / f"profiles/{profile}/profile.v9+.yaml").read_text())["resources"]
         assert all(limits[f"board_{board}"] == 1 for board in boards)
 
 
@@ -99,18 +102,27 @@ def test_each_board_has_its_limit_in_the_profiles(monkeypatch: pytest.MonkeyPatc
 
 def test_later_files_win_key_by_key(place: Path) -> None:
     more = overlay("more.yaml", filtered={"short_side": {"picture": 77}}, tagged={"blacklist": ["x"]})
-    project = settings.load_project([more])
+    project = load_project([more])
     assert project.config["filtered"]["short_side"]["picture"] == 77
-    assert project.config["filtered"]["area"] == settings.read_config([settings.DEFAULTS])["filtered"]["area"]
+    assert project.config["filtered"]["area"] == read_config([DEFAULTS])["filtered"]["area"]
     assert project.config["tagged"]["blacklist"] == ["x"]
     assert project.config["training"]["base"] == "tiny"
 
 
-def test_a_character_has_keys_of_her_own(place: Path) -> None:
+def test_a_characters_own_warm_seconds_are_read_by_the_job_and_are_no_param(place: Path) -> None:
+    before = stage_params(load_project(), "mei", "checkpoints")
+    overlay("config/characters/mei.yaml", training={"warm_seconds": 7})
+    project = load_project()
+    assert warm_seconds(project.config, "mei") == 7
+    assert warm_seconds(project.config, "hana") == read_config([DEFAULTS])["training"]["warm_seconds"] != 7
+    assert stage_params(project, "mei", "checkpoints") == before
+
+
+def test_a_character_has_keys_of_their_own(place: Path) -> None:
     overlay("config/characters/mei.yaml", filtered={"short_side": {"picture": 99}})
-    project = settings.load_project()
-    assert settings.stage_params(project, "mei", "filtered")["short_side"]["picture"] == 99
-    assert settings.stage_params(project, "hana", "filtered")["short_side"]["picture"] != 99
+    project = load_project()
+    assert stage_params(project, "mei", "filtered")["short_side"]["picture"] == 99
+    assert stage_params(project, "hana", "filtered")["short_side"]["picture"] != 99
 
 
 # --- one line for each mistake
@@ -140,7 +152,7 @@ def test_a_character_has_keys_of_her_own(place: Path) -> None:
         ({"removals": "nowhere.yaml"}, ["nowhere.yaml: there is no such file"]),
     ],
 )
-def test_a_mistake_is_told_in_one_line(place: Path, keys: dict[str, Any], words: list[str]) -> None:
+def test_a_mistake_is_reported_in_one_line(place: Path, keys: dict[str, Any], words: list[str]) -> None:
     message = error(overlay("more.yaml", **keys))
     assert "\n" not in message
     for word in words:
@@ -173,8 +185,8 @@ def test_a_character_file_is_checked_too(place: Path) -> None:
 def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:
     large = {"path": "base", "family": "sdxl", "clip_skip": 0, "licence": "mit"}
     overlay("config/characters/mei.yaml", previews={"bases": ["tiny", "large"]})
-    told = error(overlay("more.yaml", bases={"large": large}))
-    assert told.endswith("previews.bases: 'large' is an sdxl base, 'tiny', which is trained on, is sd15")
+    message = error(overlay("more.yaml", bases={"large": large}))
+    assert message.endswith("previews.bases: 'large' is an sdxl base, 'tiny', which is trained on, is sd15")
 
 
 def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
@@ -202,7 +214,7 @@ def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
         ("hana\tfolder\tpictures/hana\t\t\tmore", ["line 2: 6 columns"]),
     ],
 )
-def test_a_bad_row_is_told_in_one_line(place: Path, row: str, words: list[str]) -> None:
+def test_a_bad_row_is_reported_in_one_line(place: Path, row: str, words: list[str]) -> None:
     roster(row)
     message = error()
     assert message.startswith("config/characters.tsv: ")
@@ -225,7 +237,7 @@ def test_a_name_may_stand_there_once(place: Path) -> None:
         ("character\tsource\tquery\tquery\n", ["line 1", "twice"]),
     ],
 )
-def test_a_bad_header_is_told(place: Path, header: str, words: list[str]) -> None:
+def test_a_bad_header_is_reported(place: Path, header: str, words: list[str]) -> None:
     roster("hana\tfolder\tpictures/hana", header=header)
     message = error()
     for word in words:
@@ -236,18 +248,18 @@ def test_an_empty_roster_says_what_to_do(place: Path) -> None:
     for text in (HEADER, "", "# nobody\n"):
         Path("config/characters.tsv").write_text(text)
         assert "holds no character yet" in error()
-        assert settings.open_project(settings.read_config(settings.config_files()), []).characters == {}
+        assert open_project(read_config(config_files()), []).characters == {}
 
 
 def test_rosters_as_spreadsheets_write_them(place: Path) -> None:
     text = "\ufeff" + HEADER + 'hana\tfolder\tpictures/hana\t"quoted" girl\tadult\n'
     Path("config/characters.tsv").write_bytes(text.replace("\n", "\r\n").encode())
-    hana = settings.load_project().characters["hana"]
+    hana = load_project().characters["hana"]
     assert (hana.query, hana.trigger, hana.age) == ("pictures/hana", '"quoted" girl', "adult")
 
 
 def test_what_a_row_leaves_out(place: Path) -> None:
-    mei = settings.load_project().characters["mei"]
+    mei = load_project().characters["mei"]
     assert (mei.trigger, mei.age) == ("mei_charaloom", "unknown")
 
 
@@ -255,19 +267,15 @@ def test_what_a_row_leaves_out(place: Path) -> None:
 
 
 def test_params_are_sorted_json_with_a_version(place: Path) -> None:
-    project = settings.load_project()
+    project = load_project()
     for stage in STAGES:
         params = (
-            settings.publish_params(project, "hana", "folder")
-            if stage == "published"
-            else settings.stage_params(project, "hana", stage)
+            publish_params(project, "hana", "folder") if stage == "published" else stage_params(project, "hana", stage)
         )
         assert json.loads(json.dumps(params)) == params
         assert params["version"] == STAGE_VERSION[stage]
         assert str(place) not in json.dumps(params)
-    assert list(settings.stage_params(project, "hana", "filtered")) == sorted(
-        settings.stage_params(project, "hana", "filtered")
-    )
+    assert list(stage_params(project, "hana", "filtered")) == sorted(stage_params(project, "hana", "filtered"))
 
 
 @pytest.mark.parametrize(
@@ -283,25 +291,21 @@ def test_params_are_sorted_json_with_a_version(place: Path) -> None:
     ],
 )
 def test_a_key_reaches_only_the_stages_that_read_it(place: Path, keys: dict[str, Any], changed: set[str]) -> None:
-    before = settings.load_project()
-    after = settings.load_project([overlay("more.yaml", **keys)])
-    different = {
-        stage
-        for stage in STAGES
-        if settings.stage_params(before, "hana", stage) != settings.stage_params(after, "hana", stage)
-    }
+    before = load_project()
+    after = load_project([overlay("more.yaml", **keys)])
+    different = {stage for stage in STAGES if stage_params(before, "hana", stage) != stage_params(after, "hana", stage)}
     assert different == changed
 
 
 def test_sources_and_ratings(place: Path) -> None:
     roster("hana\tdanbooru\thana_(x)\t\tadult", "mei\tdanbooru\tmei_(x)", "rin\tfolder\tpictures/mei\t\tadult")
-    project = settings.load_project([overlay("more.yaml", raw={"ratings": ["general", "sensitive"]})])
-    raw = settings.stage_params(project, "hana", "raw")
+    project = load_project([overlay("more.yaml", raw={"ratings": ["general", "sensitive"]})])
+    raw = stage_params(project, "hana", "raw")
     assert raw["source"]["kind"] == "board"
     assert raw["source"]["name"] == "danbooru"
     assert raw["query"] == "hana_(x)"
-    assert settings.stage_params(project, "rin", "raw")["source"] == {"kind": "folder", "path": "pictures/mei"}
-    filtered = {name: settings.stage_params(project, name, "filtered") for name in project.characters}
+    assert stage_params(project, "rin", "raw")["source"] == {"kind": "folder", "path": "pictures/mei"}
+    filtered = {name: stage_params(project, name, "filtered") for name in project.characters}
     assert filtered["hana"]["ratings"] == ["general", "sensitive"]
     assert filtered["mei"]["ratings"] == ["general"]
     assert filtered["hana"]["tag"] == "hana_(x)"
@@ -310,9 +314,9 @@ def test_sources_and_ratings(place: Path) -> None:
 
 def test_removals_reach_raw_only(place: Path) -> None:
     overlay("config/removals.yaml", posts=["danbooru:5"], artists=["b", "a"])
-    raw = settings.stage_params(settings.load_project(), "hana", "raw")
+    raw = stage_params(load_project(), "hana", "raw")
     assert raw["removals"] == {"posts": ["danbooru:5"], "artists": ["a", "b"]}
-    settings.read_removals.cache_clear()
+    read_removals.cache_clear()
 
 
 def test_the_training_base_draws_first(place: Path) -> None:
@@ -320,25 +324,25 @@ def test_the_training_base_draws_first(place: Path) -> None:
         Path(name).mkdir()
     bases = {name: {"path": name, "family": "sd15", "clip_skip": 0, "licence": "x"} for name in ("other", "third")}
     more = overlay("more.yaml", bases=bases, training={"base": "third"}, previews={"bases": ["other", "third"]})
-    params = settings.stage_params(settings.load_project([more]), "hana", "previews")
+    params = stage_params(load_project([more]), "hana", "previews")
     assert [base["name"] for base in params["bases"]] == ["third", "other"]
 
 
 def test_a_folder_is_known_by_its_pictures_and_what_is_written_beside_them(place: Path) -> None:
-    hana = settings.load_project().characters["hana"]
+    hana = load_project().characters["hana"]
     deep = Path("pictures/hana/more/deep")
     deep.mkdir(parents=True)
-    empty = settings.folder_digest(hana)
+    empty = folder_digest(hana)
     (deep / "a.png").write_bytes(b"12")
-    one = settings.folder_digest(hana)
+    one = folder_digest(hana)
     (deep / "a.txt").write_text("red")
-    red = settings.folder_digest(hana)
+    red = folder_digest(hana)
     (deep / "a.txt").write_text("tan")
-    assert len({empty, one, red, settings.folder_digest(hana)}) == 4
+    assert len({empty, one, red, folder_digest(hana)}) == 4
     (deep / "a.txt").write_text("red")
     (deep / "Thumbs.db").write_text("x")
     os.utime(deep / "a.png", (1, 1))
-    assert settings.folder_digest(hana) == red
+    assert folder_digest(hana) == red
 
 
 def test_a_thousand_characters_are_read_quickly(place: Path) -> None:
@@ -346,14 +350,14 @@ def test_a_thousand_characters_are_read_quickly(place: Path) -> None:
 
     roster(*(f"c{number}\tdanbooru\tc{number}" for number in range(1000)))
     started = time.process_time()
-    project = settings.load_project()
+    project = load_project()
     for name in project.characters:
         for stage in STAGES:
-            settings.stage_params(project, name, stage)
+            stage_params(project, name, stage)
     assert time.process_time() - started < 5
 
 
 @pytest.fixture(autouse=True)
 def fresh_caches() -> None:
-    settings.read_removals.cache_clear()
-    settings.read_lock.cache_clear()
+    read_removals.cache_clear()
+    read_lock.cache_clear()

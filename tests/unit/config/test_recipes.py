@@ -1,11 +1,11 @@
-"""Recipes: which setting wins, and what a broken one is told."""
+"""Recipes: which setting wins, and what is said of a broken one."""
 
 from typing import Any
 
 import pytest
 
-from charaloom.config.project import DEFAULTS, read_config, training_of
-from charaloom.config.recipes import recipe, settled
+from charaloom.config.layers import DEFAULTS, read_config
+from charaloom.config.recipes import recipe, settled, training_of
 from charaloom.errors import CharaloomError
 
 RECIPES: dict[str, Any] = {
@@ -22,17 +22,17 @@ RECIPES: dict[str, Any] = {
 
 
 def test_later_settings_win() -> None:
-    found = recipe(RECIPES, "plain", "sdxl")
-    assert (found["rank"], found["batch"], found["vectors"]) == (16, 1, 0)
-    assert settled(found, 49)["rank"] == 4
-    assert settled(found, 50) == {"rank": 8, "batch": 1, "vectors": 0, "steps": 9}
+    settings = recipe(RECIPES, "plain", "sdxl")
+    assert (settings["rank"], settings["batch"], settings["vectors"]) == (16, 1, 0)
+    assert settled(settings, 49)["rank"] == 4
+    assert settled(settings, 50) == {"rank": 8, "batch": 1, "vectors": 0, "steps": 9}
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("round", "round extends about extends round: a circle"), ("x", "no recipe")]
+    ("name", "message"), [("round", "round extends about extends round: a circle"), ("x", "no recipe")]
 )
-def test_broken_recipes_are_told(name: str, told: str) -> None:
-    with pytest.raises(CharaloomError, match=told):
+def test_broken_recipes_are_reported(name: str, message: str) -> None:
+    with pytest.raises(CharaloomError, match=message):
         recipe(RECIPES, name, "sd15")
 
 
@@ -49,9 +49,9 @@ def test_what_is_set_by_hand_wins_over_the_number_of_pictures() -> None:
 @pytest.mark.parametrize("name", ["pivotal", "lora"])
 def test_recipes_that_come_with_it_say_everything(family: str, name: str) -> None:
     config = read_config([DEFAULTS])
-    found = recipe(config["recipes"], name, family)
-    steps = [settled(found, pictures)["steps"] for pictures in (0, 100, 300, 5000)]
+    settings = recipe(config["recipes"], name, family)
+    steps = [settled(settings, pictures)["steps"] for pictures in (0, 100, 300, 5000)]
     assert steps == sorted(steps)
-    assert (found["vectors"] > 0) == (name == "pivotal")
-    assert found["resolution"] == {"sd15": 512, "sdxl": 1024}[family]
+    assert (settings["vectors"] > 0) == (name == "pivotal")
+    assert settings["resolution"] == {"sd15": 512, "sdxl": 1024}[family]
     assert not any("animefull" in str(base.get("repo")) for base in config["bases"].values()), "leaked weights"

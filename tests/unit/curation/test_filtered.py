@@ -1,4 +1,4 @@
-"""Deciding on synthetic measurements: every rule, duplicates, identity over all at once, held-out pictures."""
+"""Verdicts on synthetic measurements: every rule, duplicates, identity, held-out pictures."""
 
 import json
 import random
@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 from charaloom.artifacts.tables import MEASURED, RAW, read_table, write_table
-from charaloom.curation.duplicates import fitted, nearest
-from charaloom.curation.filtered import filter_views, taking_turns
+from charaloom.config.params import Filtered, Models
+from charaloom.curation.duplicates import nearest
+from charaloom.curation.filtered import filter_views
+from charaloom.curation.held_out import interleaved
 from charaloom.curation.rules import RULES
 from charaloom.errors import CharaloomError
-from charaloom.vision.measured import thumbnail
+from charaloom.images.fingerprints import thumbnail
 from charaloom.vision.models import fetch_models
 from tests.standins import read_lock, write_models
 
@@ -38,6 +40,7 @@ PARAMS = {
     "duplicate_similarity": 0.75,
     "held_out": 0.2,
     "ratings": ["general"],
+    "tag": None,
     "seed": 7,
     "version": 1,
 }
@@ -51,7 +54,7 @@ ROUND = np.random.default_rng(0).normal(size=(4, 768)).astype(np.float32)
 
 
 class World:
-    """Raw and measured rows of a few pictures that a test may bend before it decides."""
+    """Raw and measured rows of a few pictures that a test may change before it decides."""
 
     def __init__(self, folder: Path, hub: Path) -> None:
         self.folder, self.hub = folder, hub
@@ -112,7 +115,7 @@ class World:
         (self.folder / "measured.manifest.json").write_text("{}")
         filter_views(
             character="hana",
-            params={**PARAMS, **changes},
+            params=Filtered.of({**PARAMS, **changes}),
             raw=self.folder / "raw.parquet",
             measured=self.folder / "measured.parquet",
             measured_manifest=self.folder / "measured.manifest.json",
@@ -155,7 +158,7 @@ def scores(**named: float) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    params = {"lock": read_lock(), "hub": str(write_models(folder / "source"))}
+    params = Models.of({"lock": read_lock(), "hub": str(write_models(folder / "source"))})
     fetch_models(params, folder / "hub", folder / "manifest.json")
     return folder / "hub"
 
@@ -213,7 +216,7 @@ def test_rule(world: World, rule: str, changes: dict[str, Any], score: float | N
         assert row["score"] == pytest.approx(score, abs=1e-6)
 
 
-def test_a_picture_without_measurements_is_told(world: World) -> None:
+def test_a_picture_without_measurements_is_dropped_as_a_problem(world: World) -> None:
     name = world.add()
     world.measured = [row for row in world.measured if row["picture"] != name]
     view = {"view": f"{name}/picture/0", "picture": name, "kind": "picture", "problem": "no file"}
@@ -222,7 +225,7 @@ def test_a_picture_without_measurements_is_told(world: World) -> None:
     assert (row["verdict"], row["rule"], row["score"]) == ("drop", "problem", None)
 
 
-def test_every_reason_is_told_in_order(world: World) -> None:
+def test_every_reason_is_listed_in_order(world: World) -> None:
     name = world.add(monochrome=0.9, width=50, height=50, post={"rating": "explicit"})
     row = world.decide()[f"{name}/picture/0"]
     assert [reason["rule"] for reason in row["reasons"]][:4] == ["rating", "monochrome", "short_side", "area"]
@@ -246,7 +249,7 @@ def test_of_several_people_the_character_is_cut_out(world: World) -> None:
     assert rows[f"{name}/person/1"]["identity_distance"] > 0.1
 
 
-def test_an_unsure_person_is_nobody(world: World) -> None:
+def test_a_person_of_low_confidence_does_not_count(world: World) -> None:
     name = world.add(people=2, width=800, heads=1)
     world.row(name, "person", 1)["confidence"] = 0.31
     world.measured.remove(world.row(name, "head", 1))
@@ -257,11 +260,11 @@ def test_an_unsure_person_is_nobody(world: World) -> None:
 
 def copy(world: World, of: str, to: str, **changes: Any) -> None:
     """Make one picture a copy of the other: its hash and tags, and a thumbnail that may be of a part."""
-    original, twin = world.row(of), world.row(to)
-    twin |= {key: original[key] for key in ("phash", "tag_embedding", "thumbnail", "thumbnail_width")} | changes
+    original, replaced = world.row(of), world.row(to)
+    replaced |= {key: original[key] for key in ("phash", "tag_embedding", "thumbnail", "thumbnail_width")} | changes
 
 
-def test_the_best_of_duplicates_stays(world: World) -> None:
+def test_the_best_of_duplicates_is_kept(world: World) -> None:
     small, large = world.add(), world.add(width=600, height=600)
     copy(world, large, small)
     rows = world.decide()
@@ -283,21 +286,21 @@ def test_a_crop_is_found_by_its_tags_and_laid_over_the_whole(world: World, box: 
 
 
 def test_a_person_in_a_group_is_the_one_cut_out_of_it(world: World) -> None:
-    """A group picture, and a post that shows only the left one of it: the person's view and the picture are one."""
+    """A group picture, and a post that shows only its left person: the person's view and the picture are duplicates."""
     group, alone = world.add(people=2, width=600), world.add()
     left = (0, 0, 300, 300)
     copy(world, group, alone, phash=world.row(alone)["phash"], **drawn(int(group, 16), 600, 300, left))
     rows = world.decide()
-    twins = [rows[f"{group}/person/0"], rows[f"{alone}/picture/0"]]
-    assert sorted(str(row["rule"]) for row in twins) == ["None", "duplicate"]
+    duplicates = [rows[f"{group}/person/0"], rows[f"{alone}/picture/0"]]
+    assert sorted(str(row["rule"]) for row in duplicates) == ["None", "duplicate"]
     assert rows[f"{group}/person/1"]["duplicate_group"] == f"{group}/person/1"
 
 
 def test_alike_by_hash_and_tags_but_not_one_drawing(world: World) -> None:
-    one, other = world.add(), world.add()
-    copy(world, one, other, **drawn(int(other, 16), 300, 300))
+    first, second = world.add(), world.add()
+    copy(world, first, second, **drawn(int(second, 16), 300, 300))
     rows = world.decide()
-    assert rows[f"{one}/picture/0"]["verdict"] == rows[f"{other}/picture/0"]["verdict"] == "keep"
+    assert rows[f"{first}/picture/0"]["verdict"] == rows[f"{second}/picture/0"]["verdict"] == "keep"
 
 
 def test_a_usable_duplicate_beats_a_larger_one_that_is_not(world: World) -> None:
@@ -314,25 +317,25 @@ def test_a_copy_that_its_board_calls_upscaled_loses(world: World) -> None:
     assert world.decide()[f"{upscaled}/picture/0"]["duplicate_group"] == f"{good}/picture/0"
 
 
-def test_rules_are_asked_in_the_order_of_the_config(world: World) -> None:
+def test_rules_apply_in_the_order_of_the_config(world: World) -> None:
     name = world.add(monochrome=0.9, width=50, height=50)
     row = world.decide(rules=["problem", "not_a_candidate", "rating", "area", "monochrome"])[f"{name}/picture/0"]
     assert [reason["rule"] for reason in row["reasons"]] == ["area", "monochrome"]
     assert [score["rule"] for score in row["scores"]] == ["rating", "area", "monochrome"]
 
 
-def test_numbers_are_told_where_nothing_is_dropped(world: World) -> None:
+def test_scores_are_recorded_where_nothing_is_dropped(world: World) -> None:
     name = world.add(ai=0.9)
     row = world.decide(ai=None)[f"{name}/picture/0"]
     assert row["verdict"] == "keep"
-    told = {score["rule"]: (score["score"], score["threshold"]) for score in row["scores"]}
-    assert told["ai"] == (0.9, None)
-    assert told["monochrome"] == (0.1, 0.5)
-    assert told["identity"][1] == 0.1
+    recorded = {score["rule"]: (score["score"], score["threshold"]) for score in row["scores"]}
+    assert recorded["ai"] == (0.9, None)
+    assert recorded["monochrome"] == (0.1, 0.5)
+    assert recorded["identity"][1] == 0.1
 
 
 def test_tags_choose_the_character_not_the_crowd(world: World) -> None:
-    """More pictures of somebody else than of her: the boards' tags say who she is."""
+    """More pictures of somebody else than of the character: the boards' tags decide."""
     crowd = [world.add(who=1, post={"tags_character": ["hana_(charaloom)", "mio", "ema"]}) for _ in range(20)]
     rows = world.decide(tag="hana_(charaloom)")
     assert {rows[f"{name}/picture/0"]["rule"] for name in crowd} == {"identity"}
@@ -340,7 +343,7 @@ def test_tags_choose_the_character_not_the_crowd(world: World) -> None:
     assert [cluster["views"] for cluster in clusters] == [12, 20]
 
 
-def test_without_tags_the_largest_cluster_is_hers(world: World) -> None:
+def test_without_tags_the_largest_cluster_is_the_characters(world: World) -> None:
     for row in world.raw:
         row["posts"] = []
     others = [world.add(who=1, post={"tags_character": []}) for _ in range(5)]
@@ -362,30 +365,30 @@ def test_twenty_orders_give_the_same_bytes(world: World) -> None:
         assert (world.folder / "filtered.parquet").read_bytes() == first
 
 
-def test_too_few_of_her_names_the_numbers(world: World) -> None:
+def test_too_few_views_of_the_character_name_the_numbers(world: World) -> None:
     with pytest.raises(CharaloomError, match=r"only 12 views .* 40 are needed"):
         world.decide(identity_minimum=40)
     for _ in range(30):
         world.add(who=2, post={"tags_character": ["mio"]})
-    with pytest.raises(CharaloomError, match=r"12 views are hers .* 40 are needed .* \[12, 30\]"):
+    with pytest.raises(CharaloomError, match=r"12 views show the character .* 40 are needed .* \[12, 30\]"):
         world.decide(identity_minimum=40)
 
 
-def test_held_out_pictures_are_whole_and_the_same_again(world: World) -> None:
+def test_held_out_pictures_are_whole_and_depend_on_the_seed_alone(world: World) -> None:
     for _ in range(20):
         world.add()
     first = world.decide()
     again = world.decide()
     assert first == again
-    held = [row["picture"] for row in first.values() if row["split"] == "held_out"]
-    assert len(held) == round(0.2 * 32)
+    held_out = [row["picture"] for row in first.values() if row["split"] == "held_out"]
+    assert len(held_out) == round(0.2 * 32)
     assert {row["split"] for row in world.decide(seed=8).values()} == {"train", "held_out", None}
-    assert [row["picture"] for row in world.decide(seed=8).values() if row["split"] == "held_out"] != held
+    assert [row["picture"] for row in world.decide(seed=8).values() if row["split"] == "held_out"] != held_out
 
 
-def test_two_persons_with_her_tag_are_shown_and_not_guessed(world: World) -> None:
+def test_two_persons_with_the_characters_tag_stop_the_run(world: World) -> None:
     others = [world.add(who=1) for _ in range(12)]
-    with pytest.raises(CharaloomError, match=r"two persons have her tag .*`filtered.references`"):
+    with pytest.raises(CharaloomError, match=r"two persons have the character's tag .*`filtered.references`"):
         world.decide()
     rows = world.decide(references=[f"danbooru:{int(others[0], 16)}"])
     assert {rows[f"{name}/picture/0"]["verdict"] for name in others} == {"keep"}
@@ -393,30 +396,20 @@ def test_two_persons_with_her_tag_are_shown_and_not_guessed(world: World) -> Non
     assert {rows[f"{name}/picture/0"]["rule"] for name in others} == {"identity"}
 
 
-def test_every_outfit_is_put_aside_in_its_share() -> None:
+def test_every_outfit_is_held_out_in_its_share() -> None:
     pictures = {f"{number:02d}": [type("Kept", (), {"name": f"{number:02d}"})()] for number in range(40)}
     outfits = {name: "dress" if int(name) < 30 else "kimono" for name in pictures}
-    order = taking_turns("hana", pictures, outfits, 7)  # type: ignore[arg-type]
+    order = interleaved("hana", pictures, outfits, 7)  # type: ignore[arg-type]
     assert sorted(order) == sorted(pictures)
     assert [outfits[name] for name in order[:8]].count("kimono") == 2
     assert [outfits[name] for name in order[:4]].count("kimono") == 1
-    assert order != taking_turns("hana", pictures, outfits, 8)  # type: ignore[arg-type]
+    assert order != interleaved("hana", pictures, outfits, 8)  # type: ignore[arg-type]
 
 
 def test_nearest_across_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charaloom.curation.duplicates.TILE", 3)
     matrix = np.eye(8, dtype=np.float32)
     matrix[7] = matrix[0] * 0.8 + matrix[5] * 0.6
-    found = {(min(pair), max(pair)) for pair in nearest(matrix, 0.7)}
-    assert found == {(0, 7)}
+    pairs = {(min(pair), max(pair)) for pair in nearest(matrix, 0.7)}
+    assert pairs == {(0, 7)}
     assert list(nearest(matrix[:1], 0.7)) == []
-
-
-def test_a_fit_maps_boxes_of_one_picture_onto_the_other() -> None:
-    whole = thumbnail(drawing(5, 96, 96))
-    part = thumbnail(drawing(5, 96, 96)[20:80, 10:70])
-    fit = fitted(whole, part)
-    assert fit.score > 0.98
-    assert fit.moved((0, 0, part.shape[1], part.shape[0])) == pytest.approx([10, 20, 70, 80], abs=1)
-    assert fitted(part, whole).moved((10, 20, 70, 80)) == pytest.approx([0, 0, 60, 60], abs=1.5)
-    assert fitted(whole, thumbnail(drawing(6, 96, 96))).score < 0.8

@@ -46,8 +46,8 @@ def write(folder: Path, kept: dict[str, str], groups: dict[str, str] | None = No
 
 
 def test_everything_right(tmp_path: Path) -> None:
-    found = figures("x", counted(write(tmp_path, RIGHT, {"3": "1", "4": "2"}), "hana", truth()))
-    assert found == {
+    line = figures("x", counted(write(tmp_path, RIGHT, {"3": "1", "4": "2"}), "hana", truth()))
+    assert line == {
         **{"": "x", "precision": 1.0, "recall": 1.0, "reencoded": 1.0, "crops": 1.0, "false merges": 0.0},
         **{"others": 1.0, "cosplay": 1.0, "above rating": 0, "orders": None},
     }
@@ -55,18 +55,18 @@ def test_everything_right(tmp_path: Path) -> None:
 
 def test_everything_wrong(tmp_path: Path) -> None:
     kept = dict.fromkeys(["1", "2", "3", "4", "5", "6", "7"], "keep")
-    found = figures("x", counted(write(tmp_path, kept, {"8": "1"}), "hana", truth()))
-    assert found["recall"] == pytest.approx(2 / 3, abs=1e-3)
-    assert found["precision"] == pytest.approx(2 / 7, abs=1e-3)
-    assert (found["reencoded"], found["crops"], found["others"], found["cosplay"]) == (0, 0, 0, 0)
-    assert found["above rating"] == 1
-    assert found["false merges"] == pytest.approx(2 / 6, abs=1e-3)  # 1 and 8, of the six that are no copies
+    line = figures("x", counted(write(tmp_path, kept, {"8": "1"}), "hana", truth()))
+    assert line["recall"] == pytest.approx(2 / 3, abs=1e-3)
+    assert line["precision"] == pytest.approx(2 / 7, abs=1e-3)
+    assert (line["reencoded"], line["crops"], line["others"], line["cosplay"]) == (0, 0, 0, 0)
+    assert line["above rating"] == 1
+    assert line["false merges"] == pytest.approx(2 / 6, abs=1e-3)  # 1 and 8, of the six that are no copies
 
 
 def test_worlds_add_up_and_print(tmp_path: Path) -> None:
-    one = counted(write(tmp_path, RIGHT), "hana", truth())
-    both = one + one
-    assert (both.alone, both.counts.right) == (2 * one.alone, 2 * one.counts.right)
+    first = counted(write(tmp_path, RIGHT), "hana", truth())
+    both = first + first
+    assert (both.alone, both.counts.right) == (2 * first.alone, 2 * first.counts.right)
     printed = figures_table([figures("seed 1", both)], COLUMNS)
     assert "false merges" in printed
     assert "seed 1" in printed

@@ -1,4 +1,4 @@
-"""The judge of demo previews, on drawings that it never saw; and what `make score PREVIEWS=` counts."""
+"""The independent classifier of demo previews, on drawings new to it; and what `make score PREVIEWS=` counts."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,9 +9,9 @@ from PIL import Image
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.tables import SCORES, write_table
-from charaloom.demo.models.judge import MODEL, QUESTIONS, SIDE, Judge, answers_of
+from charaloom.demo.models.classifier import MODEL, QUESTIONS, SIDE, Classifier, answers_of
 from charaloom.demo.scores import previews as preview_scores
-from charaloom.demo.scores.previews import PreviewCounts, Told
+from charaloom.demo.scores.previews import PreviewCounts, Truth
 from charaloom.demo.world import cast
 from charaloom.demo.world.drawing import draw_group
 from tests.small_results import score_row
@@ -21,43 +21,43 @@ SEED = 77
 
 @pytest.fixture(scope="module")
 def drawings() -> list[tuple[Image.Image, cast.Character, cast.Outfit]]:
-    rng, found = Random(SEED), []
+    rng, pictures = Random(SEED), []
     for number in range(40):
         somebody = cast.draw_character(rng, "somebody", outfits=3)
         outfit, staging = rng.choice(somebody.outfits), cast.draw_staging(rng, cast.FRAMINGS[number % 4])
         scene = rng.choice(cast.BACKGROUNDS), rng.choice(cast.STYLES)
         picture, _ = draw_group([(somebody, outfit, staging)], *scene, (SIDE, SIDE), rng)
-        found.append((picture, somebody, outfit))
-    return found
+        pictures.append((picture, somebody, outfit))
+    return pictures
 
 
-def test_the_judge_knows_people_and_clothes_it_never_saw(drawings):
-    judge = Judge()
-    found = [judge.judged(*drawing) for drawing in drawings]
-    assert sum(who for who, _ in found) >= 38
-    assert sum(bool(worn) for _, worn in found) >= 36
+def test_the_classifier_knows_people_and_clothes_it_never_saw(drawings):
+    classifier = Classifier()
+    verdicts = [classifier.judged(*drawing) for drawing in drawings]
+    assert sum(who for who, _ in verdicts) >= 38
+    assert sum(bool(worn) for _, worn in verdicts) >= 36
 
 
-def test_the_judge_hardly_ever_takes_somebody_for_another_or_her_clothes_for_others(drawings):
-    judge, others = Judge(), [*drawings[1:], drawings[0]]
-    found = [
-        judge.judged(picture, other, outfit)
+def test_the_classifier_hardly_ever_mistakes_people_or_clothes(drawings):
+    classifier, others = Classifier(), [*drawings[1:], drawings[0]]
+    verdicts = [
+        classifier.judged(picture, other, outfit)
         for (picture, somebody, worn), (_, other, outfit) in zip(drawings, others, strict=True)
         if not cast.alike(somebody, other) and outfit.garment != worn.garment
     ]
-    assert len(found) > 25
-    assert sum(who for who, _ in found) <= len(found) // 10
-    assert sum(bool(worn) for _, worn in found) <= len(found) // 10
+    assert len(verdicts) > 25
+    assert sum(who for who, _ in verdicts) <= len(verdicts) // 10
+    assert sum(bool(worn) for _, worn in verdicts) <= len(verdicts) // 10
 
 
-def test_no_outfit_asked_for_none_judged(drawings):
+def test_without_an_outfit_in_the_prompt_none_is_judged(drawings):
     picture, somebody, _ = drawings[0]
-    assert Judge().judged(picture, somebody, None)[1] is None
+    assert Classifier().judged(picture, somebody, None)[1] is None
 
 
-def test_the_judge_is_small_and_answers_every_question():
+def test_the_classifier_is_small_and_answers_every_question():
     assert MODEL.stat().st_size < 2_000_000
-    answers = Judge().answers(Image.new("RGB", (64, 64)))
+    answers = Classifier().answers(Image.new("RGB", (64, 64)))
     assert {name: len(values) for name, values in answers.items()} == {n: len(v) for n, v in QUESTIONS.items()}
 
 
@@ -69,7 +69,7 @@ def test_what_headwear_hides_is_not_asked():
 
 
 class ByColour:
-    """Takes red pictures for her and for any outfit that is asked for."""
+    """Takes red pictures for the character and for any outfit."""
 
     def judged(self, picture, somebody, outfit):
         red = picture.getpixel((0, 0))[0] > 100
@@ -88,17 +88,17 @@ def test_what_is_counted(tmp_path: Path, monkeypatch):
         (tmp_path / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (200 if red else 0, 0, 0)).save(tmp_path / "previews" / row["file"])
     write_table(tmp_path / "previews" / "scores.parquet", rows, SCORES, "file", {})
-    told = {"chosen": "step-000200", "base": "one", "cost": {"drawn": 16, "full": 40}}
-    write_json(tmp_path / "selection.json", told)
+    selection = {"chosen": "step-000200", "base": "one", "cost": {"drawn": 16, "full": 40}}
+    write_json(tmp_path / "selection.json", selection)
     outfit = cast.draw_outfit(Random(1))
     somebody = cast.draw_character(Random(2), "hana")
-    monkeypatch.setattr(preview_scores, "Judge", ByColour)
-    monkeypatch.setattr(preview_scores, "truth_of", lambda *_: Told(somebody, {"red": outfit}))
+    monkeypatch.setattr(preview_scores, "Classifier", ByColour)
+    monkeypatch.setattr(preview_scores, "truth_of", lambda *_: Truth(somebody, {"red": outfit}))
     monkeypatch.setattr(preview_scores, "values_of_all", lambda *_: {"step-000100": 0.8, "step-000200": 0.6})
-    found = preview_scores.counted(tmp_path, "hana", {}, {}, tmp_path, tmp_path)
-    assert found.shown == {"one": 2, "two": 2, "none": 2}
-    assert +found.known == {"one": 2, "two": 1}
-    line = preview_scores.figures("all", found + PreviewCounts(), ["one", "two"])
+    counts = preview_scores.counted(tmp_path, "hana", {}, None, tmp_path, tmp_path)
+    assert counts.named == {"one": 2, "two": 2, "none": 2}
+    assert +counts.recognised == {"one": 2, "two": 1}
+    line = preview_scores.figures("all", counts + PreviewCounts(), ["one", "two"])
     assert line == {
         "": "all",
         "who": 1.0,
@@ -112,6 +112,6 @@ def test_what_is_counted(tmp_path: Path, monkeypatch):
 
 
 def test_worlds_add_up():
-    one, two = (PreviewCounts(Counter({"one": n}), Counter({"one": n}), drawn=n, full=10) for n in (3, 4))
-    both = preview_scores.figures("all", one + two, ["one"])
+    first, second = (PreviewCounts(Counter({"one": n}), Counter({"one": n}), drawn=n, full=10) for n in (3, 4))
+    both = preview_scores.figures("all", first + second, ["one"])
     assert (both["who"], both["drawn"], both["chosen / best"]) == (1.0, 0.35, None)

@@ -95,6 +95,6 @@ def test_cast_is_told_apart() -> None:
 
 
 def test_every_word_of_the_world_is_known() -> None:
-    known = set(words.vocabulary())
+    vocabulary = set(words.vocabulary())
     for tag in words.world_tags():
-        assert all(word in known for word in tag.replace("(", "_").replace(")", "_").split("_") if word)
+        assert all(word in vocabulary for word in tag.replace("(", "_").replace(")", "_").split("_") if word)

@@ -8,8 +8,9 @@ from PIL import Image, ImageDraw
 
 from charaloom.artifacts.tables import MEASURED, write_table
 from charaloom.evaluation.judging import Training, Wardrobe, clothes, faults, person
-from charaloom.vision.measured import thumbnail
-from charaloom.vision.model_set import Shown, Tagged
+from charaloom.images.fingerprints import thumbnail
+from charaloom.vision.model_set import ModelInput as Shown
+from charaloom.vision.model_set import TaggerOutput as Tagged
 
 OUTFITS = {
     "kimono": ["red_kimono", "sash", "wide_sleeves"],

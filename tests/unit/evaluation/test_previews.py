@@ -20,7 +20,7 @@ from charaloom.errors import CharaloomError
 from charaloom.evaluation import judging, previews
 from charaloom.evaluation.selection import choose, schedule
 from charaloom.images.decoding import open_picture
-from charaloom.vision.model_set import Shown
+from charaloom.vision.model_set import ModelInput as Shown
 from charaloom.vision.models import picture_models
 
 STAGE_PARAMS = {"version": 1}
@@ -547,10 +547,3 @@ def test_what_is_missing_is_named(world, tmp_path, breakage, words):
     breakage(tmp_path / "broken")
     with pytest.raises(CharaloomError, match=words):
         render((tmp_path / "broken", world[1]), tmp_path, tmp_path / "work")
-
-
-def test_prompt_ids_become_safe_and_distinct_file_names():
-    assert previews.safe_name("red_kimono-portrait") == "red_kimono-portrait"
-    hostile = [previews.safe_name(name) for name in ("../../etc", ":d-portrait", ";d-portrait", "猫-portrait")]
-    assert len(set(hostile)) == 4
-    assert all("/" not in name and not name.startswith(".") for name in hostile)

@@ -1,4 +1,4 @@
-"""Every rule of charaloom.images.decoding, on pictures drawn here."""
+"""Every rule of images.decoding and images.generated, on pictures drawn here."""
 
 import io
 import json
@@ -10,7 +10,8 @@ import numpy
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from charaloom.images.decoding import Limits, generation_parameters, inspect, open_picture
+from charaloom.images.decoding import Limits, inspect, open_picture
+from charaloom.images.generated import generation_parameters
 
 LIMITS = Limits()
 
@@ -232,9 +233,9 @@ def behind_the_pixels(png: bytes, chunk: bytes) -> bytes:
 
 
 def test_generation_parameters_behind_the_pixels():
-    told = behind_the_pixels(png_with_text(parameters="1girl\nSteps: 28, Sampler: Euler a"), b"tEXt")
-    assert told.index(b"IDAT") < told.index(b"tEXt")
-    assert generation_parameters(told)
+    data = behind_the_pixels(png_with_text(parameters="1girl\nSteps: 28, Sampler: Euler a"), b"tEXt")
+    assert data.index(b"IDAT") < data.index(b"tEXt")
+    assert generation_parameters(data)
     exif = Image.Exif()
     exif[0x010F] = "workflow:" + json.dumps({"nodes": [1]})
     assert generation_parameters(behind_the_pixels(encoded(drawn(16, 16), "PNG", exif=exif), b"eXIf"))

@@ -3,72 +3,56 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
-from charaloom.demo.scores.cyberharem import by_optics
-from charaloom.outfits.clustered import OTHER_CLOTHES, SCENES, cluster_outfits, other_clothes
-from charaloom.outfits.grouping import clothes, features, group, plane, similarities
-from charaloom.outfits.names import Outfit, signature
+from charaloom.config.params import Clustered
+from charaloom.outfits.clustered import ClusterInputs, Grouping, by_clothes, cluster_outfits
 from tests.standins import write_vocabulary
+from tests.unit.outfits.tagged_views import REST, drawn, world
 
-PARAMS = {"minimum_support": 8, "minimum_stability": 0.6, "resamples": 10, "trigger": "hana_charaloom", "seed": 7}
-PARAMS |= {"method": "clothing", "balance": 0.5, "repeats_most": 8}
-OUTFITS = {
-    "red_kimono": ["red_kimono", "sash", "wide_sleeves"],
-    "blue_serafuku": ["blue_skirt", "serafuku", "sailor_collar", "neckerchief"],
-    "black_robe": ["black_robe", "capelet", "witch_hat"],
-}
-REST = ["smile", "upper_body", "outdoors", "full_body", "open_mouth", "standing", "looking_at_viewer", "night"]
-
-
-def drawn(rng: random.Random, index: int, outfit: str | None) -> dict[str, Any]:
-    """A tagged view: clothes with gaps and errors, scene tags that have nothing to do with the outfit."""
-    worn = [tag for tag in OUTFITS.get(outfit or "", []) if rng.random() < 0.85]
-    wrong = [rng.choice(["belt", "boots", "necktie", "apron", "white_dress"])] if rng.random() < 0.25 else []
-    names = ["1girl", "solo", *worn, *wrong, *rng.sample(REST, 3)]
-    tags = [{"name": name, "score": round(rng.uniform(0.4, 1), 4), "origin": "tagger"} for name in dict.fromkeys(names)]
-    view = {"view": f"{index:064x}/picture/0", "picture": f"{index:064x}", "kind": "picture", "person": None}
-    box = {"x0": 0, "y0": 0, "x1": 512, "y1": 512}
-    return {
-        **view,
-        **box,
-        "split": "held_out" if index % 6 == 0 else "train",
-        "tags": tags,
-        "dropped": [],
-        "variants": [],
-    }
+PARAMS = Clustered(
+    version=1,
+    minimum_support=8,
+    minimum_stability=0.6,
+    resamples=10,
+    balance=0.5,
+    repeats_most=8,
+    seed=7,
+    trigger="hana_charaloom",
+)
 
 
-def run(folder: Path, views: list[dict[str, Any]], **changes: Any) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+def run(
+    folder: Path, views: list[dict[str, Any]], grouping: Grouping = by_clothes, **changes: Any
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Rows of the table by view, and outfits.json."""
     write_table(folder / "tagged.parquet", views, TAGGED, "view", {})
     write_table(folder / "measured.parquet", [], MEASURED, "view", {})
     (folder / "tagged.manifest.json").write_text("{}")
     (folder / "core.json").write_text(json.dumps({"core": ["blue_hair"], "tags": []}))
     cluster_outfits(
         character="hana",
-        params={**PARAMS, **changes},
-        measured=folder / "measured.parquet",
-        tagged=folder / "tagged.parquet",
-        tagged_manifest=folder / "tagged.manifest.json",
-        core=folder / "core.json",
-        hub=write_vocabulary(folder / "hub"),
+        params=replace(PARAMS, **changes),
+        inputs=ClusterInputs(
+            measured=folder / "measured.parquet",
+            tagged=folder / "tagged.parquet",
+            tagged_manifest=folder / "tagged.manifest.json",
+            core=folder / "core.json",
+            hub=write_vocabulary(folder / "hub"),
+        ),
         table=folder / "clustered.parquet",
         outfits=folder / "outfits.json",
         manifest=folder / "clustered.manifest.json",
+        grouping=grouping,
     )
     rows = read_table(folder / "clustered.parquet")
     assert set(rows[0]) == set(CLUSTERED.names)
     return {row["view"]: row for row in rows}, json.loads((folder / "outfits.json").read_text())
-
-
-def world(seed: int, number: int = 60) -> tuple[list[dict[str, Any]], list[str]]:
-    rng = random.Random(seed)
-    truth = [rng.choices(list(OUTFITS), (5, 3, 2))[0] for _ in range(number)]
-    return [drawn(rng, index, outfit) for index, outfit in enumerate(truth)], truth
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -76,11 +60,11 @@ def test_outfits_are_found(tmp_path: Path, seed: int) -> None:
     from sklearn.metrics import adjusted_rand_score
 
     views, truth = world(seed)
-    rows, told = run(tmp_path, views)
-    found = [rows[view["view"]]["outfit"] or "none" for view in views]
-    assert adjusted_rand_score(truth, found) > 0.85
-    assert len(told["outfits"]) == 3
-    assert {outfit["id"] for outfit in told["outfits"]} >= {"red_kimono", "black_robe"}
+    rows, content = run(tmp_path, views)
+    worn = [rows[view["view"]]["outfit"] or "none" for view in views]
+    assert adjusted_rand_score(truth, worn) > 0.85
+    assert len(content["outfits"]) == 3
+    assert {outfit["id"] for outfit in content["outfits"]} >= {"red_kimono", "black_robe"}
 
 
 def test_names_survive_more_pictures(tmp_path: Path) -> None:
@@ -90,29 +74,123 @@ def test_names_survive_more_pictures(tmp_path: Path) -> None:
     assert {outfit["id"] for outfit in before["outfits"]} == {outfit["id"] for outfit in after["outfits"]}
 
 
-def test_what_is_told_of_an_outfit(tmp_path: Path) -> None:
+def test_what_the_file_says_of_an_outfit(tmp_path: Path) -> None:
     views, _ = world(2)
-    rows, told = run(tmp_path, views)
-    kimono = next(outfit for outfit in told["outfits"] if outfit["id"] == "red_kimono")
+    rows, content = run(tmp_path, views)
+    kimono = next(outfit for outfit in content["outfits"] if outfit["id"] == "red_kimono")
     assert (kimono["trigger"], kimono["name"], kimono["trained"]) == ("hana_red_kimono", "red kimono", True)
     assert {row["tag"] for row in kimono["signature"]} == {"red_kimono", "sash", "wide_sleeves"}
     assert kimono["support"] == sum(row["outfit"] == "red_kimono" for row in rows.values())
     assert kimono["stability"] > 0.8
     assert 0 < len(kimono["representatives"]) <= 4
     assert {rows[view]["split"] for view in kimono["representatives"]} == {"train"}
-    prompts = {prompt["id"]: prompt for prompt in told["prompts"]}
+    prompts = {prompt["id"]: prompt for prompt in content["prompts"]}
     text = prompts["red_kimono-portrait"]["text"]
     assert text.startswith("hana_charaloom, hana_red_kimono, 1girl, solo, ")
     assert "red kimono" in text
     assert "portrait" in text
-    assert {prompt["outfit"] for prompt in told["prompts"]} == {outfit["id"] for outfit in told["outfits"]} | {None}
+    assert {prompt["outfit"] for prompt in content["prompts"]} == {outfit["id"] for outfit in content["outfits"]} | {
+        None
+    }
 
 
-def test_what_the_previews_are_asked(tmp_path: Path) -> None:
+def test_half_of_the_captions_leave_the_signature_to_the_trigger(tmp_path: Path) -> None:
+    views, _ = world(3, 120)
+    rows, content = run(tmp_path, views)
+    signature = {row["tag"].replace("_", " ") for row in content["outfits"][0]["signature"]}
+    captions = [row["caption"] for row in rows.values() if row["outfit"] == content["outfits"][0]["id"]]
+    assert all(text.startswith(f"hana_charaloom, {content['outfits'][0]['trigger']}, ") for text in captions)
+    spelled = [bool(signature & set(text.split(", "))) for text in captions]
+    assert 0.25 < sum(spelled) / len(spelled) < 0.75
+
+
+def test_an_outfit_with_too_few_pictures_is_named_but_captioned_plainly(tmp_path: Path) -> None:
+    views, truth = world(4)
+    few = truth.count("black_robe")
+    rows, content = run(tmp_path, views, minimum_support=few + 3)
+    robe = next(outfit for outfit in content["outfits"] if outfit["id"] == "black_robe")
+    assert not robe["trained"]
+    assert {row["outfit"] for row in rows.values()} >= {"black_robe"}
+    captions = [row["caption"] for row in rows.values() if row["outfit"] == "black_robe"]
+    assert not any("hana_black_robe" in text for text in captions)
+    assert "black_robe" not in {prompt["outfit"] for prompt in content["prompts"]}
+
+
+def test_without_clothes_there_is_one_plain_prompt_set(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    views = [drawn(rng, index, None) for index in range(12)]
+    for view in views:
+        view["tags"] = [tag for tag in view["tags"] if tag["name"] in ("1girl", "solo", *REST)]
+    rows, content = run(tmp_path, views)
+    assert content["outfits"] == []
+    assert content["unassigned"] == 12
+    assert {row["outfit"] for row in rows.values()} == {None}
+    assert content["prompts"][0]["id"] == "any-portrait"
+    assert content["prompts"][0]["outfit"] is None
+
+
+def test_same_input_same_bytes_in_any_order(tmp_path: Path) -> None:
+    views, _ = world(6)
+    run(tmp_path, views)
+    names = ("clustered.parquet", "outfits.json", "clustered.manifest.json")
+    first = [(tmp_path / name).read_bytes() for name in names]
+    run(tmp_path, views[::-1])
+    assert [(tmp_path / name).read_bytes() for name in names] == first
+
+
+def test_boards_names_of_outfits_are_anchors(tmp_path: Path) -> None:
+    """Two outfits that no tag tells apart, one of which boards call by a name."""
+    views = [drawn(random.Random(index), index, "red_kimono") for index in range(40)]
+    for index, view in enumerate(views):
+        view["variants"] = ["new_year"] if index % 2 else []
+    _, content = run(tmp_path, views)
+    names = {outfit["id"]: outfit for outfit in content["outfits"]}
+    assert names["new_year"]["official"] == "new_year"
+    assert names["new_year"]["support"] == 20
+    assert names["new_year"]["trigger"] == "hana_new_year"
+
+
+def test_an_alternate_costume_is_reported(tmp_path: Path) -> None:
+    views, truth = world(2)
+    for view, outfit in zip(views, truth, strict=True):
+        if outfit == "black_robe":
+            view["tags"].append({"name": "alternate_costume", "score": 0.9, "origin": "board"})
+    _, content = run(tmp_path, views)
+    shares = {outfit["id"]: outfit["alternate"] for outfit in content["outfits"]}
+    assert shares["black_robe"] > 0.8 > 0.2 > shares["red_kimono"]
+
+
+def test_a_rare_outfit_is_seen_more_often(tmp_path: Path) -> None:
+    views = [drawn(random.Random(k), k, "red_kimono" if k < 110 else "black_robe") for k in range(121)]
+    rows, content = run(tmp_path, views, balance=0.5)
+    robe, kimono = (next(o for o in content["outfits"] if o["id"] == name) for name in ("black_robe", "red_kimono"))
+    assert (kimono["repeats"], robe["repeats"]) == (1, round((kimono["pictures"] / robe["pictures"]) ** 0.5))
+    assert robe["repeats"] > 1
+    assert {row["repeats"] for row in rows.values() if row["outfit"] == "black_robe"} == {robe["repeats"]}
+    plain = sum(row["split"] == "train" and row["outfit"] is None for row in rows.values())
+    epoch = plain + kimono["pictures"] + robe["repeats"] * robe["pictures"]
+    assert robe["share"] == pytest.approx(robe["repeats"] * robe["pictures"] / epoch, abs=1e-4)
+    _, content = run(tmp_path, views, balance=1.0, repeats_most=5)
+    assert next(o for o in content["outfits"] if o["id"] == "black_robe")["repeats"] == 5
+    _, content = run(tmp_path, views, balance=0.0)
+    assert {outfit["repeats"] for outfit in content["outfits"]} == {1}
+
+
+def test_another_grouping_can_take_the_place_of_ours(tmp_path: Path) -> None:
+    import numpy as np
+
+    views, _ = world(1, 80)
+    halves = np.repeat([0, 1, -1], (30, 30, 20))
+    _, content = run(tmp_path, views, grouping=lambda views, alike, least: halves)
+    assert [outfit["support"] for outfit in content["outfits"]] == [30, 30]
+    assert content["unassigned"] == 20
+
+
+def test_what_the_previews_ask_for(tmp_path: Path) -> None:
     views, _ = world(2)
-    _, told = run(tmp_path, views)
-    prompts = {prompt["id"]: prompt for prompt in told["prompts"]}
-    assert Counter(prompt["kind"] for prompt in told["prompts"]) == {
+    _, content = run(tmp_path, views)
+    prompts = {prompt["id"]: prompt for prompt in content["prompts"]}
+    assert Counter(prompt["kind"] for prompt in content["prompts"]) == {
         "outfit": 6,  # portrait and full body of three outfits: the stand-in tagger has no words for other scenes
         "core": 1,
         "trigger": 1,
@@ -127,202 +205,3 @@ def test_what_the_previews_are_asked(tmp_path: Path) -> None:
     assert prompts["core_tags"]["text"] == "hana_charaloom, 1girl, solo, blue hair, upper body"
     assert prompts["trigger_only"]["text"] == "hana_charaloom, 1girl, solo"
     assert "hana" not in prompts["without_trigger"]["text"]
-
-
-def test_other_clothes_are_nothing_like_hers() -> None:
-    known = {tags[0] for tags in OTHER_CLOTHES}
-    hers = [
-        Outfit([0], 1.0, [{"tag": "red_kimono", "score": 1.0}]),
-        Outfit([1], 1.0, [{"tag": "pleated_skirt", "score": 1}]),
-    ]
-    assert [tags[0] for tags in other_clothes(hers, known)] == ["suit", "hoodie"]
-    assert other_clothes([], set()) == []
-
-
-def test_no_prompt_is_anything_but_clothed() -> None:
-    words = {word for _, tags in SCENES for tag in tags for word in tag.split("_")}
-    words |= {word for tags in OTHER_CLOTHES for tag in tags for word in tag.split("_")}
-    assert words.isdisjoint({"nude", "naked", "bikini", "swimsuit", "underwear", "lingerie", "cleavage", "panties"})
-
-
-def test_half_of_the_captions_leave_the_signature_to_the_trigger(tmp_path: Path) -> None:
-    views, _ = world(3, 120)
-    rows, told = run(tmp_path, views)
-    signature = {row["tag"].replace("_", " ") for row in told["outfits"][0]["signature"]}
-    captions = [row["caption"] for row in rows.values() if row["outfit"] == told["outfits"][0]["id"]]
-    assert all(text.startswith(f"hana_charaloom, {told['outfits'][0]['trigger']}, ") for text in captions)
-    spelled = [bool(signature & set(text.split(", "))) for text in captions]
-    assert 0.25 < sum(spelled) / len(spelled) < 0.75
-
-
-def test_an_outfit_with_too_few_pictures_is_named_but_captioned_plainly(tmp_path: Path) -> None:
-    views, truth = world(4)
-    few = truth.count("black_robe")
-    rows, told = run(tmp_path, views, minimum_support=few + 3)
-    robe = next(outfit for outfit in told["outfits"] if outfit["id"] == "black_robe")
-    assert not robe["trained"]
-    assert {row["outfit"] for row in rows.values()} >= {"black_robe"}
-    captions = [row["caption"] for row in rows.values() if row["outfit"] == "black_robe"]
-    assert not any("hana_black_robe" in text for text in captions)
-    assert "black_robe" not in {prompt["outfit"] for prompt in told["prompts"]}
-
-
-def test_without_clothes_there_is_one_plain_prompt_set(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    views = [drawn(rng, index, None) for index in range(12)]
-    for view in views:
-        view["tags"] = [tag for tag in view["tags"] if tag["name"] in ("1girl", "solo", *REST)]
-    rows, told = run(tmp_path, views)
-    assert told["outfits"] == []
-    assert told["unassigned"] == 12
-    assert {row["outfit"] for row in rows.values()} == {None}
-    assert told["prompts"][0]["id"] == "any-portrait"
-    assert told["prompts"][0]["outfit"] is None
-
-
-def test_same_input_same_bytes_in_any_order(tmp_path: Path) -> None:
-    views, _ = world(6)
-    run(tmp_path, views)
-    names = ("clustered.parquet", "outfits.json", "clustered.manifest.json")
-    first = [(tmp_path / name).read_bytes() for name in names]
-    run(tmp_path, views[::-1])
-    assert [(tmp_path / name).read_bytes() for name in names] == first
-
-
-def alike_of(worn: list[dict[str, float]], embeddings: Any = None) -> Any:
-    import numpy as np
-
-    empty = np.zeros((len(worn), 0)) if embeddings is None else embeddings
-    return similarities(features(worn, [set()] * len(worn), [{}] * len(worn), empty))
-
-
-def test_neighbourhoods_find_what_density_of_single_views_does_not() -> None:
-    """The reason for drawing views to their neighbours first; docs/outfits.md tells these figures."""
-    import numpy as np
-    from sklearn.cluster import HDBSCAN
-    from sklearn.metrics import adjusted_rand_score
-
-    ours, theirs = [], []
-    for seed in range(20):
-        views, truth = world(seed, 90)
-        alike = alike_of([clothes(view) for view in views])
-        ours.append(adjusted_rand_score(truth, group(alike, 4)))
-        distances = (1 - alike).clip(0).astype(float)
-        labels = HDBSCAN(min_cluster_size=4, metric="precomputed", copy=True).fit_predict(distances)
-        numbers = sorted(set(labels.tolist()) - {-1})
-        if numbers:  # noise to the nearest cluster, as ours
-            apart = np.array([distances[:, labels == number].mean(axis=1) for number in numbers])
-            labels = np.where(labels < 0, np.array(numbers)[apart.argmin(axis=0)], labels)
-        theirs.append(adjusted_rand_score(truth, labels))
-    assert np.mean(ours) > 0.95
-    assert np.mean(ours) > np.mean(theirs) + 0.2
-
-
-def test_outfits_that_share_a_garment_stay_apart() -> None:
-    """Sleeves that two thirds of the views show join nothing."""
-    import numpy as np
-
-    rng = random.Random(3)
-    shapes = [["blue_shirt", "gym_uniform", "short_sleeves", "shorts"], ["yellow_dress", "long_dress", "short_sleeves"]]
-    shapes.append(["red_overalls", "striped_shirt"])
-    truth = [rng.choices((0, 1, 2), (3, 4, 2))[0] for _ in range(100)]
-    worn = [{tag: 0.9 for tag in shapes[kind] if rng.random() < 0.8} for kind in truth]
-    labels = group(alike_of(worn), 4)
-    assert {
-        len({labels[k] for k in np.flatnonzero(np.array(truth) == kind) if labels[k] >= 0}) for kind in range(3)
-    } == {1}
-    assert len(set(labels.tolist()) - {-1}) == 3
-
-
-def test_what_few_wear_is_left_unassigned() -> None:
-    shapes = [["red_kimono", "sash"]] * 20 + [["blue_dress", "boots"]] * 20 + [["green_armor", "boots"]] * 2 + [[]] * 3
-    worn = [clothes({"tags": [{"name": tag, "score": 0.9} for tag in shape]}) for shape in shapes]
-    labels = group(alike_of(worn), 4).tolist()
-    assert labels[40:] == [-1] * 5
-    assert len(set(labels[:40])) == 2
-
-
-def test_the_embedding_tells_clothes_where_tags_are_silent() -> None:
-    """Two views in three show nothing but boots; what the embedding says beyond pose decides."""
-    import numpy as np
-    from sklearn.metrics import adjusted_rand_score
-
-    rng = np.random.default_rng(5)
-    truth = np.arange(80) % 2
-    pose = rng.random(80) < 0.5
-    embeddings = rng.normal(size=(80, 64)) * 0.1
-    embeddings[:, 0] += 6 * pose  # much louder than the clothes
-    embeddings[:, 1] += 2 * truth
-    shown = rng.random(80) < 0.35
-    worn = [
-        {"boots": 0.8, **({("red_dress", "blue_coat")[k]: 0.9} if s else {})} for k, s in zip(truth, shown, strict=True)
-    ]
-    others = [{"arms_up": 1.0} if up else {} for up in pose]
-    labels = group(similarities(features(worn, [set()] * 80, others, embeddings)), 4)
-    assert adjusted_rand_score(truth, labels) > 0.9
-    assert adjusted_rand_score(truth, group(alike_of(worn), 4)) < 0.5
-
-
-def test_boards_names_of_outfits_are_anchors(tmp_path: Path) -> None:
-    """Two outfits that no tag tells apart, one of which boards call by a name."""
-    views = [drawn(random.Random(index), index, "red_kimono") for index in range(40)]
-    for index, view in enumerate(views):
-        view["variants"] = ["new_year"] if index % 2 else []
-    _, told = run(tmp_path, views)
-    names = {outfit["id"]: outfit for outfit in told["outfits"]}
-    assert names["new_year"]["official"] == "new_year"
-    assert names["new_year"]["support"] == 20
-    assert names["new_year"]["trigger"] == "hana_new_year"
-
-
-def test_an_alternate_costume_is_told(tmp_path: Path) -> None:
-    views, truth = world(2)
-    for view, outfit in zip(views, truth, strict=True):
-        if outfit == "black_robe":
-            view["tags"].append({"name": "alternate_costume", "score": 0.9, "origin": "board"})
-    _, told = run(tmp_path, views)
-    shares = {outfit["id"]: outfit["alternate"] for outfit in told["outfits"]}
-    assert shares["black_robe"] > 0.8 > 0.2 > shares["red_kimono"]
-
-
-def test_a_rare_outfit_is_seen_more_often(tmp_path: Path) -> None:
-    views = [drawn(random.Random(k), k, "red_kimono" if k < 110 else "black_robe") for k in range(121)]
-    rows, told = run(tmp_path, views, balance=0.5)
-    robe, kimono = (next(o for o in told["outfits"] if o["id"] == name) for name in ("black_robe", "red_kimono"))
-    assert (kimono["repeats"], robe["repeats"]) == (1, round((kimono["pictures"] / robe["pictures"]) ** 0.5))
-    assert robe["repeats"] > 1
-    assert {row["repeats"] for row in rows.values() if row["outfit"] == "black_robe"} == {robe["repeats"]}
-    plain = sum(row["split"] == "train" and row["outfit"] is None for row in rows.values())
-    epoch = plain + kimono["pictures"] + robe["repeats"] * robe["pictures"]
-    assert robe["share"] == pytest.approx(robe["repeats"] * robe["pictures"] / epoch, abs=1e-4)
-    _, told = run(tmp_path, views, balance=1.0, repeats_most=5)
-    assert next(o for o in told["outfits"] if o["id"] == "black_robe")["repeats"] == 5
-    _, told = run(tmp_path, views, balance=0.0)
-    assert {outfit["repeats"] for outfit in told["outfits"]} == {1}
-
-
-def test_colours_that_the_tagger_mistakes_are_no_signature() -> None:
-    tags = [["black_coat", "scarf"]] * 14 + [["black_coat", "grey_coat"]] * 10 + [["red_dress"]] * 20
-    views = [{"tags": [{"name": tag, "score": 0.9} for tag in names]} for names in tags]
-    assert [row["tag"] for row in signature(views, list(range(24)))] == ["black_coat", "scarf"]
-
-
-def test_cyberharems_clusters_can_be_asked_for(tmp_path: Path) -> None:
-    views, _ = world(1, 80)
-    _, told = run(tmp_path, views, method="optics")
-    sizes = Counter(by_optics(views).tolist())
-    assert sorted(outfit["support"] for outfit in told["outfits"]) == sorted(n for k, n in sizes.items() if k >= 0)
-    assert told["unassigned"] == sizes[-1]
-    assert told["outfits"] != run(tmp_path, views)[1]["outfits"]
-
-
-def test_the_map_puts_alike_views_together() -> None:
-    import numpy as np
-
-    worn = [{"red_kimono": 0.9, "sash": 0.9}] * 20 + [{"blue_dress": 0.9, "boots": 0.9}] * 20
-    places = plane(alike_of(worn), 7)
-    assert places.shape == (40, 2)
-    assert np.abs(places).max() == 1.0
-    centres = places[:20].mean(axis=0), places[20:].mean(axis=0)
-    assert np.linalg.norm(centres[0] - centres[1]) > 2 * places[:20].std()
-    assert np.array_equal(places, plane(alike_of(worn), 7))

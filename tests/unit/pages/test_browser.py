@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from charaloom.pages.html import render_page
+from charaloom.config.params import Report
+from charaloom.pages.render import render_page
 from charaloom.pages.report import write_report
-from charaloom.pages.status import Standing, page_content
+from charaloom.pages.standing import Standing
+from charaloom.pages.status import page_content
 from tests.html_page import Page
 from tests.small_results import CHARACTER, HOSTILE, NAMES, SETTINGS, write_curation, write_outfits, write_results
 
@@ -26,7 +28,7 @@ PROBE = """<script>
 addEventListener("load", function () {
   function all(selector) { return Array.from(document.querySelectorAll(selector)); }
   function shown() { return all("figure:not([hidden])").length; }
-  var told = {
+  var probe = {
     images: document.images.length,
     broken: all("img").filter(function (image) { return !image.naturalWidth; }).length,
     loaded: performance.getEntriesByType("resource").map(function (entry) { return entry.name; }),
@@ -38,10 +40,10 @@ addEventListener("load", function () {
   if (box) {
     box.value = "FIND";
     box.dispatchEvent(new Event("input"));
-    told.found = shown();
-    told.sections = all("main section:not([hidden])").map(function (one) { return one.id; });
+    probe.found = shown();
+    probe.sections = all("main section:not([hidden])").map(function (section) { return section.id; });
   }
-  document.documentElement.dataset.probe = JSON.stringify(told);
+  document.documentElement.dataset.probe = JSON.stringify(probe);
 });
 </script>
 </body>"""
@@ -49,10 +51,10 @@ addEventListener("load", function () {
 
 @pytest.fixture(scope="module")
 def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
         pytest.fail("there is no chromium for this test: apt-get install chromium, or run .ci/run, which does it")
-    return found
+    return program
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_results(tmp_path_factory.mktemp("browser") / CHARACTER)
     write_curation(folder)
     write_outfits(folder)
-    write_report(CHARACTER, {"version": 1}, folder, folder / "report.html", folder / "report.manifest.json")
+    write_report(CHARACTER, Report(version=1), folder, folder / "report.html", folder / "report.manifest.json")
     return folder
 
 
@@ -101,48 +103,48 @@ def probed(opened: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 @pytest.mark.parametrize(("name", "least"), [("curation", 6), ("report", 6), ("outfits", 3), ("previews", 6)])
 def test_a_page_loads_all_of_itself_and_nothing_else(results: Path, probed: Any, name: str, least: int) -> None:
     text = (results / f"{name}.html").read_text()
-    told = probed(text)
+    seen = probed(text)
     page = Page(text)
-    assert told["said"] == []
-    assert told["loaded"] == []
-    assert told["broken"] == 0
-    assert (told["images"], told["figures"]) == (len(page.all("img")), len(page.all("figure")))
-    assert told["images"] >= least
-    assert told["nav"] == "sticky"
-    assert told["overflow"] <= 0
+    assert seen["said"] == []
+    assert seen["loaded"] == []
+    assert seen["broken"] == 0
+    assert (seen["images"], seen["figures"]) == (len(page.all("img")), len(page.all("figure")))
+    assert seen["images"] >= least
+    assert seen["nav"] == "sticky"
+    assert seen["overflow"] <= 0
 
 
 def test_the_probe_sees_a_page_that_is_not_well(probed: Any) -> None:
-    told = probed('<html><body><img src="http://127.0.0.1:9/x.png"><script>throw 1</script></body></html>')
-    assert told["broken"] == 1
-    assert told["loaded"] == ["http://127.0.0.1:9/x.png"]
-    assert any("Uncaught" in line for line in told["said"])
+    seen = probed('<html><body><img src="http://127.0.0.1:9/x.png"><script>throw 1</script></body></html>')
+    assert seen["broken"] == 1
+    assert seen["loaded"] == ["http://127.0.0.1:9/x.png"]
+    assert any("Uncaught" in line for line in seen["said"])
 
 
 def test_the_page_forbids_itself_the_network(results: Path, probed: Any) -> None:
     text = (results / "curation.html").read_text()
-    told = probed(text.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png">'))
-    assert told["broken"] == 1
-    assert any("Content Security Policy" in line for line in told["said"])
+    seen = probed(text.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png">'))
+    assert seen["broken"] == 1
+    assert any("Content Security Policy" in line for line in seen["said"])
 
 
 def test_views_are_found_by_what_is_known_of_them(results: Path, probed: Any) -> None:
     text = (results / "curation.html").read_text()
-    told = probed(text, find="board:103")
-    assert told["sections"] == ["rule-7"]
-    assert told["found"] == 1
+    seen = probed(text, find="board:103")
+    assert seen["sections"] == ["rule-7"]
+    assert seen["found"] == 1
     assert probed(text, find=NAMES[7][:8])["found"] == 1
 
 
 def test_the_status_page_fits_a_small_window_and_asks_nobody(probed: Any, tmp_path: Path) -> None:
     numbers = {"seen": "1500", "kept": "900", "outfits": "3", "checkpoint": "step-001000", "recognised": "12 of 14"}
     why = "7 usable pictures, raw.minimum asks for 20. " * 5
-    ones = [Standing(f"c{k:03}", numbers, *((None,) if k % 3 else ("raw", True, why))) for k in range(60)]
-    told = probed(render_page("status.html.j2", page_content(tmp_path, ones)), find="asks for 20")
-    assert told["said"] == []
-    assert told["loaded"] == []
-    assert told["overflow"] <= 0
-    assert told["nav"] == "sticky"
+    standings = [Standing(f"c{k:03}", numbers, *((None,) if k % 3 else ("raw", True, why))) for k in range(60)]
+    seen = probed(render_page("status.html.j2", page_content(tmp_path, standings)), find="asks for 20")
+    assert seen["said"] == []
+    assert seen["loaded"] == []
+    assert seen["overflow"] <= 0
+    assert seen["nav"] == "sticky"
 
 
 POINTING = """<script>
@@ -151,8 +153,8 @@ addEventListener("load", function () {
   dot.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
   var picture = document.querySelector("#pointed img"), said = document.getElementById("under").textContent;
   box.click();
-  var told = {src: picture.src.slice(0, 22), said: said, gone: getComputedStyle(dot.parentNode).display};
-  document.documentElement.dataset.probe = JSON.stringify(told);
+  var probe = {src: picture.src.slice(0, 22), said: said, gone: getComputedStyle(dot.parentNode).display};
+  document.documentElement.dataset.probe = JSON.stringify(probe);
 });
 </script>
 </body>"""
@@ -163,10 +165,10 @@ def test_the_map_shows_what_is_pointed_at_and_hides_an_outfit(results: Path, ope
     (tmp_path / "page.html").write_text(page)
     counted = re.search(r'data-probe="([^"]*)"', opened(tmp_path / "page.html", "--dump-dom").stdout)
     assert counted
-    told = json.loads(html.unescape(counted[1]))
-    assert told["src"] == "data:image/webp;base64"
-    assert told["said"].startswith("red · ")
-    assert told["gone"] == "none"
+    seen = json.loads(html.unescape(counted[1]))
+    assert seen["src"] == "data:image/webp;base64"
+    assert seen["said"].startswith("red · ")
+    assert seen["gone"] == "none"
 
 
 COPYING = """<script>
@@ -177,8 +179,8 @@ addEventListener("load", function () {
     return {then: function (done) { done(); }};
   }}});
   buttons.forEach(function (button) { button.click(); });
-  var told = {copied: copied, said: buttons[0].textContent, width: buttons[0].getBoundingClientRect().width};
-  document.documentElement.dataset.probe = JSON.stringify(told);
+  var probe = {copied: copied, said: buttons[0].textContent, width: buttons[0].getBoundingClientRect().width};
+  document.documentElement.dataset.probe = JSON.stringify(probe);
 });
 </script>
 </body>"""
@@ -188,11 +190,11 @@ def test_a_click_copies_the_whole_prompt(results: Path, opened: Any, tmp_path: P
     (tmp_path / "page.html").write_text((results / "previews.html").read_text().replace("</body>", COPYING))
     counted = re.search(r'data-probe="([^"]*)"', opened(tmp_path / "page.html", "--dump-dom").stdout)
     assert counted
-    told = json.loads(html.unescape(counted[1]))
+    seen = json.loads(html.unescape(counted[1]))
     wanted = [f"hana_charaloom, {scene}, {HOSTILE}" for scene in ("portrait", "standing")]
-    assert told["copied"] == [*wanted, SETTINGS["negative"]]
-    assert told["said"] == "copied"
-    assert told["width"] > 10
+    assert seen["copied"] == [*wanted, SETTINGS["negative"]]
+    assert seen["said"] == "copied"
+    assert seen["width"] > 10
 
 
 def test_the_page_is_drawn_in_the_colours_that_are_preferred(results: Path, opened: Any, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from charaloom.artifacts.tables import read_table
 from charaloom.curation.rules import RULES
-from charaloom.pages import curation
-from charaloom.pages.curation import axis_of, chart, page_content, scores_by_rule
-from charaloom.pages.html import Thumbnails, active_rules, source_of
+from charaloom.pages import charts, curation
+from charaloom.pages.charts import HISTOGRAM, axis_of
+from charaloom.pages.curation import page_content
+from charaloom.pages.sheets import Thumbnails, source_of
+from charaloom.pages.verdicts import active_rules, scores_by_rule
 from tests.html_page import Page
 from tests.small_results import (
     ASKED,
@@ -103,9 +105,9 @@ def test_every_view_that_may_be_shown_is_in_the_page_without_any_script(results:
 # --- the rules
 
 
-def test_the_rules_come_in_the_order_they_were_asked(results: Path) -> None:
-    asked = [rule for rule in ASKED if rule != "not_a_candidate"]
-    assert [section["rule"] for section in content(results)["rules"]] == [*asked, HOSTILE]
+def test_the_rules_come_in_the_order_of_the_config(results: Path) -> None:
+    rules = [rule for rule in ASKED if rule != "not_a_candidate"]
+    assert [section["rule"] for section in content(results)["rules"]] == [*rules, HOSTILE]
 
 
 def test_a_manifest_that_names_no_rules_has_the_default_ones(results: Path) -> None:
@@ -113,9 +115,9 @@ def test_a_manifest_that_names_no_rules_has_the_default_ones(results: Path) -> N
     assert active_rules(results / "filtered.manifest.json", []) == list(RULES)
 
 
-def test_the_funnel_tells_what_a_rule_took_and_would_have_taken(results: Path) -> None:
-    told = [(one["rule"], one["count"], one["also"], one["left"]) for one in content(results)["funnel"]["bars"]]
-    assert told == [
+def test_the_funnel_shows_what_a_rule_took_and_would_have_taken(results: Path) -> None:
+    bars = [(bar["rule"], bar["count"], bar["also"], bar["left"]) for bar in content(results)["funnel"]["bars"]]
+    assert bars == [
         ("problem", 0, 0, 7),
         ("rating_model", 1, 1, 6),
         ("monochrome", 1, 0, 5),
@@ -128,17 +130,17 @@ def test_the_funnel_tells_what_a_rule_took_and_would_have_taken(results: Path) -
 
 
 def test_borderline_pictures_come_first(results: Path) -> None:
-    told = content(results)
-    assert [one["numbers"] for one in told["kept"]["tiles"]] == ["0.17 / 0.5", "0.11 / 0.5"]
-    identity = next(section for section in told["rules"] if section["rule"] == "identity")
-    assert [one["numbers"] for one in identity["tiles"]] == ["0.52 / 0.5", "0.9 / 0.5"]
-    assert [one["numbers"] for one in identity["near"]] == ["0.17 / 0.5", "0.11 / 0.5"]
+    page = content(results)
+    assert [tile["numbers"] for tile in page["kept"]["tiles"]] == ["0.17 / 0.5", "0.11 / 0.5"]
+    identity = next(section for section in page["rules"] if section["rule"] == "identity")
+    assert [tile["numbers"] for tile in identity["tiles"]] == ["0.52 / 0.5", "0.9 / 0.5"]
+    assert [tile["numbers"] for tile in identity["near"]] == ["0.17 / 0.5", "0.11 / 0.5"]
 
 
 def test_pictures_above_the_allowed_rating_are_counted_and_never_shown(results: Path) -> None:
-    page, told = write(results), sections(results)
-    assert (told["rating_model"]["count"], told["rating_model"]["tiles"]) == (1, [])
-    assert (told["monochrome"]["count"], told["monochrome"]["tiles"], told["monochrome"]["hidden"]) == (1, [], 1)
+    page, rules = write(results), sections(results)
+    assert (rules["rating_model"]["count"], rules["rating_model"]["tiles"]) == (1, [])
+    assert (rules["monochrome"]["count"], rules["monochrome"]["tiles"], rules["monochrome"]["hidden"]) == (1, [], 1)
     assert "never shown" in page
     for hidden in (NAMES[4], NAMES[5]):
         assert hidden not in page
@@ -146,12 +148,12 @@ def test_pictures_above_the_allowed_rating_are_counted_and_never_shown(results: 
 
 def test_a_sheet_says_how_many_more_there_are(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curation, "SHEET", 1)
-    told = content(results)
-    assert (len(told["kept"]["tiles"]), told["kept"]["more"]) == (1, 1)
+    page = content(results)
+    assert (len(page["kept"]["tiles"]), page["kept"]["more"]) == (1, 1)
     assert "and 1 more" in Page(write(results)).text
 
 
-def test_other_reasons_are_told_with_their_numbers(results: Path) -> None:
+def test_other_reasons_are_listed_with_their_numbers(results: Path) -> None:
     rows = filtered_rows()
     rows[2]["reasons"].append(reason("cosplay", None, None))
     rows[2]["reasons"].append(reason("monochrome", 0.61))
@@ -185,15 +187,15 @@ def test_files_with_a_problem_are_named_and_refused_posts_not_linked(results: Pa
     }
     refused = {**raw[-1], "problem": "rating explicit: not downloaded"}
     sources = {refused["picture"]: curation.Source(["board:1"], "https://board.example/posts/1", refused["problem"])}
-    found = [row for row in rows if row["picture"] == refused["picture"]]
-    assert curation.problems(found, results / "measured.parquet", sources)["lines"][0]["page"] is None
+    views = [row for row in rows if row["picture"] == refused["picture"]]
+    assert curation.problems(views, results / "measured.parquet", sources)["lines"][0]["page"] is None
 
 
 def test_a_table_without_scores_has_no_histograms(results: Path) -> None:
     write_curated(results, [{**row, "scores": None} for row in filtered_rows()])
-    told = content(results)
-    assert {section["chart"] for section in told["rules"]} == {None}
-    assert [one["numbers"] for one in told["kept"]["tiles"]] == ["distance 0.170", "distance 0.110"]
+    page = content(results)
+    assert {section["chart"] for section in page["rules"]} == {None}
+    assert [tile["numbers"] for tile in page["kept"]["tiles"]] == ["distance 0.170", "distance 0.110"]
 
 
 # --- histograms
@@ -207,15 +209,15 @@ def histogram(rule: str, values: list[float], threshold: float | None, fired: in
         reasons = [reason(rule, value, threshold)] if drops else []
         row = view(f"{number:064x}", "drop" if drops else "keep", reasons=reasons)
         rows.append({**row, "scores": [reason(rule, value, threshold)]})
-    drawn = chart(rule, scores_by_rule(rows)[rule])
+    drawn = charts.histogram(rule, scores_by_rule(rows)[rule])
     assert drawn is not None
     return drawn
 
 
 def test_a_histogram_counts_every_view_once() -> None:
     drawn = histogram("monochrome", [0.0, 0.1, 0.1, 0.4, 0.5, 1.0], 0.5, fired=2)
-    told = [tuple(map(int, re.findall(r"(\d+) (?:passed|dropped)", bar["title"]))) for bar in drawn["bars"]]
-    assert [sum(counts) for counts in zip(*told, strict=True)] == [4, 2]
+    counts = [tuple(map(int, re.findall(r"(\d+) (?:passed|dropped)", bar["title"]))) for bar in drawn["bars"]]
+    assert [sum(side) for side in zip(*counts, strict=True)] == [4, 2]
     assert (drawn["views"], drawn["fired"], drawn["dropped"]) == (6, 2, "dropped from 0.5 on")
     assert drawn["ends"] == ["0", "1"]
 
@@ -224,8 +226,8 @@ def test_a_histogram_counts_every_view_once() -> None:
 def test_the_side_that_is_dropped_is_tinted(rule: str, left: bool) -> None:
     drawn = histogram(rule, [0.0, 0.5, 1.0], 0.25)
     line, tint = drawn["lines"][0]["x"], drawn["tint"]
-    assert line == 0.25 * curation.CHART[0]
-    assert (tint["x"], tint["x"] + tint["width"]) == ((0, line) if left else (line, curation.CHART[0]))
+    assert line == 0.25 * HISTOGRAM[0]
+    assert (tint["x"], tint["x"] + tint["width"]) == ((0, line) if left else (line, HISTOGRAM[0]))
 
 
 def test_whole_numbers_have_a_bar_each_and_the_line_between_two() -> None:
@@ -235,16 +237,16 @@ def test_whole_numbers_have_a_bar_each_and_the_line_between_two() -> None:
         "2: 0 passed, 1 dropped",
         "4: 0 passed, 1 dropped",
     ]
-    assert drawn["lines"][0]["x"] == curation.CHART[0] / 4
-    assert histogram("nobody", [1, 2], 1)["lines"][0]["x"] == round(curation.CHART[0] / 3, 1)
+    assert drawn["lines"][0]["x"] == HISTOGRAM[0] / 4
+    assert histogram("nobody", [1, 2], 1)["lines"][0]["x"] == round(HISTOGRAM[0] / 3, 1)
 
 
 def test_a_threshold_that_nobody_reaches_is_on_the_chart() -> None:
     drawn = histogram("rating_model", [0.0, 0.01], 0.5)
-    assert 0 < drawn["lines"][0]["x"] < curation.CHART[0]
+    assert 0 < drawn["lines"][0]["x"] < HISTOGRAM[0]
     rated = histogram("rating", [0, 0], 0)
     assert rated["ends"] == ["general", "sensitive"]
-    assert rated["tint"] == {"x": curation.CHART[0] / 2, "width": curation.CHART[0] / 2}
+    assert rated["tint"] == {"x": HISTOGRAM[0] / 2, "width": HISTOGRAM[0] / 2}
 
 
 def test_a_number_without_threshold_is_only_shown(results: Path) -> None:
@@ -264,7 +266,7 @@ def test_wide_ranges_are_logarithmic() -> None:
 def test_thresholds_by_kind_are_all_drawn() -> None:
     row = view("a" * 64, "keep")
     scores = [reason("short_side", 700, 512), reason("short_side", 400.5, 256)]
-    drawn = chart("short_side", scores_by_rule([{**row, "scores": scores}])["short_side"])
+    drawn = charts.histogram("short_side", scores_by_rule([{**row, "scores": scores}])["short_side"])
     assert drawn is not None
     assert [line["label"] for line in drawn["lines"]] == ["256", "512"]
     assert drawn["tint"] == {"x": 0, "width": drawn["lines"][0]["x"]}

@@ -45,9 +45,9 @@ def test_it_tells_plan_signature_and_remarks(results: Path) -> None:
 
 
 def test_an_outfit_that_is_not_trained_says_why(results: Path) -> None:
-    told = read_json(results / "outfits.json")
-    told["outfits"][0] |= {"trained": False, "why_not": "3 more pictures needed", "share": 0.0}
-    write_json(results / "outfits.json", {**told, "lint": []})
+    file = read_json(results / "outfits.json")
+    file["outfits"][0] |= {"trained": False, "why_not": "3 more pictures needed", "share": 0.0}
+    write_json(results / "outfits.json", {**file, "lint": []})
     text = write_outfits(results).read_text()
     assert "not trained: 3 more pictures needed" in text
     assert "No remarks" in text

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from charaloom.config.params import Report
 from charaloom.errors import CharaloomError
-from charaloom.pages import report
-from charaloom.pages.html import Thumbnails
+from charaloom.pages import charts, report
+from charaloom.pages.sheets import Thumbnails
 from tests.html_page import Page
 from tests.small_results import CHARACTER, HOSTILE, write_results
 
@@ -19,7 +20,9 @@ def results(tmp_path: Path) -> Path:
 
 
 def write(results: Path, name: str = "report") -> str:
-    report.write_report(CHARACTER, {"version": 1}, results, results / f"{name}.html", results / f"{name}.manifest.json")
+    report.write_report(
+        CHARACTER, Report(version=1), results, results / f"{name}.html", results / f"{name}.manifest.json"
+    )
     return (results / f"{name}.html").read_text()
 
 
@@ -61,21 +64,21 @@ def test_the_funnel_adds_up(results):
 
 def test_borderline_pictures_come_first(results):
     section = report.pictures_section(results, Thumbnails())
-    assert [one["numbers"] for one in section["kept"]] == ["0.17 / 0.5", "0.11 / 0.5"]
+    assert [tile["numbers"] for tile in section["kept"]] == ["0.17 / 0.5", "0.11 / 0.5"]
     identity = next(sheet for sheet in section["dropped"] if sheet["rule"] == "identity")
-    assert [one["numbers"] for one in identity["tiles"]] == ["0.52 / 0.5", "0.9 / 0.5"]
+    assert [tile["numbers"] for tile in identity["tiles"]] == ["0.52 / 0.5", "0.9 / 0.5"]
 
 
 def test_pictures_above_the_allowed_rating_are_counted_and_never_shown(results):
     section = report.pictures_section(results, Thumbnails())
     sheets = {sheet["rule"]: sheet for sheet in section["dropped"]}
     assert sheets["rating_model"]["count"] == 1
-    assert [one["picture"] for one in sheets["rating_model"]["tiles"]] == [None]
-    assert [one["picture"] for one in sheets["monochrome"]["tiles"]] == [None]
-    assert all(one["picture"] for one in sheets["identity"]["tiles"])
+    assert [tile["picture"] for tile in sheets["rating_model"]["tiles"]] == [None]
+    assert [tile["picture"] for tile in sheets["monochrome"]["tiles"]] == [None]
+    assert all(tile["picture"] for tile in sheets["identity"]["tiles"])
     previews = report.previews_section(results, Thumbnails())
     other = next(grid for grid in previews["grids"] if grid["base"] == "two")
-    assert [[one["picture"] is None for one in line["tiles"]] for line in other["lines"]] == [
+    assert [[tile["picture"] is None for tile in line["tiles"]] for line in other["lines"]] == [
         [False, False],
         [True, False],
     ]
@@ -92,7 +95,7 @@ def test_the_chosen_column_is_marked_on_every_base(results):
 def test_the_loss_curve_starts_high_ends_low_and_marks_the_checkpoints(results):
     chart = report.loss_chart(results / "checkpoints" / "loss.tsv", report.read_json(results / "selection.json"))
     points = [tuple(map(float, point.split(","))) for point in chart["path"].split()]
-    assert len(points) <= report.CHART_POINTS
+    assert len(points) <= charts.LOSS_POINTS
     assert points[0][1] < points[-1][1] <= chart["height"]
     assert [(mark["x"], mark["chosen"]) for mark in chart["marks"]] == [(64.0, False), (128.0, True)]
 

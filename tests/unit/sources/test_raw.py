@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.tables import RAW, read_table, stream_table
+from charaloom.config.params import Raw
 from charaloom.demo.world.board import running, serve
 from charaloom.errors import CharaloomError
-from charaloom.sources import downloads
+from charaloom.sources import gallery_dl
 from charaloom.sources.posts import scrubbed
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
@@ -58,13 +59,13 @@ def params_for(board, **changes):
         "root": board.root,
         "seconds_between_requests": 0.0,
     }
-    own = {"source": source, "query": world.TAG, "age": "adult", "version": 1, "seed": 1, "limit": 100, "minimum": 1}
+    own = {"source": source, "query": world.TAG, "age": "adult", "version": 1, "limit": 100, "minimum": 1}
     return {**own, "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26, **changes}
 
 
 def build(tmp_path, params, name="raw"):
     table, manifest = tmp_path / f"{name}.parquet", tmp_path / f"{name}.manifest.json"
-    build_raw("hana", params, table, manifest, tmp_path / "work")
+    build_raw("hana", Raw.of(params), table, manifest, tmp_path / "work")
     return {row["picture"]: row for row in read_table(table)}, json.loads(manifest.read_text())
 
 
@@ -118,12 +119,12 @@ def test_bytes_are_what_the_board_served_and_duplicates_are_one_row(crawled):
     assert post["page_url"] == f"{board.root}/posts/101"
 
 
-def test_second_run_asks_nothing_and_gives_the_same_bytes(tmp_path, board):
+def test_second_run_requests_nothing_and_gives_the_same_bytes(tmp_path, board):
     build(tmp_path, params_for(board))
     before = [(tmp_path / name).read_bytes() for name in ("raw.parquet", "raw.manifest.json")]
-    asked = len(board.requests)
+    requests = len(board.requests)
     build(tmp_path, params_for(board))
-    assert len(board.requests) == asked
+    assert len(board.requests) == requests
     assert [(tmp_path / name).read_bytes() for name in ("raw.parquet", "raw.manifest.json")] == before
 
 
@@ -149,19 +150,19 @@ def test_table_is_sorted_streamed_in_small_groups_and_names_no_secret(crawled):
     assert str(tmp_path).encode() not in (tmp_path / "raw.manifest.json").read_bytes()
 
 
-def test_what_may_not_be_had_is_never_asked_for(crawled):
+def test_what_is_excluded_is_never_requested(crawled):
     _, board, rows, _ = crawled
-    asked = [entry.path for entry in board.requests]
+    addresses = [entry.path for entry in board.requests]
     for line in (board.world / "posts.jsonl").read_text().splitlines():
         post = json.loads(line)
         if post["id"] in (world.QUESTIONABLE, world.SENSITIVE, world.BANNED, world.VIDEO, world.OTHER):
-            assert post["file_url"] not in asked
+            assert post["file_url"] not in addresses
     for number in (world.QUESTIONABLE, world.SENSITIVE):  # nor is more kept of them than that they are there
         post = by_post(rows)[number]["posts"][0]
         assert (post["tags_general"], post["file_url"], post["md5"]) == ([], None, None)
 
 
-def test_sensitive_is_had_where_allowed_and_only_of_adults(tmp_path, board):
+def test_sensitive_is_fetched_where_allowed_and_only_of_adults(tmp_path, board):
     both = params_for(board, ratings=["general", "sensitive"])
     assert by_post(build(tmp_path, both)[0])[world.SENSITIVE]["problem"] is None
     for age in ("unknown", "minor"):
@@ -190,9 +191,9 @@ def test_removals_leave_table_and_store(tmp_path, board, when):
     store = next((tmp_path / "work" / "hana").iterdir())
     assert not [path for number in gone for path in (store / "files").glob(f"{number}.*")]
     assert b"shy_artist" not in (store / "posts.json").read_bytes()
-    asked = len(board.requests)
+    requests = len(board.requests)
     build(tmp_path, params_for(board, removals=removals))
-    assert len(board.requests) == asked
+    assert len(board.requests) == requests
 
 
 def test_other_peoples_removals_change_no_byte(tmp_path, board):
@@ -259,14 +260,14 @@ def test_c10_damaged_download_is_found_and_fetched_again(tmp_path, board):
     before = (tmp_path / "raw.parquet").read_bytes()
     damaged = next((tmp_path / "work").rglob("105.png"))
     damaged.write_bytes(damaged.read_bytes()[:-100] + b"\0" * 100)
-    asked = len(file_requests(board))
+    requests = len(file_requests(board))
     build(tmp_path, params_for(board))
-    assert len(file_requests(board)) == asked + 1
+    assert len(file_requests(board)) == requests + 1
     assert (tmp_path / "raw.parquet").read_bytes() == before
 
 
-RUN = "import json, sys; from charaloom.sources.raw import build_raw; "
-RUN += "build_raw('hana', json.loads(sys.argv[1]), *sys.argv[2:])"
+RUN = "import json, sys; from charaloom.config.params import Raw; from charaloom.sources.raw import build_raw; "
+RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:])"
 
 
 def test_c1_killed_crawl_goes_on_where_it_was(tmp_path, board):
@@ -275,10 +276,10 @@ def test_c1_killed_crawl_goes_on_where_it_was(tmp_path, board):
     slow["source"]["seconds_between_requests"] = 0.2
     arguments = [json.dumps(slow), *(str(tmp_path / name) for name in ("raw.parquet", "raw.manifest.json", "work"))]
     scripts = Path(__file__).parents[3] / "scripts"
-    asked = len(file_requests(board))
+    requests = len(file_requests(board))
     process = subprocess.Popen([sys.executable, "-c", RUN, *arguments], env={**os.environ, "PYTHONPATH": str(scripts)})
     deadline = time.monotonic() + 30
-    while len(file_requests(board)) < asked + 6 and time.monotonic() < deadline:
+    while len(file_requests(board)) < requests + 6 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -290,7 +291,7 @@ def test_c1_killed_crawl_goes_on_where_it_was(tmp_path, board):
     kept = len(list((tmp_path / "work").rglob("files/*.json")))
     assert kept >= 4
     build(tmp_path, params_for(board))
-    assert len(file_requests(board)) - asked <= 22 + 2  # each file once, the doubtful twice, the interrupted again
+    assert len(file_requests(board)) - requests <= 22 + 2  # each file once, the doubtful twice, the interrupted again
     for name in ("raw.parquet", "raw.manifest.json"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "control" / name).read_bytes()
 
@@ -327,8 +328,8 @@ def test_n1_retry_after_is_waited_out(tmp_path, bad, part, style):
         part, answering(429, Retry_After=IN_THREE_SECONDS[style]), times=1 if part == "/posts.json" else 3
     )
     assert same_as_undisturbed(tmp_path, bad)
-    for told in planned.happened[::2]:
-        assert min(entry.time for entry in bad.requests if entry.time > told) - told >= 2
+    for refused in planned.happened[::2]:
+        assert min(entry.time for entry in bad.requests if entry.time > refused) - refused >= 2
 
 
 @pytest.mark.slow
@@ -367,7 +368,7 @@ def test_n5_n6_a_body_without_end_is_cut_at_the_cap(tmp_path, bad):
 
 @pytest.mark.slow
 def test_n7_a_dripping_file_is_given_up(tmp_path, bad, monkeypatch):
-    monkeypatch.setattr(downloads, "FILE_SECONDS", 2.0)
+    monkeypatch.setattr(gallery_dl, "FILE_SECONDS", 2.0)
     bad.plan(bad.by_id["105"]["file_url"], dripping, times=10**6)
     began = time.monotonic()
     rows, _ = build(tmp_path, params_for(bad))
@@ -527,7 +528,6 @@ def folder_params(path, **changes):
         "maximum_pixels": 10**8,
         "maximum_bytes": 2**16,
         "version": 1,
-        "seed": 1,
         **changes,
     }
 
@@ -544,14 +544,14 @@ def test_folder_with_side_files(tmp_path):
     write(root, "a.png", world.drawn(1))
     write(root, "a.txt", b"1girl, red dress,  smile ,\nsolo")
     write(root, "sub/b.jpg", world.drawn(2, "JPEG"))
-    said = {
+    content = {
         "id": 5,
         "rating": "g",
         "tag_string_general": "1girl hat",
         "tag_string_artist": "x",
         "source": "https://e.org/?token=t",
     }
-    write(root, "sub/b.jpg.json", json.dumps(said).encode())
+    write(root, "sub/b.jpg.json", json.dumps(content).encode())
     write(root, "c.webp", world.drawn(3, "WEBP"))
     write(root, "c.json", json.dumps({"rating": "explicit", "tags": ["x"]}).encode())
     write(root, "d.png", world.drawn(4))

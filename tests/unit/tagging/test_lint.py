@@ -1,4 +1,4 @@
-"""Captions are looked at before a GPU learns from them."""
+"""Captions are checked before training."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
     return Lint(write_vocabulary(tmp_path_factory.mktemp("hub")))
 
 
-def found(lint: Lint, caption: str, trigger: str = "hana_charaloom") -> list[tuple[str, str]]:
+def findings(lint: Lint, caption: str, trigger: str = "hana_charaloom") -> list[tuple[str, str]]:
     outfits: dict[str, Any] = {
         "trigger": trigger,
         "outfits": [
@@ -40,12 +40,12 @@ FINE = "hana_charaloom, hana_red_kimono, 1girl, smile"
     ],
 )
 def test_captions(lint: Lint, caption: str, kinds: list[str]) -> None:
-    assert found(lint, caption) == [(kind, "a/picture/0") for kind in kinds]
+    assert findings(lint, caption) == [(kind, "a/picture/0") for kind in kinds]
 
 
 @pytest.mark.parametrize("trigger", ["kimono", "Red Kimono", "smile", "hair"])
-def test_a_trigger_that_means_something_already(lint: Lint, trigger: str) -> None:
-    assert ("common trigger", trigger) in found(lint, FINE, trigger)
+def test_a_trigger_that_has_a_meaning_already(lint: Lint, trigger: str) -> None:
+    assert ("common trigger", trigger) in findings(lint, FINE, trigger)
 
 
 def test_tokens_are_counted_as_the_text_encoder_does(lint: Lint) -> None:

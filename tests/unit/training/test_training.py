@@ -936,7 +936,7 @@ def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path, monkeypatch: 
 PARENT = """
 import subprocess
 import time
-from charaloom.training.process import die_with_parent
+from charaloom.runtime.processes import die_with_parent
 child = subprocess.Popen(["sleep", "60"], preexec_fn=die_with_parent)
 print(child.pid, flush=True)
 time.sleep(60)

@@ -1,4 +1,4 @@
-"""Measuring with imgutils' own code on stand-in models: rows, the cache that survives, bad pictures, same bytes."""
+"""Measuring with stand-in models: rows as imgutils gives them, the cache, bad pictures, same bytes."""
 
 import io
 import json
@@ -10,20 +10,21 @@ from PIL import Image, ImageDraw
 
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import RAW, read_table, write_table
+from charaloom.config.params import Measured, Models
 from charaloom.errors import CharaloomError
 from charaloom.vision import measured
-from charaloom.vision.measured import Measuring, measure, owner, perceptual_hash, thumbnail
+from charaloom.vision.measured import MeasuredInputs, Measurer, measure, owner
 from charaloom.vision.models import fetch_models, picture_models
 from tests.standins import read_lock, write_models
 
-PARAMS = {"version": 1}
+PARAMS = Measured(version=1)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a filled hub cache and its manifest."""
     folder = tmp_path_factory.mktemp("models")
-    params = {"lock": read_lock(), "hub": str(write_models(folder / "source"))}
+    params = Models.of({"lock": read_lock(), "hub": str(write_models(folder / "source"))})
     fetch_models(params, folder / "hub", folder / "models.manifest.json")
     return folder
 
@@ -62,10 +63,12 @@ def run(folder: Path, models: Path, work: Path, threads: int = 1) -> list[dict]:
     measure(
         character="hana",
         params=PARAMS,
-        raw=folder / "raw.parquet",
-        raw_manifest=folder / "raw.manifest.json",
-        models_manifest=models / "models.manifest.json",
-        hub=models / "hub",
+        inputs=MeasuredInputs(
+            raw=folder / "raw.parquet",
+            raw_manifest=folder / "raw.manifest.json",
+            models_manifest=models / "models.manifest.json",
+            hub=models / "hub",
+        ),
         table=folder / "measured.parquet",
         manifest=folder / "measured.manifest.json",
         work=work,
@@ -74,7 +77,7 @@ def run(folder: Path, models: Path, work: Path, threads: int = 1) -> list[dict]:
     return read_table(folder / "measured.parquet")
 
 
-def test_rows_say_what_imgutils_says(models: Path, tmp_path: Path) -> None:
+def test_rows_hold_the_numbers_of_imgutils(models: Path, tmp_path: Path) -> None:
     rows = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
     by_view = {row["view"]: row for row in rows}
     one = by_view[f"{sha256_bytes(ONE)}/picture/0"]
@@ -91,7 +94,7 @@ def test_rows_say_what_imgutils_says(models: Path, tmp_path: Path) -> None:
         assert tuple(person[key] for key in ("x0", "y0", "x1", "y1")) == box
         assert person["confidence"] == pytest.approx(confidence, abs=1e-4)
         assert np.array_equal(np.float32(one["ccip"]), ccip_extract_feature(image))
-        assert person["ccip"] is person["tags"] is None, "alone in the picture: named once"
+        assert person["ccip"] is person["tags"] is None, "alone in the picture: the picture's row has them"
         several = Image.open(io.BytesIO(TWO))
         second = by_view[f"{sha256_bytes(TWO)}/person/1"]
         cut = several.crop(tuple(second[key] for key in ("x0", "y0", "x1", "y1")))
@@ -130,7 +133,7 @@ def test_a_picture_is_measured_once(models: Path, tmp_path: Path, monkeypatch: p
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(Measuring, "measured", refuse)
+    monkeypatch.setattr(Measurer, "measured", refuse)
     run(tmp_path, models, tmp_path / "work")
     assert (tmp_path / "measured.parquet").read_bytes() == first
     another = tmp_path / "another"
@@ -138,85 +141,61 @@ def test_a_picture_is_measured_once(models: Path, tmp_path: Path, monkeypatch: p
     run(write_raw(another, [TWO]), models, tmp_path / "work")  # another character with a picture already seen
 
 
-def test_threads_and_what_was_kept_change_no_byte(models: Path, tmp_path: Path) -> None:
+def test_threads_and_cached_rows_change_no_byte(models: Path, tmp_path: Path) -> None:
     pictures = [png(sheet((20, 20, 150, 200 + number))) for number in range(9)] + [TWO, BROKEN]
     run(write_raw(tmp_path, pictures), models, tmp_path / "work")
     first = (tmp_path / "measured.parquet").read_bytes()
-    kept = sorted((tmp_path / "work").rglob("*.parquet"))
-    for path in kept[::2]:
+    cached = sorted((tmp_path / "work").rglob("*.parquet"))
+    for path in cached[::2]:
         path.unlink()
     run(tmp_path, models, tmp_path / "work", threads=3)
     assert (tmp_path / "measured.parquet").read_bytes() == first
-    assert sorted((tmp_path / "work").rglob("*.parquet")) == kept
+    assert sorted((tmp_path / "work").rglob("*.parquet")) == cached
 
 
-def test_one_bad_picture_of_a_handful_spoils_only_itself(
+def test_a_picture_that_a_model_fails_on_spoils_no_other_of_its_batch(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU several pictures are shown at once: who upsets the models is found out."""
-    monkeypatch.setattr(measured, "pictures_at_once", lambda: 3)
-    calm = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
-    looked_at = measured.looked_at
+    """On a GPU a batch has several pictures: after a failure each is measured alone."""
+    monkeypatch.setattr(measured, "pictures_per_batch", lambda: 3)
+    undisturbed = run(write_raw(tmp_path, [ONE, TWO, BROKEN]), models, tmp_path / "work")
+    rows_of = measured.rows_of
 
-    def upset(battery: object, pictures: list) -> dict:
+    def fail_on_two(models: object, pictures: list) -> dict:
         if any(data == TWO for _, data, _ in pictures):
-            raise ValueError("a model stumbles")
-        return looked_at(battery, pictures)
+            raise ValueError("a model fails")
+        return rows_of(models, pictures)
 
-    monkeypatch.setattr(measured, "looked_at", upset)
+    monkeypatch.setattr(measured, "rows_of", fail_on_two)
     rows = run(tmp_path, models, tmp_path / "other-work")
     assert [row for row in rows if row["picture"] == sha256_bytes(ONE)] == [
-        row for row in calm if row["picture"] == sha256_bytes(ONE)
+        row for row in undisturbed if row["picture"] == sha256_bytes(ONE)
     ]
     assert [row["problem"] for row in rows if row["picture"] == sha256_bytes(TWO)] == [
-        "cannot be measured: ValueError: a model stumbles"
+        "cannot be measured: ValueError: a model fails"
     ]
 
 
 def test_a_damaged_cache_file_is_measured_again(models: Path, tmp_path: Path) -> None:
     run(write_raw(tmp_path, [ONE]), models, tmp_path / "work")
     first = (tmp_path / "measured.parquet").read_bytes()
-    (kept,) = (tmp_path / "work").rglob("*.parquet")
-    kept.write_bytes(kept.read_bytes()[:100])
+    (cached,) = (tmp_path / "work").rglob("*.parquet")
+    cached.write_bytes(cached.read_bytes()[:100])
     run(tmp_path, models, tmp_path / "work")
     assert (tmp_path / "measured.parquet").read_bytes() == first
 
 
 def test_a_broken_model_stops_the_run(models: Path, tmp_path: Path) -> None:
-    params = {"lock": read_lock(), "hub": str(write_models(tmp_path / "source"))}
+    params = Models.of({"lock": read_lock(), "hub": str(write_models(tmp_path / "source"))})
     (tmp_path / "source/deepghs/anime_rating/mobilenetv3_v1_pruned_ls0.1/model.onnx").write_bytes(b"no model")
     fetch_models(params, tmp_path / "hub", tmp_path / "models.manifest.json")
     with pytest.raises(CharaloomError, match="picture models do not run"):
         run(write_raw(tmp_path, [ONE]), tmp_path, tmp_path / "work")
 
 
-def test_owner_is_the_person_that_holds_most_of_it() -> None:
+def test_owner_is_the_person_whose_box_covers_most_of_it() -> None:
     persons = [(0, 0, 100, 100), (90, 0, 200, 100)]
     assert owner((10, 10, 30, 30), persons) == 0
     assert owner((110, 10, 130, 30), persons) == 1
     assert owner((300, 10, 330, 30), persons) is None
     assert owner((10, 10, 30, 30), []) is None
-
-
-def test_perceptual_hash_survives_resizing_and_tells_pictures_apart() -> None:
-    rng = np.random.default_rng(0)
-    small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
-    image = small.resize((400, 400), Image.Resampling.BICUBIC)
-
-    def hashed(picture: Image.Image) -> int:
-        return int(perceptual_hash(np.asarray(picture.convert("L"))), 16)
-
-    other = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((400, 400))
-
-    def apart(one: Image.Image, two: Image.Image) -> int:
-        return (hashed(one) ^ hashed(two)).bit_count()
-
-    assert len(perceptual_hash(np.asarray(image.convert("L")))) == 16
-    assert apart(image, image.resize((180, 180), Image.Resampling.LANCZOS)) <= 2
-    assert apart(image, other) > 15
-
-
-def test_thumbnails_keep_their_shape_and_small_pictures_their_size() -> None:
-    assert thumbnail(np.zeros((400, 200), np.uint8)).shape == (96, 48)
-    assert thumbnail(np.zeros((5000, 10), np.uint8)).shape == (96, 1)
-    assert thumbnail(np.zeros((40, 30), np.uint8)).shape == (40, 30)

@@ -1,6 +1,6 @@
-"""Each model of the battery against imgutils' own function, on the same picture and the same files.
+"""Each model of the set against imgutils' own function, on the same picture and the same files.
 
-Equal to the bit where nothing says otherwise. The demo's trained models are used: their answers depend on every pixel.
+Equal to the bit where nothing says otherwise. The demo's trained models run: their outputs depend on every pixel.
 """
 
 import json
@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from charaloom.config.project import CODE, read_lock
+from charaloom.config.named_files import read_lock
+from charaloom.config.params import Models
+from charaloom.config.schemas import CODE
 from charaloom.vision.measured import sharpness
-from charaloom.vision.model_set import Battery, Shown, run
+from charaloom.vision.model_set import ModelInput, ModelSet, run
 from charaloom.vision.models import fetch_models, picture_models
 
 FLOOR = 0.05
@@ -22,14 +24,18 @@ FLOOR = 0.05
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub")
-    params = {"lock": read_lock("resources/demo/models.yaml"), "hub": str(CODE / "resources/demo/models")}
-    fetch_models(params, folder / "hub", folder / "models.manifest.json")
+    lock = read_lock("resources/demo/models.yaml")
+    fetch_models(
+        Models.of({"lock": lock, "hub": str(CODE / "resources/demo/models")}),
+        folder / "hub",
+        folder / "models.manifest.json",
+    )
     return folder / "hub"
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
-    """Drawn people in frames that are wide, tall, large and odd."""
+    """Drawn people in wide, tall, large and odd frames."""
     from random import Random
 
     from charaloom.demo.world import cast
@@ -44,19 +50,19 @@ def pictures() -> list[Image.Image]:
 
 
 def test_detectors(hub: Path, pictures: list[Image.Image]) -> None:
-    found = Battery(hub).detect([Shown(picture) for picture in pictures])
+    detections = ModelSet(hub).detect([ModelInput(picture) for picture in pictures])
     with picture_models(hub, 1):
         from imgutils.detect import detect_faces, detect_halfbody, detect_heads, detect_person
 
-        own = {"person": detect_person, "halfbody": detect_halfbody, "head": detect_heads, "face": detect_faces}
-        for picture, ours in zip(pictures, found, strict=True):
+        functions = {"person": detect_person, "halfbody": detect_halfbody, "head": detect_heads, "face": detect_faces}
+        for picture, ours in zip(pictures, detections, strict=True):
             assert ours["person"]
-            for kind, function in own.items():
+            for kind, function in functions.items():
                 assert ours[kind] == [(box, score) for box, _, score in function(picture)]
 
 
 @pytest.mark.parametrize("form", ["yolo", "end to end", "rtdetr"])
-def test_every_form_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str) -> None:
+def test_every_output_layout_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str) -> None:
     from imgutils.generic.yolo import _rtdetr_postprocess, _yolo_postprocess
 
     rng = np.random.default_rng(8)
@@ -68,7 +74,7 @@ def test_every_form_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str)
         output = np.concatenate([near, sizes, scores], 1)
     output[:, :4] /= 640 if form == "rtdetr" else 1
     output = (output.T if form == "yolo" else output).astype(np.float32)
-    detector = Battery(hub).detectors["person"]
+    detector = ModelSet(hub).detectors["person"]
     detector.kind = "rtdetr" if form == "rtdetr" else "yolo"
     read = _rtdetr_postprocess if form == "rtdetr" else _yolo_postprocess
     theirs = read(output, detector.confidence, detector.overlap, (333, 447), (640, 640), ["person"])
@@ -78,8 +84,8 @@ def test_every_form_of_a_detector_is_read_as_imgutils_does(hub: Path, form: str)
 
 
 def test_classifiers(hub: Path, pictures: list[Image.Image]) -> None:
-    battery = Battery(hub)
-    found = battery.classify([Shown(picture) for picture in pictures])
+    models = ModelSet(hub)
+    scores = models.classify([ModelInput(picture) for picture in pictures])
     with picture_models(hub, 1):
         from imgutils.metrics import anime_dbaesthetic
         from imgutils.validate import (
@@ -89,23 +95,23 @@ def test_classifiers(hub: Path, pictures: list[Image.Image]) -> None:
             get_monochrome_score,
         )
 
-        for picture, ours in zip(pictures, found, strict=True):
+        for picture, ours in zip(pictures, scores, strict=True):
             assert ours["classes"] == anime_classify_score(picture)
             assert ours["rating"] == anime_rating_score(picture)
             assert ours["ai"]["ai"] == get_ai_created_score(picture)
             assert ours["monochrome"]["monochrome"] == get_monochrome_score(picture)
             # imgutils reads the percentile from the pair of samples after the score, we from the pair around it.
-            assert battery.aesthetic(ours["aesthetic"]) == pytest.approx(anime_dbaesthetic(picture)[1], abs=0.005)
+            assert models.aesthetic(ours["aesthetic"]) == pytest.approx(anime_dbaesthetic(picture)[1], abs=0.005)
 
 
 def test_identity_and_tags(hub: Path, pictures: list[Image.Image]) -> None:
-    battery, shown = Battery(hub), [Shown(picture) for picture in pictures]
-    embeddings, tagged = battery.identify(shown), battery.tag(shown, FLOOR)
+    models, inputs = ModelSet(hub), [ModelInput(picture) for picture in pictures]
+    embeddings, outputs = models.identify(inputs), models.tag(inputs, FLOOR)
     with picture_models(hub, 1):
         from imgutils.metrics import ccip_extract_feature
         from imgutils.tagging import get_wd14_tags
 
-        for picture, embedding, ours in zip(pictures, embeddings, tagged, strict=True):
+        for picture, embedding, ours in zip(pictures, embeddings, outputs, strict=True):
             assert np.array_equal(embedding, ccip_extract_feature(picture))
             rating, tags, own = get_wd14_tags(picture, general_threshold=FLOOR, fmt=("rating", "general", "embedding"))
             assert (ours.rating, ours.tags) == (rating, tags)
@@ -120,15 +126,15 @@ def test_sharpness(pictures: list[Image.Image]) -> None:
         assert sharpness(np.asarray(picture.convert("L"))) == pytest.approx(laplacian_score(picture), rel=1e-9)
 
 
-def test_company_changes_no_bit(hub: Path, pictures: list[Image.Image]) -> None:
-    """A picture measured alone and beside others: what the cache of measured pictures relies on."""
-    battery, shown = Battery(hub), [Shown(picture) for picture in pictures]
-    together = battery.identify(shown)
-    for index, one in enumerate(shown):
-        assert np.array_equal(battery.identify([one])[0], together[index])
+def test_other_pictures_of_a_batch_change_no_bit(hub: Path, pictures: list[Image.Image]) -> None:
+    """The cache of measured pictures relies on it."""
+    models, inputs = ModelSet(hub), [ModelInput(picture) for picture in pictures]
+    together = models.identify(inputs)
+    for index, single in enumerate(inputs):
+        assert np.array_equal(models.identify([single])[0], together[index])
 
 
-def test_other_preprocessing_is_obeyed(hub: Path, pictures: list[Image.Image], tmp_path: Path) -> None:
+def test_the_preprocessing_of_a_repository_is_used(hub: Path, pictures: list[Image.Image], tmp_path: Path) -> None:
     own = tmp_path / "hub"
     shutil.copytree(hub, own, symlinks=True)
     (model,) = [path for path in own.rglob("model.onnx") if "anime_ai_check" in str(path)]
@@ -138,27 +144,27 @@ def test_other_preprocessing_is_obeyed(hub: Path, pictures: list[Image.Image], t
         {"type": "normalize", "mean": [0.4, 0.4, 0.4], "std": [0.3, 0.3, 0.3]},
     ]
     (model.parent / "preprocess.json").write_text(json.dumps({"stages": stages}))
-    ours = Battery(own).classify([Shown(pictures[0])])[0]["ai"]["ai"]
-    assert ours != Battery(hub).classify([Shown(pictures[0])])[0]["ai"]["ai"]
+    ours = ModelSet(own).classify([ModelInput(pictures[0])])[0]["ai"]["ai"]
+    assert ours != ModelSet(hub).classify([ModelInput(pictures[0])])[0]["ai"]["ai"]
     with picture_models(own, 1):
         from imgutils.validate import get_ai_created_score
 
         assert ours == get_ai_created_score(pictures[0])
 
 
-def test_on_a_gpu_pictures_are_asked_together_where_the_graph_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_with_a_fixed_batch_axis_runs_one_by_one_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     from onnxruntime import InferenceSession
 
     from tests.standins import one_by_one
 
     monkeypatch.setattr("charaloom.vision.model_set.on_gpu", lambda session: True)
     session = InferenceSession(one_by_one())
-    (found,) = run(session, ["output"], [np.full((3,), value, np.float32) for value in (1, 2, 5)])
-    assert found.tolist() == [[1, 1, 1], [2, 2, 2], [5, 5, 5]]
+    (output,) = run(session, ["output"], [np.full((3,), value, np.float32) for value in (1, 2, 5)])
+    assert output.tolist() == [[1, 1, 1], [2, 2, 2], [5, 5, 5]]
 
 
 def test_a_picture_is_resized_once_for_each_size(pictures: list[Image.Image]) -> None:
-    shown = Shown(pictures[0])
-    first = shown.resized(384, 384, Image.Resampling.BILINEAR)
-    assert shown.resized(384, 384, Image.Resampling.BILINEAR) is first
-    assert shown.resized(384, 384, Image.Resampling.BICUBIC) is not first
+    picture = ModelInput(pictures[0])
+    first = picture.resized(384, 384, Image.Resampling.BILINEAR)
+    assert picture.resized(384, 384, Image.Resampling.BILINEAR) is first
+    assert picture.resized(384, 384, Image.Resampling.BICUBIC) is not first

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.files import sha256_bytes
+from charaloom.config.params import Models
 from charaloom.errors import CharaloomError
 from charaloom.vision.models import fetch_models, picture_models, repository_folder
 from tests.standins import read_lock, write_models
@@ -18,9 +19,10 @@ from tests.standins import read_lock, write_models
 COMMIT = "c" * 40
 
 
-def lock(files: dict[str, str | None], optional: tuple[str, ...] = (), revision: str = COMMIT) -> dict:
-    named = {"repo": "deepghs/toy", "repo_type": "model", "revision": revision}
-    return {**named, "files": files, "optional": list(optional)}
+def params(hub: object, files: dict[str, str | None], optional: tuple[str, ...] = (), revision: str = COMMIT) -> Models:
+    """Params that lock one repository of `hub`."""
+    entry = {"repo": "deepghs/toy", "repo_type": "model", "revision": revision}
+    return Models.of({"hub": str(hub), "lock": [{**entry, "files": files, "optional": list(optional)}]})
 
 
 @pytest.fixture
@@ -33,13 +35,11 @@ def source(tmp_path: Path) -> Path:
 
 def test_folder_is_laid_out_as_huggingface_hub_expects(source: Path, tmp_path: Path) -> None:
     hub, manifest = tmp_path / "hub", tmp_path / "models.manifest.json"
-    params = {"lock": [lock({"a/model.onnx": None}, optional=("a/extra.json",))], "hub": str(source)}
-    fetch_models(params, hub, manifest)
+    fetch_models(params(source, {"a/model.onnx": None}, optional=("a/extra.json",)), hub, manifest)
     folder = hub / "hub/models--deepghs--toy"
     assert (folder / "refs/main").read_text() == COMMIT
     assert (folder / f"snapshots/{COMMIT}/a/model.onnx").read_bytes() == b"weights"
-    told = json.loads(manifest.read_text())
-    assert told["models"] == [
+    assert json.loads(manifest.read_text())["models"] == [
         {
             "repo": "deepghs/toy",
             "repo_type": "model",
@@ -50,19 +50,18 @@ def test_folder_is_laid_out_as_huggingface_hub_expects(source: Path, tmp_path: P
     assert str(tmp_path) not in manifest.read_text()
 
 
-def test_manifest_is_the_same_wherever_the_files_came_from(source: Path, tmp_path: Path) -> None:
-    params = {"lock": [lock({"a/model.onnx": None}, revision="main")], "hub": str(source)}
-    fetch_models(params, tmp_path / "one", tmp_path / "one.json")
-    source.rename(tmp_path / "moved")
-    fetch_models({**params, "hub": str(tmp_path / "moved")}, tmp_path / "two", tmp_path / "two.json")
+def test_manifest_does_not_depend_on_where_the_files_came_from(source: Path, tmp_path: Path) -> None:
+    files: dict[str, str | None] = {"a/model.onnx": None}
+    fetch_models(params(source, files, revision="main"), tmp_path / "one", tmp_path / "one.json")
+    moved = source.rename(tmp_path / "moved")
+    fetch_models(params(moved, files, revision="main"), tmp_path / "two", tmp_path / "two.json")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
 def test_wrong_checksum_names_file_expected_and_found(source: Path, tmp_path: Path) -> None:
     expected = "0" * 64
-    params = {"lock": [lock({"a/model.onnx": expected})], "hub": str(source)}
     with pytest.raises(CharaloomError) as caught:
-        fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+        fetch_models(params(source, {"a/model.onnx": expected}), tmp_path / "hub", tmp_path / "manifest.json")
     for part in ("deepghs/toy/a/model.onnx", expected, sha256_bytes(b"weights")):
         assert part in str(caught.value)
     assert not (tmp_path / "manifest.json").exists()
@@ -70,16 +69,15 @@ def test_wrong_checksum_names_file_expected_and_found(source: Path, tmp_path: Pa
 
 
 def test_missing_file_is_named(source: Path, tmp_path: Path) -> None:
-    params = {"lock": [lock({"b/model.onnx": None})], "hub": str(source)}
     with pytest.raises(CharaloomError, match=r"b/model\.onnx"):
-        fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+        fetch_models(params(source, {"b/model.onnx": None}), tmp_path / "hub", tmp_path / "manifest.json")
 
 
 class Hub(ThreadingHTTPServer):
-    """A model hub on loopback: `files` by path, all of one commit; counts what is asked."""
+    """A model hub on loopback: `files` by path, all of one commit; keeps the paths of its `requests`."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.asked = files, []
+        self.files, self.requests = files, []
         self.commit = COMMIT
         super().__init__(("127.0.0.1", 0), Answer)
 
@@ -96,13 +94,13 @@ class Answer(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, body: bool) -> None:
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         revision, _, path = self.path.partition("/resolve/")[2].partition("/")
         data = self.server.files.get(path)
-        known = revision in ("main", self.server.commit)
-        self.send_response(200 if data is not None and known else 404)
+        right_revision = revision in ("main", self.server.commit)
+        self.send_response(200 if data is not None and right_revision else 404)
         self.send_header("X-Repo-Commit", self.server.commit)
-        if data is None or not known:
+        if data is None or not right_revision:
             self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -126,23 +124,20 @@ def server() -> Iterator[Hub]:
     hub.server_close()
 
 
-def test_endpoint_is_trusted_once_and_then_held_to_it(
+def test_the_first_fetch_is_trusted_and_later_ones_must_repeat_it(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as in a measuring job: fetching must not mind
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as in a measuring job: fetching ignores it
     hub = tmp_path / "hub"
-    params = {
-        "lock": [lock({"a/model.onnx": None}, optional=("a/preprocess.json",), revision="main")],
-        "hub": server.address,
-    }
-    fetch_models(params, hub, tmp_path / "one.json")
+    pinned = params(server.address, {"a/model.onnx": None}, optional=("a/preprocess.json",), revision="main")
+    fetch_models(pinned, hub, tmp_path / "one.json")
     folder = repository_folder(hub, "deepghs/toy")
     assert (folder / "refs/main").read_text() == COMMIT
     assert (folder / f"snapshots/{COMMIT}/a/model.onnx").read_bytes() == b"weights"
-    asked = len(server.asked)
+    requests = len(server.requests)
     server.commit = "d" * 40  # `main` moved on
-    fetch_models(params, hub, tmp_path / "two.json")
-    assert len(server.asked) == asked
+    fetch_models(pinned, hub, tmp_path / "two.json")
+    assert len(server.requests) == requests
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     server.commit = COMMIT
     server.files["a/model.onnx"] = b"other weights"
@@ -150,19 +145,22 @@ def test_endpoint_is_trusted_once_and_then_held_to_it(
         if path.is_file() and path.parent.name in ("a", "blobs"):
             path.unlink()
     with pytest.raises(CharaloomError, match="the first fetch"):
-        fetch_models(params, hub, tmp_path / "three.json")
+        fetch_models(pinned, hub, tmp_path / "three.json")
 
 
 def test_endpoint_without_the_file_says_which_repository(server: Hub, tmp_path: Path) -> None:
-    params = {"lock": [lock({"b/model.onnx": None}, revision="main")], "hub": server.address}
     with pytest.raises(CharaloomError, match="deepghs/toy"):
-        fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+        fetch_models(
+            params(server.address, {"b/model.onnx": None}, revision="main"),
+            tmp_path / "hub",
+            tmp_path / "manifest.json",
+        )
 
 
-def test_imgutils_reads_the_cache_with_the_threads_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imgutils_reads_the_cache_with_a_set_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HOME", raising=False)
-    params = {"lock": read_lock(), "hub": str(write_models(tmp_path / "models"))}
-    fetch_models(params, tmp_path / "hub", tmp_path / "manifest.json")
+    whole = Models.of({"lock": read_lock(), "hub": str(write_models(tmp_path / "models"))})
+    fetch_models(whole, tmp_path / "hub", tmp_path / "manifest.json")
     with picture_models(tmp_path / "hub", threads=1):
         from imgutils.metrics import ccip
         from PIL import Image

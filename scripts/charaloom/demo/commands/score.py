@@ -10,8 +10,12 @@ from typing import Any
 
 from charaloom.artifacts.files import read_json, write_json
 from charaloom.cli.run import build, print_failures
-from charaloom.config.project import DEFAULTS, load_project, preview_bases, read_config, stage_params
-from charaloom.demo.commands.demo import World, prepare
+from charaloom.config.bases import preview_bases
+from charaloom.config.layers import DEFAULTS, read_config
+from charaloom.config.params import Clustered, Filtered, Previews
+from charaloom.config.project import load_project
+from charaloom.config.stage_params import stage_params
+from charaloom.demo.commands.world import World, prepare
 from charaloom.demo.scores import filters as filter_scores
 from charaloom.demo.scores import outfits as outfit_scores
 from charaloom.demo.scores import previews as preview_scores
@@ -21,8 +25,8 @@ from charaloom.demo.scores.stages import figures_table, score_tables, scored
 from charaloom.errors import CharaloomError
 
 CYBERHAREM = Path("config/cyberharem.yaml")
-ORDERS = 20
-Judge = Callable[[World], tuple[Any, Any]]  # what our config and CyberHarem's get right in a world
+ORDERS = 20  # random orders of the same rows
+Comparison = Callable[[World], tuple[Any, Any]]  # counts of our config and of CyberHarem's in a world
 
 
 def score(seed: int | None) -> int:
@@ -33,10 +37,10 @@ def score(seed: int | None) -> int:
     if outcome.code:
         return outcome.code
     project = load_project(world.overlays)
-    found = scored(world.results, world.folder / "truth.json", list(project.characters))
-    write_json(world.results / "score.json", found)
+    scores = scored(world.results, world.folder / "truth.json", list(project.characters))
+    write_json(world.results / "score.json", scores)
     print()
-    print(score_tables(found))
+    print(score_tables(scores))
     print(f"\n{world.results / 'score.json'}")
     return 0
 
@@ -53,35 +57,35 @@ def score_outfits(seeds: list[int]) -> int:
 
 
 def score_previews(seeds: list[int]) -> int:
-    """The previews of the chosen checkpoints in the worlds of some seeds, by a judge that the workflow never asks."""
-    found, lines = [], []
+    """The previews of the chosen checkpoints in the worlds of some seeds, by an independent classifier."""
+    totals, lines = [], []
     for seed in seeds:
         world = prepare(seed)
         build_up_to("selection", world)
         project, truth = load_project(world.overlays), read_json(world.folder / "truth.json")
         bases = preview_bases(project.config)
         for name in project.characters:
-            place, params = world.results / name, stage_params(project, name, "previews")
+            place, params = world.results / name, Previews.of(stage_params(project, name, "previews"))
             counts = preview_scores.counted(place, name, truth, params, place / "checkpoints", world.work)
             lines.append(preview_scores.figures(f"seed {seed}, {name}", counts, bases))
-            found.append(counts)
-    lines.append(preview_scores.figures("all", reduce(add, found), bases))
+            totals.append(counts)
+    lines.append(preview_scores.figures("all", reduce(add, totals), bases))
     print()
     print(figures_table(lines, preview_scores.columns(bases)))
     print(json.dumps(lines[-1], ensure_ascii=False))
     return 0
 
 
-def compare(seeds: list[int], stage: str, scores: ModuleType, judge: Judge) -> int:
+def compare(seeds: list[int], stage: str, scores: ModuleType, counts_of: Comparison) -> int:
     """Build some worlds up to a stage and print its figures beside those of CyberHarem's config."""
-    found, lines = [], []
+    pairs, lines = [], []
     for seed in seeds:
         world = prepare(seed)
         build_up_to(stage, world)
-        own, other = judge(world)
-        found.append((own, other))
-        lines += [scores.figures(f"seed {seed}", own), scores.figures(f"seed {seed}, CyberHarem's", other)]
-    ours, theirs = (reduce(add, counts) for counts in zip(*found, strict=True))
+        ours, theirs = counts_of(world)
+        pairs.append((ours, theirs))
+        lines += [scores.figures(f"seed {seed}", ours), scores.figures(f"seed {seed}, CyberHarem's", theirs)]
+    ours, theirs = (reduce(add, counts) for counts in zip(*pairs, strict=True))
     lines += [scores.figures("all", ours), scores.figures("all, CyberHarem's", theirs)]
     print()
     print(figures_table(lines, scores.COLUMNS))
@@ -91,30 +95,29 @@ def compare(seeds: list[int], stage: str, scores: ModuleType, judge: Judge) -> i
 
 def filters_of_world(world: World) -> tuple[FilterCounts, FilterCounts]:
     truth = read_json(world.folder / "truth.json")
-    projects = load_project(world.overlays), load_project([*world.overlays, scaled(world)])
+    project, rebuilt = load_project(world.overlays), load_project([*world.overlays, scaled(world)])
     ours, theirs = FilterCounts(), FilterCounts()
     hub = world.work / "hub"
-    for name in projects[0].characters:
+    for name in project.characters:
         folder = world.results / name
-        own, other = (stage_params(project, name, "filtered") for project in projects)
-        found = filter_scores.counted(folder, name, truth)
-        found.orders, found.same = ORDERS, filter_scores.same_in_any_order(folder, name, own, hub, ORDERS)
-        ours += found
-        theirs += filter_scores.by_cyberharem(folder, name, other, hub, truth, ORDERS)
+        params = Filtered.of(stage_params(project, name, "filtered"))
+        counts = filter_scores.counted(folder, name, truth)
+        counts.orders, counts.same = ORDERS, filter_scores.same_in_any_order(folder, name, params, hub, ORDERS)
+        ours += counts
+        rules = Filtered.of(stage_params(rebuilt, name, "filtered"))
+        theirs += filter_scores.by_cyberharem(folder, name, rules, hub, truth, ORDERS)
     return ours, theirs
 
 
 def outfits_of_world(world: World) -> tuple[OutfitCounts, OutfitCounts]:
-    truth = read_json(world.folder / "truth.json")
-    projects = load_project(world.overlays), load_project([*world.overlays, CYBERHAREM])
+    truth, project, hub = read_json(world.folder / "truth.json"), load_project(world.overlays), world.work / "hub"
     ours, theirs = OutfitCounts(), OutfitCounts()
-    for name in projects[0].characters:
-        folder = world.results / name
-        own, other = (stage_params(project, name, "clustered") for project in projects)
-        found = outfit_scores.counted(folder, name, truth)
-        outfit_scores.count_names(found, folder, name, own, world.work / "hub")
-        ours += found
-        theirs += outfit_scores.clustered_by(folder, name, other, world.work / "hub", truth)
+    for name in project.characters:
+        folder, params = world.results / name, Clustered.of(stage_params(project, name, "clustered"))
+        counts = outfit_scores.counted(folder, name, truth)
+        outfit_scores.count_names(counts, folder, name, params, hub)
+        ours += counts
+        theirs += outfit_scores.by_cyberharem(folder, name, params, hub, truth)
     return ours, theirs
 
 

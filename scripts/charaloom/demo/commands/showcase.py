@@ -1,4 +1,4 @@
-"""The README's picture: of each demo character her own pictures, and previews without and with her model.
+"""The README's picture: of each demo character pictures that were kept, and previews without and with the model.
 
 python -m charaloom.demo.commands.showcase --results results/demo --out docs/images/demo.png
 """
@@ -21,14 +21,14 @@ def character_rows(folder: Path) -> list[list[Image.Image]]:
     """Three rows of tiles: kept pictures of each outfit, previews without a model, the same with the chosen one."""
     selection = read_json(folder / "selection.json")
     scores = compared(read_table(folder / "previews" / "scores.parquet"), selection)
-    drawn = {
+    files = {
         (row["checkpoint"], row["prompt_id"], row["seed"]): folder / "previews" / row["file"]
         for row in scores
         if row["base"] == selection["base"]
     }
-    keys = sorted({key[1:] for key in drawn if key[0] == "none"})
+    keys = sorted({key[1:] for key in files if key[0] == "none"})
     keys = keys[:: max(1, len(keys) // COLUMNS)][:COLUMNS]
-    rows = [[Image.open(drawn[name, *key]) for key in keys] for name in ("none", selection["chosen"])]
+    rows = [[Image.open(files[name, *key]) for key in keys] for name in ("none", selection["chosen"])]
     return [own_pictures(folder), *rows]
 
 

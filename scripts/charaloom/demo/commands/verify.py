@@ -8,10 +8,10 @@ from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, files_below, sha256_file, write_text
 from charaloom.cli.snakemake import Snakemake, environment
-from charaloom.config.project import CODE
-from charaloom.demo.commands.demo import World, board, prepare
+from charaloom.cli.text import table
+from charaloom.config.schemas import CODE
+from charaloom.demo.commands.world import World, prepare
 from charaloom.errors import CharaloomError
-from charaloom.pages.status import table
 
 CORES = (1, 2)
 PUBLISHED = "published"
@@ -23,7 +23,7 @@ def verify(seed: int | None) -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="charaloom-verify-") as scratch:
         places = [Path(scratch) / f"cores-{cores}" for cores in CORES]
-        with board(world.folder, world.root):
+        with world.serving():
             for place, cores in zip(places, CORES, strict=True):
                 set_up(place, world)
                 build(place, cores)
@@ -70,7 +70,7 @@ def build(place: Path, cores: int) -> None:
         result = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment())
     if result.returncode:
         print("\n".join(log.read_text(errors="replace").splitlines()[-40:]))
-        raise CharaloomError(f"the build with --cores {cores} failed; its last words are above")
+        raise CharaloomError(f"the build with --cores {cores} failed; the end of its log is above")
 
 
 def digests(place: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Trains everything of the demo that has weights: the base models, the picture models, the judge of previews.
+"""Trains everything of the demo that has weights: the base models, the picture models, the classifier of previews.
 
     python -m charaloom.demo.models.train_all
 
@@ -6,13 +6,13 @@ All save and continue, so the command can be stopped and given again. State lies
 are committed in resources/demo.
 """
 
-from charaloom.demo.models import train_base, train_eyes, train_judge
+from charaloom.demo.models import train_base, train_classifier, train_picture_models
 
 
 def main() -> None:
     train_base.main()
-    train_eyes.main([])
-    train_judge.main([])
+    train_picture_models.main([])
+    train_classifier.main([])
 
 
 if __name__ == "__main__":

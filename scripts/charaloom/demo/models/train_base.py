@@ -2,7 +2,7 @@
 
 Stages, each saved and continued after a stop: pictures → text encoder that learns to tell tags apart → autoencoder →
 latents → UNet that learns to draw what the text says → siblings. (Learning together from nothing, the text encoder
-stayed deaf: after 5,200 steps "blue hair" and "red hair" had states of cosine 0.998.)
+did not learn the words: after 5,200 steps "blue hair" and "red hair" had states of cosine 0.998.)
 
 The characters drawn here are strangers: they come from seeds that no demo configuration uses, and carry no names.
 
@@ -348,7 +348,7 @@ def tag_places(tokenizer: Any, tags: list[str]) -> tuple[list[int], list[int]]:
     return ids, places
 
 
-def asked_captions(
+def shuffled_captions(
     tokenizer: Any, facts: list[list[str]], number: int, rng: np.random.Generator
 ) -> tuple[Any, list[tuple[int, int, str]]]:
     """Token ids [number, 77] of captions whose tags are shuffled and partly left out, and (caption, token, tag) of
@@ -356,7 +356,7 @@ def asked_captions(
     import torch
 
     batch = torch.full((number, 77), tokenizer.pad_token_id)
-    asked: list[tuple[int, int, str]] = []
+    tag_ends: list[tuple[int, int, str]] = []
     for row, index in enumerate(rng.integers(len(facts), size=number)):
         keep = rng.choice((1.0, 0.75, 0.5))
         tags = [tag for tag in facts[index] if rng.random() < keep]
@@ -365,8 +365,8 @@ def asked_captions(
         end = min(len(ids), 76)
         batch[row, :end] = torch.tensor(ids[:end])
         batch[row, end] = tokenizer.eos_token_id
-        asked += [(row, at, tag) for at, tag in zip(places, tags, strict=True) if at < end]
-    return batch, asked
+        tag_ends += [(row, at, tag) for at, tag in zip(places, tags, strict=True) if at < end]
+    return batch, tag_ends
 
 
 def train_text(work: Path, recipe: Recipe) -> None:
@@ -391,8 +391,8 @@ def train_text(work: Path, recipe: Recipe) -> None:
     report, right = progress("text", recipe.text_steps), 0.0
     for step in range(recipe.text_steps):
         rng = np.random.default_rng([SEED, 9, step])
-        batch, asked = asked_captions(tokenizer, facts, recipe.text_batch, rng)
-        rows, tokens, tags_there = torch.tensor([(row, at, place[tag]) for row, at, tag in asked]).T
+        batch, tag_ends = shuffled_captions(tokenizer, facts, recipe.text_batch, rng)
+        rows, tokens, tags_there = torch.tensor([(row, at, place[tag]) for row, at, tag in tag_ends]).T
         logits = answers(text(batch)[0][rows, tokens])
         loss = functional.cross_entropy(logits, tags_there)
         optimizer.param_groups[0]["lr"] = cosine(step, recipe.text_steps, 2e-3)
@@ -486,7 +486,7 @@ def drawn_batches(work: Path, share: dict[str, float], batch: int, salt: int) ->
         rng = np.random.default_rng([SEED, salt, step])
         torch.manual_seed(SEED + 7 * step + salt)
         chosen = [members[style][rng.integers(len(members[style]))] for style in rng.choice(styles, batch, p=weights)]
-        # A sibling's style is what it draws, not what it is asked for: its tag is left out.
+        # A sibling has its style in its weights, no prompt names it: its tag is left out.
         hidden = {tag for style in share for tag in cast.STYLE_TAGS[style]} if len(share) == 1 else set()
         captions = [caption([tag for tag in facts[k]["tags"] if tag not in hidden], rng) for k in chosen]
         return torch.from_numpy(np.stack([latents[k] for k in chosen])) * factor, captions
@@ -595,7 +595,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("resources/demo/bases"))
     parser.add_argument("--until", help="stop after this stage")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # more wait for each other at every operation
+    torch.set_num_threads(1)  # more threads wait for each other at every operation
     if "WORLD_SIZE" in os.environ:  # set by torchrun
         distributed.init_process_group("gloo", timeout=timedelta(days=1))
     number, count = processes()

@@ -1,4 +1,4 @@
-"""What CyberHarem does, rebuilt from its description to compare with: nothing here makes anything that is published.
+"""What CyberHarem does, rebuilt from its description to compare with; only `charaloom score` runs it.
 
 Its code is not read (AGPL); its steps and numbers are those of its documentation and of waifuc's.
 """
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+# Numbers of its documentation and of waifuc's.
 SAMPLES = 5  # min_samples of OPTICS, for outfits and for identity
 FIRST = 15  # candidates before the first clustering
 STEP = 5  # candidates between clusterings, and accepted ones between new looks at the rejected
@@ -42,8 +43,8 @@ def streamed(distances: "np.ndarray", threshold: float) -> list[int]:
     """Its identity filter: which candidates it accepts, in the order in which they come.
 
     `distances` [n, n] by CCIP, in the order of arrival. It waits for 15 candidates, clusters them, takes the largest
-    cluster as her if it holds 60 % of them, and from then on accepts whoever is the same person as half of those it
-    accepted so far. Who comes first decides.
+    cluster as the character if it holds 60 % of them, and from then on accepts whoever is the same person as half of
+    those it accepted so far. Who comes first decides.
     """
     same = distances <= threshold
     accepted: list[int] = []
@@ -55,11 +56,11 @@ def streamed(distances: "np.ndarray", threshold: float) -> list[int]:
             waiting.append(index)
         if not accepted and len(waiting) >= FIRST and (len(waiting) - FIRST) % STEP == 0:
             accepted = first_cluster(distances, same, waiting)
-            waiting = [other for other in waiting if other not in accepted]
+            waiting = [candidate for candidate in waiting if candidate not in accepted]
         elif accepted and len(accepted) % STEP == 0:
-            again = [other for other in waiting if same[other, accepted].mean() >= ACCEPT]
+            again = [candidate for candidate in waiting if same[candidate, accepted].mean() >= ACCEPT]
             accepted += again
-            waiting = [other for other in waiting if other not in again]
+            waiting = [candidate for candidate in waiting if candidate not in again]
     return sorted(accepted)
 
 

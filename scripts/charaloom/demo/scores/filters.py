@@ -1,14 +1,14 @@
 """How good the filters alone are, by the ground truth of demo worlds: the table that `make score CURATION=…` prints.
 
 precision, recall
-    As in `scoring`: right / (right + wrong), right / (right + missed), over groups of pictures of one drawing.
+    As in `stages`: right / (right + wrong), right / (right + missed), over groups of pictures of one drawing.
 reencoded, crops
     Share of re-encoded or resized copies, of crops, of which only one of the group was kept.
 false merges
     Share of the pictures that are no copy of another and yet were joined with one.
 others, cosplay
-    Share of the pictures of somebody else under her tag that were not kept; of those that show her in another's clothes
-    or another in hers.
+    Share of the pictures of somebody else under the character's tag that were not kept; of those that show the
+    character in another's clothes or another in theirs.
 above rating
     Kept pictures whose rating is above what the config allows, a count.
 orders
@@ -17,12 +17,13 @@ orders
 
 import random
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.tables import FILTERED, read_table, write_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Filtered
 from charaloom.curation.filtered import filter_views
 from charaloom.curation.views import read_vectors
 from charaloom.demo.scores.cyberharem import streamed
@@ -60,16 +61,16 @@ def counted(folder: Path, character: str, truth: Row) -> FilterCounts:
     """Everything that is counted of one character's `raw.parquet` and `filtered.parquet`."""
     pictures = pictures_seen(folder, truth["posts"])
     views = kept_views(folder)
-    found = FilterCounts()
-    count_filter(found.counts, character, pictures, views)
-    count_merges(found, folder, pictures)
-    found.above = sum(
+    counts = FilterCounts()
+    count_filter(counts.counts, character, pictures, views)
+    count_merges(counts, folder, pictures)
+    counts.above = sum(
         any(fault in ABOVE for fact in pictures.get(name, []) for fault in fact["faults"]) for name in views
     )
-    return found
+    return counts
 
 
-def count_merges(found: FilterCounts, folder: Path, pictures: dict[str, list[Row]]) -> None:
+def count_merges(counts: FilterCounts, folder: Path, pictures: dict[str, list[Row]]) -> None:
     """Pictures that stand in a duplicate group with a picture of another drawing."""
     members: dict[str, set[str]] = {}
     for row in read_table(folder / "filtered.parquet", ["picture", "duplicate_group"]):
@@ -81,55 +82,63 @@ def count_merges(found: FilterCounts, folder: Path, pictures: dict[str, list[Row
             joined.setdefault(name, set()).update(group)
     for name, facts in pictures.items():
         if not is_duplicate(facts):
-            drawings = {pictures[other][0]["group"] for other in joined.get(name, {name})}
-            found.alone += 1
-            found.merged += len(drawings) > 1
+            drawings = {pictures[member][0]["group"] for member in joined.get(name, {name})}
+            counts.alone += 1
+            counts.merged += len(drawings) > 1
 
 
-def figures(name: str, found: FilterCounts) -> Row:
+def figures(name: str, counts: FilterCounts) -> Row:
     """One line of the table, as numbers."""
-    counts = found.counts
+    kept = counts.counts
 
-    def gone(*faults: str) -> float | None:
-        return share(sum(counts.found[f] for f in faults), sum(counts.faults[f] for f in faults))
+    def removed(*faults: str) -> float | None:
+        return share(sum(kept.removed[f] for f in faults), sum(kept.faults[f] for f in faults))
 
     return {
         "": name,
-        "precision": share(counts.right, counts.right + counts.wrong),
-        "recall": share(counts.right, counts.right + counts.missed),
-        "reencoded": gone("reencoded_duplicate"),
-        "crops": gone("cropped_duplicate"),
-        "false merges": share(found.merged, found.alone),
-        "others": gone("other_character"),
-        "cosplay": gone("cosplays_another", "cosplayed_by_another"),
-        "above rating": found.above,
-        "orders": f"{found.same} of {found.orders}" if found.orders else None,
+        "precision": share(kept.right, kept.right + kept.wrong),
+        "recall": share(kept.right, kept.right + kept.missed),
+        "reencoded": removed("reencoded_duplicate"),
+        "crops": removed("cropped_duplicate"),
+        "false merges": share(counts.merged, counts.alone),
+        "others": removed("other_character"),
+        "cosplay": removed("cosplays_another", "cosplayed_by_another"),
+        "above rating": counts.above,
+        "orders": f"{counts.same} of {counts.orders}" if counts.orders else None,
     }
 
 
-def by_cyberharem(folder: Path, character: str, params: Row, hub: PathLike, truth: Row, orders: int) -> FilterCounts:
+def by_cyberharem(
+    folder: Path, character: str, params: Filtered, hub: PathLike, truth: Row, orders: int
+) -> FilterCounts:
     """What CyberHarem's chain makes of the same measured pictures: its rules, then its identity filter, which sees the
-    pictures as they come, the newest post first; and how many of so many random orders give the same."""
-    rules = [rule for rule in params["rules"] if rule != "identity"]
+    pictures as they come, the newest post first; and how many of so many random orders give the same.
+
+    Raises ValueError where `params` set no identity threshold.
+    """
+    threshold = params.identity
+    if threshold is None:
+        raise ValueError("CyberHarem's identity filter needs filtered.identity")
+    rules = tuple(rule for rule in params.rules if rule != "identity")
     with tempfile.TemporaryDirectory(prefix="charaloom-score-") as scratch:
         place = Path(scratch)
         (place / "raw.parquet").symlink_to((folder / "raw.parquet").absolute())
         tables = folder / "raw.parquet", folder / "measured.parquet"
-        decide(folder, place, character, {**params, "rules": rules}, hub, *tables)
+        decide(folder, place, character, replace(params, rules=rules), hub, *tables)
         rows = read_table(place / "filtered.parquet")
-        left = as_they_come([row["view"] for row in rows if row["verdict"] == "keep"], folder / "raw.parquet")
-        distances = CcipMetric(hub).differences(*[vectors_of(left, folder / "measured.parquet")] * 2)
-        hers = {left[index] for index in streamed(distances, params["identity"])}
-        strangers = set(left) - hers
+        candidates = as_they_come([row["view"] for row in rows if row["verdict"] == "keep"], folder / "raw.parquet")
+        distances = CcipMetric(hub).differences(*[vectors_of(candidates, folder / "measured.parquet")] * 2)
+        accepted = {candidates[index] for index in streamed(distances, threshold)}
+        strangers = set(candidates) - accepted
         rows = [{**row, "verdict": "drop", "rule": "identity"} if row["view"] in strangers else row for row in rows]
         write_table(place / "filtered.parquet", rows, FILTERED, "view", {})
-        found = counted(place, character, truth)
-    found.orders = orders
+        counts = counted(place, character, truth)
+    counts.orders = orders
     for seed in range(orders):
-        order = random.Random(seed).sample(range(len(left)), len(left))
-        again = streamed(distances[order][:, order], params["identity"])
-        found.same += {left[order[index]] for index in again} == hers
-    return found
+        order = random.Random(seed).sample(range(len(candidates)), len(candidates))
+        again = streamed(distances[order][:, order], threshold)
+        counts.same += {candidates[order[index]] for index in again} == accepted
+    return counts
 
 
 def as_they_come(views: list[str], raw: Path) -> list[str]:
@@ -150,7 +159,7 @@ def vectors_of(views: list[str], measured: Path) -> Any:
     return np.stack([vectors[view] for view in views])
 
 
-def same_in_any_order(folder: Path, character: str, params: Row, hub: PathLike, orders: int) -> int:
+def same_in_any_order(folder: Path, character: str, params: Filtered, hub: PathLike, orders: int) -> int:
     """How many of so many random orders of the rows give the bytes of the order that they are in."""
     with tempfile.TemporaryDirectory(prefix="charaloom-score-") as scratch:
         place = Path(scratch)
@@ -165,7 +174,10 @@ def same_in_any_order(folder: Path, character: str, params: Row, hub: PathLike, 
         return same
 
 
-def decide(folder: Path, place: Path, character: str, params: Row, hub: PathLike, raw: Path, measured: Path) -> None:
+def decide(
+    folder: Path, place: Path, character: str, params: Filtered, hub: PathLike, raw: Path, measured: Path
+) -> None:
+    """Write filtered.parquet of these tables to `place`."""
     filter_views(
         character=character,
         params=params,

@@ -1,4 +1,4 @@
-"""How good a demo run is, by the ground truth of its world. Nothing else of Charaloom ever reads the truth.
+"""How good a demo run is, by the ground truth of its world. Nothing below `demo.scores` reads the truth.
 
 `score.json`, whose keys never change their meaning (later ones may be added):
 
@@ -8,18 +8,18 @@ filter.precision, filter.recall
     Over the pictures of the posts that were looked at. Pictures that show the same drawing (a picture and its
     duplicates) are one group. A group that should be kept and is, counts once as right; kept copies beyond the first,
     and kept pictures that should not be, are wrong; a group that should be kept and is not, is missed. Precision is
-    right / (right + wrong), recall right / (right + missed). Pictures of several people, where keeping her own crop
-    and dropping all are both fine, count only where a kept crop shows somebody else: as wrong.
+    right / (right + wrong), recall right / (right + missed). Pictures of several people, where keeping the
+    character's own crop and dropping all are both fine, count only where a kept crop shows somebody else: as wrong.
 filter.by_fault
     For each kind of fault {total, found}: pictures with it, and how many of them were not kept. A duplicate is found
     where only one of its group was kept. Posts of the same picture count as one; so an exact duplicate, which is right
     to keep once, is always found.
 outfits.ari
-    Adjusted Rand index between the outfit she wears in truth and the one that was found, over kept pictures that show
-    her (of several views, the whole picture's). A picture without an outfit found is a cluster of its own.
+    Adjusted Rand index between the character's true outfit and the one that was found, over kept pictures that show
+    them (of several views, the whole picture's). A picture without an outfit found is a cluster of its own.
 previews.recognised, previews.recognised_without_lora
-    Share of the previews drawn on the base that was trained on, with the selected checkpoint and with none, that the
-    identity model recognises as her. Only those count whose prompt names her.
+    Share of the previews rendered on the base that was trained on, with the selected checkpoint and with none, that the
+    identity model takes for the character. Only those count whose prompt names them.
 
 Numbers are over all characters together; `characters` holds the same for each.
 """
@@ -32,8 +32,8 @@ from typing import Any, Self
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.cli.text import table
 from charaloom.images.boxes import box_of, shared
-from charaloom.pages.status import table
 
 DUPLICATES = ("exact_duplicate", "reencoded_duplicate", "cropped_duplicate")
 
@@ -53,10 +53,10 @@ class Counts(Summed):
     wrong: int = 0
     missed: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    found: Counter[str] = field(default_factory=Counter)
-    worn: list[str] = field(default_factory=list)  # outfit in truth, of each kept picture of hers
+    removed: Counter[str] = field(default_factory=Counter)
+    worn: list[str] = field(default_factory=list)  # true outfit, of each kept picture of the character
     clustered: list[str] = field(default_factory=list)  # outfit found, of the same
-    previews: Counter[str] = field(default_factory=Counter)  # drawn and recognised, with and without
+    previews: Counter[str] = field(default_factory=Counter)  # rendered and recognised, with and without LoRA
 
 
 def scored(results: PathLike, truth_file: PathLike, characters: list[str]) -> Row:
@@ -67,18 +67,19 @@ def scored(results: PathLike, truth_file: PathLike, characters: list[str]) -> Ro
     return {
         "seed": truth["seed"],
         **numbers(whole),
-        "characters": {name: numbers(found) for name, found in counts.items()},
+        "characters": {name: numbers(own) for name, own in counts.items()},
     }
 
 
 def numbers(counts: Counts) -> Row:
-    with_lora, without = counts.previews["drawn"], counts.previews["drawn_without"]
+    with_lora, without = counts.previews["rendered"], counts.previews["rendered_without"]
     return {
         "filter": {
             "precision": share(counts.right, counts.right + counts.wrong),
             "recall": share(counts.right, counts.right + counts.missed),
             "by_fault": {
-                fault: {"total": total, "found": counts.found[fault]} for fault, total in sorted(counts.faults.items())
+                fault: {"total": total, "found": counts.removed[fault]}
+                for fault, total in sorted(counts.faults.items())
             },
             "right": counts.right,
             "wrong": counts.wrong,
@@ -95,13 +96,14 @@ def numbers(counts: Counts) -> Row:
 
 
 def share(part: int, whole: int) -> float | None:
+    """A share with four decimals; None where there is nothing to count."""
     return round(part / whole, 4) if whole else None
 
 
-def adjusted_rand(truth: list[str], found: list[str]) -> float | None:
+def adjusted_rand(truth: list[str], clusters: list[str]) -> float | None:
     from sklearn.metrics import adjusted_rand_score
 
-    return round(float(adjusted_rand_score(truth, found)), 4) if truth else None
+    return round(float(adjusted_rand_score(truth, clusters)), 4) if truth else None
 
 
 def counted(folder: Path, character: str, truth: Row) -> Counts:
@@ -119,8 +121,8 @@ def pictures_seen(folder: Path, posts: Row) -> dict[str, list[Row]]:
     """The truth about the posts of each picture that was looked at; `group` names the drawing that it shows."""
     seen = {}
     for row in read_table(folder / "raw.parquet", ["picture", "posts"]):
-        known = [post["post_id"] for post in row["posts"] or [] if post["post_id"] in posts]
-        seen[row["picture"]] = [{**posts[name], "group": original(name, posts)} for name in known]
+        names = [post["post_id"] for post in row["posts"] or [] if post["post_id"] in posts]
+        seen[row["picture"]] = [{**posts[name], "group": original(name, posts)} for name in names]
     return {picture: facts for picture, facts in seen.items() if facts}
 
 
@@ -147,8 +149,8 @@ def count_filter(counts: Counts, character: str, pictures: dict[str, list[Row]],
         kept = picture in views
         group = facts[0]["group"]
         if any(character in fact["either_for"] for fact in facts):
-            counts.wrong += any(shown(view, facts[0]["people"]) != character for view in views.get(picture, []))
-        elif hers(facts, character) or is_duplicate(facts):
+            counts.wrong += any(person_shown(view, facts[0]["people"]) != character for view in views.get(picture, []))
+        elif is_wanted(facts, character) or is_duplicate(facts):
             wanted[group] = wanted.get(group, 0) + kept
         else:
             counts.wrong += kept
@@ -165,10 +167,10 @@ def count_faults(
         for fault in {fault for fact in facts for fault in fact["faults"]}:
             counts.faults[fault] += 1
             alone = fault in DUPLICATES and wanted.get(facts[0]["group"], 0) <= 1
-            counts.found[fault] += picture not in views or alone
+            counts.removed[fault] += picture not in views or alone
 
 
-def hers(facts: list[Row], character: str) -> bool:
+def is_wanted(facts: list[Row], character: str) -> bool:
     return any(character in fact["keep_for"] for fact in facts)
 
 
@@ -177,7 +179,7 @@ def is_duplicate(facts: list[Row]) -> bool:
     return any(fault in DUPLICATES for fact in facts for fault in fact["faults"])
 
 
-def shown(view: Row, people: list[Row]) -> str | None:
+def person_shown(view: Row, people: list[Row]) -> str | None:
     """Who fills most of a view."""
     if not people:
         return None
@@ -187,33 +189,33 @@ def shown(view: Row, people: list[Row]) -> str | None:
 def count_outfits(
     counts: Counts, folder: Path, character: str, pictures: dict[str, list[Row]], views: dict[str, list[Row]]
 ) -> None:
-    found = {row["view"]: row["outfit"] for row in read_table(folder / "clustered.parquet", ["view", "outfit"])}
+    outfits = {row["view"]: row["outfit"] for row in read_table(folder / "clustered.parquet", ["view", "outfit"])}
     for picture, kept in sorted(views.items()):
         people = [person for fact in pictures.get(picture, [])[:1] for person in fact["people"]]
         worn = [person["outfit"] for person in people if person["character"] == character]
         if worn:
             view = kept[0]["view"]
             counts.worn.append(f"{character}/{worn[0]}")
-            counts.clustered.append(f"{character}/{found.get(view) or view}")
+            counts.clustered.append(f"{character}/{outfits.get(view) or view}")
 
 
 def count_previews(counts: Counts, folder: Path) -> None:
     selection = read_json(folder / "selection.json")
-    pair = next(one for one in selection["per_base"] if one["base"] == selection["base"])
-    for found, suffix in ((pair["with_lora"], ""), (pair["without_lora"], "_without")):
-        if found:
-            told = {f"drawn{suffix}": found["asked"], f"recognised{suffix}": found["recognised"]}
-            counts.previews.update(told)
+    pair = next(entry for entry in selection["per_base"] if entry["base"] == selection["base"])
+    for shown, suffix in ((pair["with_lora"], ""), (pair["without_lora"], "_without")):
+        if shown:
+            counts.previews[f"rendered{suffix}"] += shown["asked"]
+            counts.previews[f"recognised{suffix}"] += shown["recognised"]
 
 
-def score_tables(found: Row) -> str:
+def score_tables(scores: Row) -> str:
     """The numbers as a person reads them."""
-    entries = {"all": found, **found["characters"]}
+    entries = {"all": scores, **scores["characters"]}
     columns = ("", "precision", "recall", "outfits ARI", "recognised", "without LoRA")
     rows = [dict(zip(columns, [name, *map(decimals, headline(entry))], strict=True)) for name, entry in entries.items()]
     faults = [
         {"fault": name, "pictures": str(fault["total"]), "found": str(fault["found"])}
-        for name, fault in found["filter"]["by_fault"].items()
+        for name, fault in scores["filter"]["by_fault"].items()
     ]
     return table(rows, columns) + "\n\n" + table(faults, ("fault", "pictures", "found"))
 

@@ -1,10 +1,11 @@
 """A small image board on loopback: serves a world folder in the JSON dialect of Danbooru v2.
 
-    python -m charaloom.demo.world.board --world DIR --port N [--ready-file F]
+    python -m charaloom.demo.world.board --world DIR --port N [--root URL] [--ready-file F]
 
 It behaves as Danbooru does where a crawler notices: newest first, keyset pages, at most 200 posts a page, two tags a
 search, no URLs where no file is to be seen, refusal of browsers' User-Agents, JSON errors, Range and ETag on files.
-Only 127.0.0.1 is ever bound.
+Only 127.0.0.1 is ever bound. With `--root` it names another address in its answers, and answers for that one as a
+proxy, so that what is crawled does not depend on the port.
 """
 
 import argparse
@@ -70,8 +71,10 @@ def search(posts: Iterable[Post], tags: str) -> list[Post]:
     plain = [term for term in terms if ":" not in term or not is_metatag(term)]
     if len(plain) > TAGS_MAXIMUM:
         raise SearchError("PostQuery::TagLimitError", f"You cannot search for more than {TAGS_MAXIMUM} tags at a time.")
-    found = [post for post in posts if all(matches(post, term) for term in with_default_status(terms))]
-    return sorted(found, key=lambda post: post["id"], reverse="order:id" not in terms and "order:id_asc" not in terms)
+    matching = [post for post in posts if all(matches(post, term) for term in with_default_status(terms))]
+    return sorted(
+        matching, key=lambda post: post["id"], reverse="order:id" not in terms and "order:id_asc" not in terms
+    )
 
 
 def is_metatag(term: str) -> bool:
@@ -123,14 +126,14 @@ def in_range(number: int, text: str) -> bool:
         raise SearchError("PostQuery::Error", f"no number: {text}") from error
 
 
-def one_page(found: list[Post], page: str, limit: int) -> list[Post]:
+def one_page(posts: list[Post], page: str, limit: int) -> list[Post]:
     """`N` counts pages from 1; `b5` is what is older than post 5, `a5` what is newer (the nearest, newest first)."""
     keyset = re.fullmatch(r"([ab])(\d+)", page)
     if keyset is None:
         number = int(page) if page.isdigit() else 1
-        return found[(max(number, 1) - 1) * limit : max(number, 1) * limit]
+        return posts[(max(number, 1) - 1) * limit : max(number, 1) * limit]
     pivot = int(keyset[2])
-    newest_first = sorted(found, key=lambda post: -post["id"])
+    newest_first = sorted(posts, key=lambda post: -post["id"])
     if keyset[1] == "b":
         return [post for post in newest_first if post["id"] < pivot][:limit]
     return [post for post in newest_first if post["id"] > pivot][-limit:]
@@ -140,20 +143,28 @@ def one_page(found: list[Post], page: str, limit: int) -> list[Post]:
 
 
 class Board(ThreadingHTTPServer):
-    """The server. `root` is its address, `requests` the log (oldest first); subclasses may override `answer`."""
+    """The server at `address`; `requests` is the log (oldest first), subclasses may override `answer`.
+
+    `root` stands in its URLs: its address, or the one for which it is a proxy.
+    """
 
     handler: type[BaseHTTPRequestHandler]
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, world: str | Path, port: int = 0) -> None:
+    def __init__(self, world: str | Path, port: int = 0, root: str | None = None) -> None:
         self.world = Path(world)
         self.posts = load_posts(self.world)
         self.by_id = {str(post["id"]): post for post in self.posts}
         self.requests: list[Request] = []
         self.log_lock = threading.Lock()
         super().__init__(("127.0.0.1", port), self.handler)
-        self.root = f"http://127.0.0.1:{self.server_address[1]}"
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.root = root or self.address
+
+    def stands_for(self, url: str) -> bool:
+        """Whether a request's target is a path, or (of a proxy's client) a URL of this board."""
+        return url.startswith("/") or url.startswith((f"{self.root}/", f"{self.address}/"))
 
     def answer(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Answer:
         """The answer to a GET; the handler sends it."""
@@ -174,12 +185,12 @@ class Board(ThreadingHTTPServer):
     def listing(self, query: dict[str, str]) -> Answer:
         try:
             limit = min(max(int(query.get("limit") or PAGE_DEFAULT), 0), PAGE_MAXIMUM)
-            found = one_page(search(self.posts, query.get("tags", "")), query.get("page", "1"), limit)
+            shown = one_page(search(self.posts, query.get("tags", "")), query.get("page", "1"), limit)
         except SearchError as error:
             return failure(422, *error.args)
         except ValueError:
             return failure(400, "ArgumentError", "limit is no number")
-        return as_json(200, [self.public(post) for post in found])
+        return as_json(200, [self.public(post) for post in shown])
 
     def count(self, query: dict[str, str]) -> Answer:
         try:
@@ -231,7 +242,7 @@ class Board(ThreadingHTTPServer):
         return Answer(206, data[first : last + 1], kind, part)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news; anything else is."""
+        """Report an error unless the client hung up."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -251,7 +262,7 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         path, query = unquote(address.path), {key: values[-1] for key, values in parse_qs(address.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
-        answer = self.server.answer(path, query, headers)
+        answer = self.server.answer(path, query, headers) if self.server.stands_for(self.path) else Answer(502)
         self.server.log(Request(time.monotonic(), self.command, path, query, headers, answer.status))
         self.send(answer)
 
@@ -319,9 +330,9 @@ def serve(world: str | Path, port: int = 0) -> Iterator[Board]:
         yield board
 
 
-def open_board(world: str | Path, port: int) -> Board:
+def open_board(world: str | Path, port: int, root: str | None = None) -> Board:
     try:
-        return Board(world, port)
+        return Board(world, port, root)
     except OSError as error:
         raise CharaloomError(f"port {port} of 127.0.0.1: {error.strerror}. Choose another port.") from error
 
@@ -332,10 +343,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--world", required=True, help="folder with posts.jsonl and data/")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    parser.add_argument("--root", help="address that URLs name, the board is its proxy; its own if not given")
     parser.add_argument("--ready-file", help="gets the board's address once it answers")
     options = parser.parse_args(arguments)
     try:
-        board = open_board(options.world, options.port)
+        board = open_board(options.world, options.port, options.root)
     except CharaloomError as error:
         parser.exit(1, f"{error}\n")
     # Waited for, not handled: a handler that sets an Event can meet its own thread holding the Event's lock.
@@ -343,8 +355,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     with running(board):
         if options.ready_file:
-            write_text(options.ready_file, board.root + "\n")
-        print(board.root, flush=True)
+            write_text(options.ready_file, board.address + "\n")
+        print(board.address, flush=True)
         signal.sigwait(stop)
     return 0
 

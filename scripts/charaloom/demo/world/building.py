@@ -26,7 +26,7 @@ from charaloom.demo.world.drawing import draw_group
 SIZES = ((256, 256), (224, 288), (256, 320), (288, 224), (240, 240), (256, 304))
 ARTISTS = ("amanogawa", "bluebird9", "cinnamon_roll", "dotted_line", "eiko_draws", "fuwafuwa", "gekkou", "hatsuyuki")
 COPYRIGHT = "charaloom_(series)"
-# Posts of each kind of a character, of 190; the rest are good pictures of her.
+# Posts of each kind of a character, of 190; the rest are good pictures of the character.
 FAULTS = {
     "exact_duplicate": 5,
     "reencoded_duplicate": 7,
@@ -46,7 +46,7 @@ FAULTS = {
     "broken_file": 3,
 }
 EXTRAS = 6  # characters of a world that have no search of their own
-# Kinds for which keeping and dropping are both right: her own crop of a group picture is hers.
+# Kinds for which keeping and dropping are both right: a crop of a group picture may show the character alone.
 EITHER = ("several_people",)
 
 
@@ -100,7 +100,7 @@ def cast_of(rng: Random, characters: int) -> tuple[list[Character], list[Charact
 
 
 def character_posts(rng: Random, star: Character, everybody: list[Character], posts: int) -> list[Post]:
-    """All posts that a search for her tag finds: good pictures of her and every fault in its number."""
+    """All posts that a search for the character's tag finds: good pictures and every fault in its number."""
     others = [person for person in everybody if person.name != star.name]
     counts = {fault: max(1, round(count * posts / 190)) for fault, count in FAULTS.items()}
     good_count = posts - sum(counts.values())
@@ -118,7 +118,7 @@ def character_posts(rng: Random, star: Character, everybody: list[Character], po
 
 
 def artist_of(rng: Random) -> tuple[str, str]:
-    """An artist and the style she draws in."""
+    """An artist and the style they draw in."""
     artist = rng.choices(ARTISTS, (4, 4, 4, 4, 2, 1, 1, 1))[0]
     return artist, {"fuwafuwa": "pastel", "gekkou": "ink", "hatsuyuki": "watercolor"}.get(artist, "cel")
 
@@ -128,11 +128,11 @@ def render(
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
     """The picture and the truth about each person in it."""
     picture, boxes = draw_group(people, background, style, size, rng)
-    found = []
+    facts = []
     for (somebody, outfit, _), parts in zip(people, boxes, strict=True):
         rounded = {f"{part}_box" if part != "person" else "box": [round(v) for v in box] for part, box in parts.items()}
-        found.append({"character": somebody.name, "outfit": outfit.name, **rounded})
-    return picture, found
+        facts.append({"character": somebody.name, "outfit": outfit.name, **rounded})
+    return picture, facts
 
 
 def encode(picture: Image.Image, extension: str, quality: int = 92, info: PngInfo | None = None) -> bytes:
@@ -230,9 +230,9 @@ def shifted(person: dict[str, Any], dx: int, dy: int) -> dict[str, Any]:
 
 
 def other_character(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    """Somebody else under her tag."""
-    other = rng.choice(others)
-    post = good_post(rng, other, rng.choice(other.outfits))
+    """Somebody else under the character's tag."""
+    stranger = rng.choice(others)
+    post = good_post(rng, stranger, rng.choice(stranger.outfits))
     return faulty(post, "other_character", characters=[star.tag])
 
 
@@ -266,21 +266,21 @@ def several_people(rng: Random, star: Character, others: list[Character], good: 
 
 
 def cosplays_another(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    """She wears another's clothes."""
-    other = rng.choice(others)
-    post = good_post(rng, star, rng.choice(other.outfits))
+    """The character wears another's clothes."""
+    owner = rng.choice(others)
+    post = good_post(rng, star, rng.choice(owner.outfits))
     general = [*post.general, "cosplay"]
-    cosplay = f"{other.name}_(charaloom)_(cosplay)"
+    cosplay = f"{owner.name}_(charaloom)_(cosplay)"
     return faulty(post, "cosplays_another", general=general, characters=[star.tag, cosplay])
 
 
 def cosplayed_by_another(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    """Another wears hers, and boards tag both."""
-    other = rng.choice(others)
-    post = good_post(rng, other, rng.choice(star.outfits))
+    """Another wears the character's clothes, and boards tag both."""
+    wearer = rng.choice(others)
+    post = good_post(rng, wearer, rng.choice(star.outfits))
     cosplay = f"{star.name}_(charaloom)_(cosplay)"
     return faulty(
-        post, "cosplayed_by_another", general=[*post.general, "cosplay"], characters=[other.tag, star.tag, cosplay]
+        post, "cosplayed_by_another", general=[*post.general, "cosplay"], characters=[wearer.tag, star.tag, cosplay]
     )
 
 
@@ -331,7 +331,7 @@ def draw_comic(rng: Random, panels: list[Image.Image]) -> Image.Image:
 
 
 def ai_made(rng: Random, star: Character, others: list[Character], good: list[Post]) -> Post:
-    """Her in the look of early image models; half of them still carry their generation parameters."""
+    """The character in the look of early image models; half of them still carry their generation parameters."""
     post = good_post(rng, star, rng.choice(star.outfits))
     info = None
     if rng.random() < 0.5:
@@ -458,7 +458,7 @@ def api_post(post: Post, posts: list[Post]) -> dict[str, Any]:
         "file_ext": post.extension,
         "file_size": len(post.data or b""),
         "parent_id": post.parent.post_id if post.parent else None,
-        "has_children": any(other.parent is post for other in posts),
+        "has_children": any(child.parent is post for child in posts),
         "is_banned": post.data is None,
         "is_deleted": False,
         "tag_string": " ".join(tag for group in tags.values() for tag in group),

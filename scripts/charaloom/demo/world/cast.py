@@ -199,7 +199,7 @@ class Staging:
 def draw_outfit(rng: Random, garment: str | None = None) -> Outfit:
     garment = garment or rng.choice(GARMENTS)
     colour = rng.choice(CLOTH_COLOURS)
-    trim = rng.choice([other for other in ("white", "black", "yellow", "red", "blue") if other != colour])
+    trim = rng.choice([trim for trim in ("white", "black", "yellow", "red", "blue") if trim != colour])
     headwear = GARMENT_HEADWEAR.get(garment)
     return Outfit(garment, colour, trim, headwear)
 
@@ -209,7 +209,7 @@ def draw_character(rng: Random, name: str, outfits: int = 3) -> Character:
     chosen: list[Outfit] = []
     for garment in rng.sample(GARMENTS, outfits):
         outfit = draw_outfit(rng, garment)
-        while outfit.colour in {other.colour for other in chosen}:
+        while outfit.colour in {worn.colour for worn in chosen}:
             outfit = draw_outfit(rng, garment)
         chosen.append(outfit)
     return Character(
@@ -233,16 +233,17 @@ def draw_cast(rng: Random, size: int) -> list[Character]:
     cast: list[Character] = []
     for name in names:
         somebody = draw_character(rng, name, outfits=rng.choice((3, 3, 4)))
-        while any(alike(somebody, other) for other in cast):
+        while any(alike(somebody, member) for member in cast):
             somebody = draw_character(rng, name, outfits=len(somebody.outfits))
         cast.append(somebody)
     return cast
 
 
-def alike(one: Character, other: Character) -> bool:
-    if one.hair_colour != other.hair_colour:
+def alike(first: Character, second: Character) -> bool:
+    """Whether a person may take them for each other."""
+    if first.hair_colour != second.hair_colour:
         return False
-    return one.hair_style == other.hair_style or one.eye_colour == other.eye_colour
+    return first.hair_style == second.hair_style or first.eye_colour == second.eye_colour
 
 
 def draw_staging(rng: Random, framing: str | None = None) -> Staging:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charaloom.training.process import die_with_parent
+from charaloom.runtime.processes import die_with_parent
 
 Part = tuple[Any, ...]
 Result = tuple[float, Sequence[Tensor | None]]  # what parts add to the loss, and to the gradient of each parameter

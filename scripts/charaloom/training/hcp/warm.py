@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from charaloom.runtime.processes import die_with_parent
 from charaloom.training.hcp.process import LOADED, load_base, train_here
-from charaloom.training.process import die_with_parent
 
 MESSAGE_BYTES = 65536
 EVERYTHING = (

@@ -150,7 +150,7 @@ class Sort(nn.Module):
 
 
 class Graph:
-    """Builds an ONNX graph node by node; values are known by their names."""
+    """Builds an ONNX graph node by node; values have names."""
 
     def __init__(self, name: str):
         self.name = name
@@ -211,8 +211,8 @@ class Graph:
             return self.op("Relu", self.op("Add", x, self.layer(x, layer.inner)))
         if isinstance(layer, Around):
             mean = self.op("ReduceMean", x, axes=[2, 3], keepdims=0)
-            told = self.op("Relu", self.linear(mean, layer.mix))
-            return self.op("Add", x, self.op("Unsqueeze", told, self.constant(np.array([2, 3], np.int64))))
+            context = self.op("Relu", self.linear(mean, layer.mix))
+            return self.op("Add", x, self.op("Unsqueeze", context, self.constant(np.array([2, 3], np.int64))))
         if isinstance(layer, Pooled):
             parts = [self.op(kind, x, axes=[2, 3], keepdims=0) for kind in ("ReduceMean", "ReduceMax")]
             return self.op("Concat", *parts, axis=1)

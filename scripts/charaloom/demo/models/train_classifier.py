@@ -1,10 +1,10 @@
-"""Trains the judge of demo previews (`judge.py`) on drawings of people whom no demo world holds.
+"""Trains the independent classifier of demo previews (`classifier.py`) on drawings of people whom no demo world holds.
 
 Every picture is drawn anew: somebody new in an outfit of anybody, in any style, then softened as a small diffusion
 model's samples are. Saved and continued after a stop; about half an hour on one CPU core.
 
-    python -m charaloom.demo.models.train_judge --work work/demo-weights/judge --out resources/demo/judge.onnx
-    python -m charaloom.demo.models.train_judge --measure      # how often it is right on drawings it never saw
+    python -m charaloom.demo.models.train_classifier --work W --out resources/demo/classifier.onnx
+    python -m charaloom.demo.models.train_classifier --measure      # how often it is right on drawings it never saw
 """
 
 import argparse
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from charaloom.demo.models import eyes_pictures as pictures
-from charaloom.demo.models.judge import MODEL, QUESTIONS, SEED, SIDE, Judge, answers_of
+from charaloom.demo.models import training_pictures as pictures
+from charaloom.demo.models.classifier import MODEL, QUESTIONS, SEED, SIDE, Classifier, answers_of
 from charaloom.demo.world import cast
 from charaloom.demo.world.drawing import draw_group
 
@@ -27,7 +27,7 @@ def new_network() -> Any:
     import torch
     from torch import nn
 
-    from charaloom.demo.models.eyes_networks import Conv, Pooled, full
+    from charaloom.demo.models.networks import Conv, Pooled, full
 
     class Network(nn.Module):
         def __init__(self) -> None:
@@ -57,10 +57,10 @@ def drawn(rng: Random) -> tuple[Any, dict[str, Any]]:
     outfit, staging = cast.draw_outfit(rng), cast.draw_staging(rng, rng.choice(cast.FRAMINGS))
     background, style = rng.choice(cast.BACKGROUNDS), rng.choice(cast.STYLES)
     picture, _ = draw_group([(somebody, outfit, staging)], background, style, (SIDE, SIDE), rng)
-    told = answers_of(somebody, outfit)
+    answers = answers_of(somebody, outfit)
     if staging.expression == "closed_eyes":
-        del told["eye_colour"]
-    return picture, told
+        del answers["eye_colour"]
+    return picture, answers
 
 
 def batch(step: int) -> tuple[Any, Any]:
@@ -68,16 +68,16 @@ def batch(step: int) -> tuple[Any, Any]:
     import torch
 
     rng, coarse = Random(SEED + 10 + step), np.random.default_rng([SEED, step])
-    found = [drawn(rng) for _ in range(BATCH)]
+    drawings = [drawn(rng) for _ in range(BATCH)]
     shown = []
-    for picture, _ in found:
+    for picture, _ in drawings:
         how = coarse.random()
         rough = pictures.soften if how < 0.5 else pictures.roughen if how < 0.8 else lambda same, _: same
         shown.append(rough(picture, coarse))
     tensor, _ = pictures.as_batch(shown, coarse, colours=0.06)
     labels = [
-        [list(values).index(told[name]) if name in told else UNKNOWN for name, values in QUESTIONS.items()]
-        for _, told in found
+        [list(values).index(answers[name]) if name in answers else UNKNOWN for name, values in QUESTIONS.items()]
+        for _, answers in drawings
     ]
     return tensor, torch.tensor(labels)
 
@@ -98,7 +98,7 @@ def loss_of(model: Any, step: int) -> tuple[Any, str]:
 
 
 def export(model: Any, path: Path) -> None:
-    from charaloom.demo.models.eyes_networks import Graph
+    from charaloom.demo.models.networks import Graph
 
     graph = Graph("judge")
     seen = graph.layer(graph.scale("input", 2, -1), model.trunk)
@@ -109,36 +109,37 @@ def export(model: Any, path: Path) -> None:
 def train(work: Path, out: Path, steps: int) -> None:
     import torch
 
-    from charaloom.demo.models.train_eyes import learn
+    from charaloom.demo.models.train_picture_models import learn
 
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
     model = new_network()
-    learn("judge", work / "judge.pt", model, loss_of, steps, every=40)
+    learn("classifier", work / "classifier.pt", model, loss_of, steps, every=40)
     export(model, out)
 
 
 def measure(number: int = 200) -> str:
     """How often it is right about drawings: per framing, sharp and softened, who it is and what is worn."""
-    judge, lines = Judge(), []
+    classifier, lines = Classifier(), []
     for framing in cast.FRAMINGS:
         for soft in (False, True):
             rng, coarse = Random(SEED + 2), np.random.default_rng(SEED)
-            found = []
+            verdicts = []
             for _ in range(number):
                 somebody = cast.draw_character(rng, "stranger", outfits=3)
                 outfit, staging = rng.choice(somebody.outfits), cast.draw_staging(rng, framing)
                 style, background = rng.choice(cast.STYLES), rng.choice(cast.BACKGROUNDS)
                 picture, _ = draw_group([(somebody, outfit, staging)], background, style, (SIDE, SIDE), rng)
-                found.append(judge.judged(pictures.soften(picture, coarse) if soft else picture, somebody, outfit))
-            who, worn = (sum(map(bool, column)) / number for column in zip(*found, strict=True))
+                shown = pictures.soften(picture, coarse) if soft else picture
+                verdicts.append(classifier.judged(shown, somebody, outfit))
+            who, worn = (sum(map(bool, column)) / number for column in zip(*verdicts, strict=True))
             lines.append(f"{framing:<12} {'soft' if soft else 'sharp':<6} who {who:.3f}  outfit {worn:.3f}")
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/judge"))
+    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/classifier"))
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--measure", action="store_true")

@@ -1,11 +1,12 @@
-"""The independent judge of demo previews: who is drawn, and in what, read by a network of its own.
+"""An independent classifier of demo previews: who is shown, and in what, read by a network of its own.
 
-It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_judge`), and only
-`charaloom score` asks it: the workflow never sees it, as it never sees the ground truth.
+It is trained apart from the stand-ins of imgutils' models, on other people and other drawings (`train_classifier`),
+and only `charaloom score` runs it: the workflow never sees it, as it never sees the ground truth.
 
-The network tells for each question (hair colour, garment, ...) how likely each answer is. A picture is taken for
-whoever the answers fit best: of the character and `STRANGERS` people drawn from a fixed seed; of the outfit asked for,
-the character's others and `WARDROBE` outfits of strangers. So guessing finds her in one picture of a hundred.
+The network says for each question (hair colour, garment, ...) how likely each answer is. A picture is taken for
+whoever the answers fit best: of the character and `STRANGERS` people drawn from a fixed seed; of the outfit of
+the prompt, the character's others and `WARDROBE` outfits of strangers. So guessing is right in one picture of a
+hundred.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from charaloom.demo.world import cast
 from charaloom.demo.world.cast import Character, Outfit
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-MODEL = CODE / "resources" / "demo" / "judge.onnx"
+MODEL = CODE / "resources" / "demo" / "classifier.onnx"
 SEED = 920_000_001  # far from the seeds of any demo world and of the picture models
 STRANGERS = 99
 WARDROBE = 24
@@ -45,18 +46,18 @@ QUESTIONS = {**WHO, **WORN}
 
 def answers_of(somebody: Character, outfit: Outfit) -> dict[str, Any]:
     """The true answer to every question that a picture of somebody in an outfit can answer."""
-    told = {name: getattr(somebody, name) for name in WHO} | {name: getattr(outfit, name) for name in WORN}
+    answers = {name: getattr(somebody, name) for name in WHO} | {name: getattr(outfit, name) for name in WORN}
     hidden = cast.covered_by(outfit)
     if "ahoge" in hidden:
-        del told["ahoge"]
+        del answers["ahoge"]
     if somebody.accessory in hidden:
-        del told["accessory"]
+        del answers["accessory"]
     if somebody.accessory in hidden or somebody.accessory not in cast.COLOURED_ACCESSORIES:
-        del told["accessory_colour"]
-    return told
+        del answers["accessory_colour"]
+    return answers
 
 
-class Judge:
+class Classifier:
     """The trained network and the crowd that a picture is compared with."""
 
     def __init__(self, model: Path = MODEL):
@@ -79,38 +80,38 @@ class Judge:
         small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
         batch = np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
         logits = self.session.run(None, {"input": batch})[0][0]
-        told, start = {}, 0
+        answers, start = {}, 0
         for name, values in QUESTIONS.items():
             part = logits[start : start + len(values)]
-            told[name] = part - np.log(np.exp(part - part.max()).sum()) - part.max()
+            answers[name] = part - np.log(np.exp(part - part.max()).sum()) - part.max()
             start += len(values)
-        return told
+        return answers
 
     def judged(self, picture: "Image.Image", somebody: Character, outfit: Outfit | None) -> tuple[bool, bool | None]:
-        """Whether it is taken for somebody, and for wearing the outfit (None: none was asked for)."""
-        told = self.answers(picture)
-        crowd = [other for other in self.crowd if not cast.alike(somebody, other)]
-        recognised = best(told, [face(one, outfit or one.outfits[0]) for one in (somebody, *crowd)])
+        """Whether it is taken for somebody, and for wearing the outfit (None: the prompt names none)."""
+        answers = self.answers(picture)
+        crowd = [stranger for stranger in self.crowd if not cast.alike(somebody, stranger)]
+        recognised = best(answers, [face(person, outfit or person.outfits[0]) for person in (somebody, *crowd)])
         if outfit is None:
             return recognised, None
-        others = [other for other in somebody.outfits if other.name != outfit.name]
-        others += [one.outfits[0] for one in self.crowd if one.outfits[0].name != outfit.name][:WARDROBE]
-        return recognised, best(told, [dress(one) for one in (outfit, *others)])
+        wardrobe = [owned for owned in somebody.outfits if owned.name != outfit.name]
+        wardrobe += [person.outfits[0] for person in self.crowd if person.outfits[0].name != outfit.name][:WARDROBE]
+        return recognised, best(answers, [dress(worn) for worn in (outfit, *wardrobe)])
 
 
 def face(somebody: Character, outfit: Outfit) -> dict[str, Any]:
-    told = answers_of(somebody, outfit)
-    return {name: told[name] for name in WHO if name in told}
+    answers = answers_of(somebody, outfit)
+    return {name: answers[name] for name in WHO if name in answers}
 
 
 def dress(outfit: Outfit) -> dict[str, Any]:
     return {name: getattr(outfit, name) for name in WORN}
 
 
-def best(told: dict[str, "np.ndarray"], candidates: list[dict[str, Any]]) -> bool:
+def best(answers: dict[str, "np.ndarray"], candidates: list[dict[str, Any]]) -> bool:
     """Whether the first candidate fits the answers best; a question that a candidate leaves open counts its mean."""
     fits = []
     for candidate in candidates:
-        known = [told[name][list(QUESTIONS[name]).index(value)] for name, value in candidate.items()]
-        fits.append(sum(known) / len(known))
+        likelihoods = [answers[name][list(QUESTIONS[name]).index(value)] for name, value in candidate.items()]
+        fits.append(sum(likelihoods) / len(likelihoods))
     return fits[0] >= max(fits)

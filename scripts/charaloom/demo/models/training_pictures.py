@@ -1,4 +1,4 @@
-"""What the demo's picture models learn from: people of the demo world whom no demo world holds, and views of them.
+"""What the demo's picture models learn from: people drawn as in the demo world, whom no world holds.
 
 The pool is drawn once and lies as one run of bytes (`pictures.bin`) beside a list of what is in it (`pictures.json`).
 `Views` cuts pictures and persons out of it, the way imgutils will hand them over, and roughens them: small, blurred,
@@ -95,7 +95,7 @@ def keep(out: Any, facts: list[dict[str, Any]], picture: Image.Image, fact: dict
 
 
 def one_alone(rng: Random, people: list[Character], who: int) -> tuple[Image.Image, dict[str, Any]]:
-    """A picture of one person in her own clothes or, one time in four, in another's."""
+    """A picture of one person in their own clothes or, one time in four, in somebody else's."""
     somebody = people[who]
     outfit = rng.choice((somebody if rng.random() < 0.75 else rng.choice(people)).outfits)
     staging, background, style = cast.draw_staging(rng), rng.choice(cast.BACKGROUNDS), style_of(rng)
@@ -117,8 +117,8 @@ def a_group(rng: Random, people: list[Character]) -> tuple[Image.Image, dict[str
     picture, boxes = draw_group(staged, background, style, size, rng)
     own = [cast.picture_tags(*person, background, style) for person in staged]
     tags = [f"{len(company)}girls", "multiple_girls", *dict.fromkeys(tag for tags in own for tag in tags[2:])]
-    found = [{"who": w, "tags": t, "boxes": b} for w, t, b in zip(company, own, boxes, strict=True)]
-    return picture, {"tags": tags, "people": found}
+    entries = [{"who": w, "tags": t, "boxes": b} for w, t, b in zip(company, own, boxes, strict=True)]
+    return picture, {"tags": tags, "people": entries}
 
 
 # -------------------------------------------------------------------------------------------------------------- views
@@ -209,13 +209,13 @@ def comic_page(pool: Pool, rng: np.random.Generator, edge: int = 150) -> tuple[I
     chosen = [int(k) for k in rng.choice(pool.alone, 4)]
     panels = [pool.picture(k).resize((edge, edge), Image.BILINEAR) for k in chosen]
     page = world.draw_comic(Random(int(rng.integers(2**31))), panels)
-    found = []
+    people = []
     for place, k in enumerate(chosen):
         corner = (10 + (place % 2) * (edge + 10), 10 + (place // 2) * (edge + 10))
         share = [edge / side for side in pool.facts[k]["size"]]
         boxes = pool.facts[k]["people"][0]["boxes"]
-        found.append({kind: moved(boxes[kind], share, corner) for kind in KINDS})
-    return page, found
+        people.append({kind: moved(boxes[kind], share, corner) for kind in KINDS})
+    return page, people
 
 
 def moved(box: Box, share: list[float], corner: tuple[float, float]) -> Box:
@@ -230,6 +230,6 @@ def placeholder(rng: np.random.Generator) -> Image.Image:
 
 def empty_scene(rng: np.random.Generator) -> Image.Image:
     """A background without anybody."""
-    from charaloom.demo.world.drawing import draw_background
+    from charaloom.demo.world.backgrounds import draw_background
 
     return draw_background(str(rng.choice(cast.BACKGROUNDS)), (192, 192), Random(int(rng.integers(2**31))))

@@ -1,5 +1,9 @@
-"""What the demo's picture models see in a world they never saw, through imgutils' own functions."""
+"""What the demo's picture models see in a world they never saw, through imgutils' own functions.
 
+python -m charaloom.demo.scores.picture_models --seed 5
+"""
+
+import argparse
 import json
 import tempfile
 from collections import defaultdict
@@ -18,7 +22,8 @@ from charaloom.images.boxes import shared
 
 Box = tuple[float, float, float, float]
 TAG_THRESHOLD = 0.35
-UNJUDGED = {"tiny", "comic", "higher_rating", "several_people", "monochrome", "ai_made"}  # not asked who it is
+LEAST_VIEWS = 12  # of a character of whom an AUC is counted
+UNJUDGED = {"tiny", "comic", "higher_rating", "several_people", "monochrome", "ai_made"}  # not for identity
 PLAIN = {"exact_duplicate", "other_character", "cosplays_another", "cosplayed_by_another"}  # pictures like good ones
 
 
@@ -69,10 +74,11 @@ def lent(models: Path, cache: Path) -> Any:
     """imgutils reading the files of `models` (`<repo>/<path>`, locked beside it) from a hub cache of their own."""
     import yaml
 
+    from charaloom.config.params import Models
     from charaloom.vision.models import fetch_models, picture_models
 
     lock = yaml.safe_load(models.with_suffix(".yaml").read_text())
-    fetch_models({"lock": lock, "hub": str(models)}, cache, cache / "manifest.json")
+    fetch_models(Models(lock=lock, hub=str(models)), cache, cache / "manifest.json")
     return picture_models(cache, threads=1)
 
 
@@ -94,33 +100,33 @@ def score_identity(seen: list[Seen], scores: Scores) -> None:
     from imgutils.metrics import ccip_batch_differences, ccip_default_threshold, ccip_extract_feature
 
     features, who = [], []
-    for one in seen:
-        if one.faults & UNJUDGED or len(one.truth["people"]) != 1:
+    for post in seen:
+        if post.faults & UNJUDGED or len(post.truth["people"]) != 1:
             continue
-        person = one.truth["people"][0]
-        for view in (one.picture, one.picture.crop(person["box"])):
+        person = post.truth["people"][0]
+        for view in (post.picture, post.picture.crop(person["box"])):
             features.append(ccip_extract_feature(view))
-            who.append((person["character"], id(one)))
+            who.append((person["character"], id(post)))
     distances = ccip_batch_differences(features)
     threshold = ccip_default_threshold()
     names, pictures = (np.array(column) for column in zip(*who, strict=True))
     pair = np.triu(np.ones_like(distances, bool), 1) & (pictures[:, None] != pictures[None])
     alike = names[:, None] == names[None]
-    same, other = distances[pair & alike], distances[pair & ~alike]
+    same, different = distances[pair & alike], distances[pair & ~alike]
     scores.add("identity.same", (same <= threshold).mean(), f"of {len(same)} pairs of one character called one")
-    scores.add("identity.different", (other > threshold).mean(), f"of {len(other)} pairs of two called two")
-    scores.add("identity.auc", area_under(-same, -other), "over all pairs")
+    scores.add("identity.different", (different > threshold).mean(), f"of {len(different)} pairs of two called two")
+    scores.add("identity.auc", area_under(-same, -different), "over all pairs")
     each = []
     right, judged = 0, 0
     for name in sorted(set(names)):
-        hers = np.flatnonzero(names == name)
-        if len(hers) < 12:
+        own = np.flatnonzero(names == name)
+        if len(own) < LEAST_VIEWS:
             continue
-        to_her = np.array([np.median(row[hers[hers != k]]) for k, row in enumerate(distances)])
-        each.append(area_under(-to_her[hers], -np.delete(to_her, hers)))
-        right, judged = right + ((to_her <= threshold) == (names == name)).sum(), judged + len(names)
-    scores.add("identity.lowest_auc", min(each), f"of {len(each)} characters, by the median distance to her views")
-    scores.add("identity.by_median", right / judged, "of views rightly called hers or not by that distance")
+        medians = np.array([np.median(row[own[own != k]]) for k, row in enumerate(distances)])
+        each.append(area_under(-medians[own], -np.delete(medians, own)))
+        right, judged = right + ((medians <= threshold) == (names == name)).sum(), judged + len(names)
+    scores.add("identity.lowest_auc", min(each), f"of {len(each)} characters, by the median distance to their views")
+    scores.add("identity.by_median", right / judged, "of views rightly called the character's or not by that distance")
 
 
 def area_under(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -159,13 +165,13 @@ def score_tags(seen: list[Seen], scores: Scores) -> None:
 
     names: list[str] = []
     predicted, true = [], []
-    for one in seen:
-        if one.faults - PLAIN - {"several_people", "reencoded_duplicate"}:
+    for post in seen:
+        if post.faults - PLAIN - {"several_people", "reencoded_duplicate"}:
             continue
-        found = get_wd14_tags(one.picture, general_threshold=-1, fmt="general")
-        names = names or list(found)
-        predicted.append([found[name] for name in names])
-        true.append([name in one.truth["tags"] for name in names])
+        tag_scores = get_wd14_tags(post.picture, general_threshold=-1, fmt="general")
+        names = names or list(tag_scores)
+        predicted.append([tag_scores[name] for name in names])
+        true.append([name in post.truth["tags"] for name in names])
     scored, labels = np.array(predicted), np.array(true)
     precisions, groups = [], defaultdict(list)
     for k, name in enumerate(names):
@@ -184,8 +190,8 @@ def average_precision(score: np.ndarray, label: np.ndarray) -> float:
     return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
 
 
-def f1(said: np.ndarray, true: np.ndarray) -> float:
-    return float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1))
+def f1(predicted: np.ndarray, true: np.ndarray) -> float:
+    return float(2 * (predicted & true).sum() / max(predicted.sum() + true.sum(), 1))
 
 
 # ---------------------------------------------------------------------------------------------------------- detectors
@@ -196,14 +202,14 @@ def score_detectors(seen: list[Seen], scores: Scores) -> None:
     from imgutils.detect import detect_faces, detect_halfbody, detect_heads, detect_person
 
     detectors = {"person": detect_person, "halfbody": detect_halfbody, "head": detect_heads, "face": detect_faces}
-    asked = [one for one in seen if "comic" not in one.faults]
+    posts = [post for post in seen if "comic" not in post.faults]
     for name, detect in detectors.items():
         key = "box" if name == "person" else f"{name}_box"
         found_all = wrong = total = right_number = judged = 0
-        for one in asked:
-            boxes = [box for box, _, _ in detect(one.picture)]
-            truth = [tuple(person[key]) for person in one.truth["people"]]
-            if one.faults & {"reencoded_duplicate", "cropped_duplicate"} and len(truth) == len(boxes) == 1:
+        for post in posts:
+            boxes = [box for box, _, _ in detect(post.picture)]
+            truth = [tuple(person[key]) for person in post.truth["people"]]
+            if post.faults & {"reencoded_duplicate", "cropped_duplicate"} and len(truth) == len(boxes) == 1:
                 continue  # their truth is in the original's pixels
             hits, judged = matched(boxes, truth), judged + 1
             found_all, wrong, total = found_all + hits, wrong + len(boxes) - hits, total + len(truth)
@@ -214,7 +220,7 @@ def score_detectors(seen: list[Seen], scores: Scores) -> None:
 
 
 def matched(boxes: list[Any], truth: list[Any]) -> int:
-    """How many true boxes have a found one of their own."""
+    """How many true boxes have a detected one of their own."""
     free = list(boxes)
     hits = 0
     for true in truth:
@@ -232,22 +238,22 @@ def score_sorters(seen: list[Seen], scores: Scores) -> None:
     """Accuracy on the pictures that each question is about, and on all others."""
     from imgutils.validate import anime_classify, anime_rating, get_ai_created_score, get_monochrome_score
 
-    def kind(one: Seen) -> str:
-        return {"comic": "comic", "higher_rating": "not_painting"}.get(next(iter(one.faults), ""), "illustration")
+    def kind(post: Seen) -> str:
+        return {"comic": "comic", "higher_rating": "not_painting"}.get(next(iter(post.faults), ""), "illustration")
 
-    def share(name: str, asked: list[bool], note: str = "") -> None:
-        scores.add(name, np.mean(asked) if asked else float("nan"), f"{note}{len(asked)} pictures")
+    def share(name: str, answers: list[bool], note: str = "") -> None:
+        scores.add(name, np.mean(answers) if answers else float("nan"), f"{note}{len(answers)} pictures")
 
     for label in ("illustration", "comic", "not_painting"):
-        share(f"class.{label}", [anime_classify(one.picture)[0] == label for one in seen if kind(one) == label])
-    higher = [one for one in seen if "higher_rating" in one.faults]
-    share("rating.higher", [anime_rating(one.picture)[0] == "r18" for one in higher])
-    share("rating.safe", [anime_rating(one.picture)[0] == "safe" for one in seen if one not in higher])
+        share(f"class.{label}", [anime_classify(post.picture)[0] == label for post in seen if kind(post) == label])
+    higher = [post for post in seen if "higher_rating" in post.faults]
+    share("rating.higher", [anime_rating(post.picture)[0] == "r18" for post in higher])
+    share("rating.safe", [anime_rating(post.picture)[0] == "safe" for post in seen if post not in higher])
     questions = (("ai_made", get_ai_created_score, "ai"), ("monochrome", get_monochrome_score, "monochrome"))
     for fault, score, name in questions:
-        share(f"{name}.found", [score(one.picture) >= 0.5 for one in seen if fault in one.faults])
-        share(f"{name}.spared", [score(one.picture) < 0.5 for one in seen if fault not in one.faults])
-    soft = [one.picture.resize((80, 80)).resize((128, 128)) for one in seen if not one.faults]
+        share(f"{name}.found", [score(post.picture) >= 0.5 for post in seen if fault in post.faults])
+        share(f"{name}.spared", [score(post.picture) < 0.5 for post in seen if fault not in post.faults])
+    soft = [post.picture.resize((80, 80)).resize((128, 128)) for post in seen if not post.faults]
     share("ai.spared_soft", [get_ai_created_score(picture) < 0.5 for picture in soft], "blurred by size, ")
     share("rating.safe_soft", [anime_rating(picture)[0] == "safe" for picture in soft], "blurred by size, ")
 
@@ -256,26 +262,39 @@ def score_embedding(seen: list[Seen], scores: Scores) -> None:
     """Cosine of the tagger's embedding: of a picture and its copies, and of different pictures of one outfit."""
     from imgutils.tagging import get_wd14_tags
 
-    known: dict[str, tuple[np.ndarray, Seen]] = {}
-    same, other = [], []
-    for one in seen:
-        if len(one.truth["people"]) != 1 or one.faults & UNJUDGED:
+    originals: dict[str, tuple[np.ndarray, Seen]] = {}
+    copies = []
+    for post in seen:
+        if len(post.truth["people"]) != 1 or post.faults & UNJUDGED:
             continue
-        vector = get_wd14_tags(one.picture, fmt="embedding")
+        vector = get_wd14_tags(post.picture, fmt="embedding")
         vector = vector / np.linalg.norm(vector)
-        if one.faults & {"reencoded_duplicate", "cropped_duplicate"}:
-            same.append((one, vector))
-        elif not one.faults:
-            known[one.truth["md5"]] = (vector, one)
-    vectors = np.stack([vector for vector, _ in known.values()])
-    worn = [one.truth["people"][0] for _, one in known.values()]
+        if post.faults & {"reencoded_duplicate", "cropped_duplicate"}:
+            copies.append(vector)
+        elif not post.faults:
+            originals[post.truth["md5"]] = (vector, post)
+    vectors = np.stack([vector for vector, _ in originals.values()])
+    worn = [post.truth["people"][0] for _, post in originals.values()]
     outfits = np.array([f"{person['character']} {person['outfit']}" for person in worn])
     cosine = vectors @ vectors.T
-    other = cosine[np.triu(outfits[:, None] == outfits[None], 1)]
-    nearest = [float((vectors @ vector).max()) for _, vector in same]
+    one_outfit = cosine[np.triu(outfits[:, None] == outfits[None], 1)]
+    nearest = [float((vectors @ vector).max()) for vector in copies]
     scores.add(
         "embedding.copies", np.median(nearest), "median cosine of a smaller or cropped copy to the nearest picture"
     )
     scores.add("embedding.copies_low", np.quantile(nearest, 0.1), "its lowest tenth")
-    scores.add("embedding.one_outfit", np.median(other), "median cosine of two pictures of one outfit")
-    scores.add("embedding.one_outfit_high", np.quantile(other, 0.999), "its highest thousandth")
+    scores.add("embedding.one_outfit", np.median(one_outfit), "median cosine of two pictures of one outfit")
+    scores.add("embedding.one_outfit_high", np.quantile(one_outfit, 0.999), "its highest thousandth")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("resources/demo/models"))
+    parser.add_argument("--seed", type=int, default=5, help="of the world that is drawn")
+    parser.add_argument("--posts", type=int, default=100, help="of a character of that world")
+    options = parser.parse_args()
+    print(score_world(options.models, options.seed, options.posts).text())
+
+
+if __name__ == "__main__":
+    main()

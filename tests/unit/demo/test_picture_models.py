@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from charaloom.artifacts.files import files_below, sha256_file
-from charaloom.demo.models import train_eyes
-from charaloom.demo.models.eyes_score import Scores, score_world
+from charaloom.demo.models import train_picture_models
+from charaloom.demo.scores.picture_models import Scores, score_world
 
 MODELS = Path(__file__).parents[3] / "resources" / "demo" / "models"
 UNSEEN_SEED = 424_242
-YOLO = [*train_eyes.DETECTORS.items()]
-SORTERS = [*train_eyes.SORTERS.items()]
-CCIP = MODELS / "deepghs/ccip_onnx" / train_eyes.CCIP
-TAGGER = MODELS / "deepghs/wd14_tagger_with_embeddings" / train_eyes.TAGGER
+YOLO = [*train_picture_models.DETECTORS.items()]
+SORTERS = [*train_picture_models.SORTERS.items()]
+CCIP = MODELS / "deepghs/ccip_onnx" / train_picture_models.CCIP
+TAGGER = MODELS / "deepghs/wd14_tagger_with_embeddings" / train_picture_models.TAGGER
 
 
 def values(described: list[onnx.ValueInfoProto]) -> dict[str, list[int | str]]:
@@ -64,7 +64,7 @@ def test_ccip_has_the_real_models_form():
 
 def test_the_tagger_has_the_real_models_form():
     model = opened(TAGGER / "model.onnx")
-    with (MODELS / train_eyes.TAGGER / "selected_tags.csv").open(newline="") as file:
+    with (MODELS / train_picture_models.TAGGER / "selected_tags.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert values(model.graph.input) == {"input": ["batch", 448, 448, 3]}
     assert list(values(model.graph.output).items()) == [
@@ -95,7 +95,7 @@ def test_a_classifier_has_the_real_models_form(question: str, place: tuple[str, 
     folder = MODELS / place[0] / place[1]
     labels = json.loads((folder / "meta.json").read_text())["labels"]
     model = opened(folder / "model.onnx")
-    assert labels == train_eyes.LABELS[question]
+    assert labels == train_picture_models.LABELS[question]
     assert values(model.graph.input) == {"input": ["batch", 3, 384, 384]}
     assert values(model.graph.output) == {"output": ["batch", len(labels)]}
 
@@ -140,21 +140,21 @@ def test_a_world_of_an_unseen_seed_is_seen_through_imgutils(name: str, least: fl
 
 
 @pytest.fixture(scope="module")
-def sheets(tmp_path_factory: pytest.TempPathFactory) -> train_eyes.Sheets:
-    """Lessons of the smallest network, on a handful of pictures."""
-    from charaloom.demo.models.eyes_pictures import Numbers, draw_pool
+def sheets(tmp_path_factory: pytest.TempPathFactory) -> train_picture_models.Sheets:
+    """Lessons of the smallest network, on a few pictures."""
+    from charaloom.demo.models.training_pictures import Numbers, draw_pool
 
-    work = tmp_path_factory.mktemp("eyes")
+    work = tmp_path_factory.mktemp("pictures")
     pool = draw_pool(work, 1, Numbers(characters=4, pictures=2, groups=2), lambda done, note: None)
-    train_eyes.draw_sheets(work, 16)
-    return train_eyes.Sheets(work, pool)
+    train_picture_models.draw_sheets(work, 16)
+    return train_picture_models.Sheets(work, pool)
 
 
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def trained(sheets: train_eyes.Sheets, state: Path, killed_at: int | None = None) -> dict[str, np.ndarray]:
+def trained(sheets: train_picture_models.Sheets, state: Path, killed_at: int | None = None) -> dict[str, np.ndarray]:
     """Weights after four steps, whose state is kept every second one."""
     import torch
 
@@ -164,13 +164,13 @@ def trained(sheets: train_eyes.Sheets, state: Path, killed_at: int | None = None
         return sheets.loss(model, step)
 
     torch.manual_seed(0)
-    model = train_eyes.new_sort()
-    train_eyes.learn("sort", state, model, loss, steps=4, every=2)
+    model = train_picture_models.new_sort()
+    train_picture_models.learn("sort", state, model, loss, steps=4, every=2)
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_weights(sheets: train_eyes.Sheets, tmp_path: Path):
+def test_a_killed_training_goes_on_to_the_same_weights(sheets: train_picture_models.Sheets, tmp_path: Path):
     import torch
 
     threads = torch.get_num_threads()
@@ -189,10 +189,10 @@ def test_a_file_computes_what_its_network_does(tmp_path: Path):
     import onnxruntime
     import torch
 
-    from charaloom.demo.models import eyes_networks as networks
+    from charaloom.demo.models import networks
 
     torch.manual_seed(0)
-    where = train_eyes.new_where().train()
+    where = train_picture_models.new_where().train()
     with torch.no_grad():
         for _ in range(3):
             where(torch.randn(4, 3, 128, 128))  # so that the normalisation has something to fold
@@ -200,17 +200,17 @@ def test_a_file_computes_what_its_network_does(tmp_path: Path):
     networks.write_detector(where, 2, "head", tmp_path / "model.onnx")
     small = torch.rand(2, 3, 128, 128)
     large = small.repeat_interleave(5, 2).repeat_interleave(5, 3).numpy()
-    found = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"images": large})[0]
+    outputs = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"images": large})[0]
     with torch.inference_mode():
-        boxes = train_eyes.decoded(where(small * 2 - 1))
+        boxes = train_picture_models.decoded(where(small * 2 - 1))
     expected = torch.stack([part[:, 2] for part in boxes], 1).flatten(2) * 640
-    np.testing.assert_allclose(found[:, :4], expected.numpy(), atol=0.5)  # pixels; the weights are halves
+    np.testing.assert_allclose(outputs[:, :4], expected.numpy(), atol=0.5)  # pixels; the weights are halves
 
 
 def test_cells_near_a_centre_hold_the_box_mirrored_with_its_picture():
     box = (10.0, 20.0, 50.0, 100.0)
-    people = [dict.fromkeys(train_eyes.KINDS, box)]
-    scores, weights, boxes = train_eyes.cells_of((100, 200), people, mirrored=True)
+    people = [dict.fromkeys(train_picture_models.KINDS, box)]
+    scores, weights, boxes = train_picture_models.cells_of((100, 200), people, mirrored=True)
     held = scores[0] == 1
     assert 1 <= held.sum() <= 4
     np.testing.assert_allclose(boxes[0][:, held].T, np.tile([0.7, 0.3, 0.4, 0.4], (held.sum(), 1)), rtol=1e-6)
@@ -218,6 +218,6 @@ def test_cells_near_a_centre_hold_the_box_mirrored_with_its_picture():
 
 
 def test_the_threshold_lies_between_near_and_far():
-    scale, _ = train_eyes.threshold_between(np.array([0.1, 0.2, 0.3]), np.array([0.9, 1.0]))
-    threshold = train_eyes.CCIP_THRESHOLD / scale
+    scale, _ = train_picture_models.threshold_between(np.array([0.1, 0.2, 0.3]), np.array([0.9, 1.0]))
+    threshold = train_picture_models.CCIP_THRESHOLD / scale
     assert 0.3 <= threshold < 0.9

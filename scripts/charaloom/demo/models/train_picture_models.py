@@ -5,8 +5,8 @@ persons, half bodies, heads and faces are, and what sort of picture it is. They 
 seeds that no demo world uses. From them come the files below `--out`, laid out as `<repo>/<path>`, and beside that
 folder the lock with their SHA-256.
 
-    python -m charaloom.demo.models.train_eyes --work work/demo-weights/eyes --out resources/demo/models
-    python -m charaloom.demo.models.train_eyes --measure --seed 5      # what they see in a world of that seed
+    python -m charaloom.demo.models.train_picture_models --work W --out resources/demo/models
+    python -m charaloom.demo.scores.picture_models --seed 5        # what they see in a world of that seed
 
 Sizes and step counts were chosen so that one CPU core finishes in about 40 minutes and all files stay below 4 MB.
 """
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from charaloom.demo.models import eyes_pictures as pictures
-from charaloom.demo.models.eyes_pictures import KINDS, Numbers, Pool
+from charaloom.demo.models import training_pictures as pictures
 from charaloom.demo.models.train_base import cosine, progress, save
+from charaloom.demo.models.training_pictures import KINDS, Numbers, Pool
 from charaloom.demo.world import building as world
 from charaloom.demo.world import cast
 from charaloom.demo.world.cast import Character
@@ -171,7 +171,7 @@ class Sights:
             for feature in ("hair_colour", "hair_style"):
                 self.sharing[feature, getattr(somebody, feature)].append(who)
         self.facts = np.array([attributes_of(somebody) for somebody in people])
-        self.alike = np.array([[cast.alike(one, other) for other in people] for one in people])
+        self.alike = np.array([[cast.alike(first, second) for second in people] for first in people])
         self.weights = self.rarity()
 
     def rarity(self) -> Any:
@@ -208,13 +208,13 @@ class Sights:
     def of_nobody(self, rng: np.random.Generator) -> list[Sight]:
         """Groups, grey pictures, a page, a placeholder, a scene."""
         pool = self.pool
-        found = [Sight(pool.picture(k), -1, pool.facts[k]["tags"]) for k in rng.choice(pool.groups, 6)]
+        sights = [Sight(pool.picture(k), -1, pool.facts[k]["tags"]) for k in rng.choice(pool.groups, 6)]
         for k in rng.choice(pool.alone, 4):
             tags = [tag for tag in pool.facts[k]["tags"] if not world.colour_tag(tag)]
-            found.append(Sight(pictures.greyed(pool.picture(k)), -1, [*tags, "monochrome", "greyscale"]))
-        found.append(Sight(pictures.comic_page(pool, rng)[0], -1, ["comic", "speech_bubble"], judged="page"))
-        found.append(Sight(pictures.placeholder(rng), -1, [], rating="questionable"))
-        return found
+            sights.append(Sight(pictures.greyed(pool.picture(k)), -1, [*tags, "monochrome", "greyscale"]))
+        sights.append(Sight(pictures.comic_page(pool, rng)[0], -1, ["comic", "speech_bubble"], judged="page"))
+        sights.append(Sight(pictures.placeholder(rng), -1, [], rating="questionable"))
+        return sights
 
     def batch(self, step: int) -> tuple[Any, ...]:
         """Pictures [n, 3, side, side]; who [n]; tags and which of them count [n, tags]."""
@@ -228,7 +228,7 @@ class Sights:
         return batch, torch.tensor([sight.who for sight in sights]), *self.targets(sights)
 
     def framed(self, sight: Sight, side: int, rng: np.random.Generator) -> Image.Image:
-        """As one model is shown it or the other: on a white square, or out of shape."""
+        """As one or another of the models is shown it: on a white square, or out of shape."""
         picture = pictures.on_white(sight.picture) if rng.random() < 0.5 else sight.picture
         return pictures.squeeze(picture, side, rng)
 
@@ -309,11 +309,13 @@ def identity_loss(unit: Any, who: Any, alike: Any) -> Any:
     cosine = unit @ unit.T
     same = who[:, None] == who[None]
     itself = torch.eye(len(who), dtype=torch.bool)
-    own, other = (same & ~itself).float(), torch.where(alike, 0.2, 1.0) * ~same
+    own, strangers = (same & ~itself).float(), torch.where(alike, 0.2, 1.0) * ~same
     away = SHARPNESS * (cosine - MARGIN)
     too_far = (functional.softplus(-away) * own).sum() / own.sum()
-    too_near = (functional.softplus(away) * other).sum() / len(who) / 6  # few pairs of many are near: not their mean
-    weighted = cosine / 0.1 + (own + other).clamp_min(1e-9).log()
+    too_near = (
+        (functional.softplus(away) * strangers).sum() / len(who) / 6
+    )  # few pairs of many are near: not their mean
+    weighted = cosine / 0.1 + (own + strangers).clamp_min(1e-9).log()
     nearest = -(weighted.masked_fill(itself, -1e9).log_softmax(1) * own).sum() / own.sum()
     return 0.5 * (too_far + too_near + nearest)
 
@@ -368,9 +370,9 @@ class Scenes:
         scoring = functional.binary_cross_entropy_with_logits(seen[:, :, 0], scores, weights, reduction="sum")
         scoring = scoring / scores.sum()
         there = scores > 0.5
-        found = torch.stack(decoded(seen), 2).movedim(2, -1)[there]
+        placed = torch.stack(decoded(seen), 2).movedim(2, -1)[there]
         true = boxes.movedim(2, -1)[there]
-        placing = (found - true).abs().mean() * 8 + (1 - overlap(found, true)).mean() * 2
+        placing = (placed - true).abs().mean() * 8 + (1 - overlap(placed, true)).mean() * 2
         return scoring + placing, f"scores {scoring.item():.3f} boxes {placing.item():.3f}"
 
 
@@ -416,14 +418,14 @@ def decoded(seen: Any) -> tuple[Any, Any, Any, Any]:
     return (seen[:, :, 1] + columns) / CELLS, (seen[:, :, 2] + rows) / CELLS, size[:, :, 0], size[:, :, 1]
 
 
-def overlap(one: Any, other: Any) -> Any:
+def overlap(first: Any, second: Any) -> Any:
     """Intersection over union of boxes [n, 4] given by centre and size."""
     import torch
 
-    low = torch.maximum(one[:, :2] - one[:, 2:] / 2, other[:, :2] - other[:, 2:] / 2)
-    high = torch.minimum(one[:, :2] + one[:, 2:] / 2, other[:, :2] + other[:, 2:] / 2)
+    low = torch.maximum(first[:, :2] - first[:, 2:] / 2, second[:, :2] - second[:, 2:] / 2)
+    high = torch.minimum(first[:, :2] + first[:, 2:] / 2, second[:, :2] + second[:, 2:] / 2)
     common = (high - low).clamp_min(0).prod(1)
-    return common / (one[:, 2:].prod(1) + other[:, 2:].prod(1) - common).clamp_min(1e-6)
+    return common / (first[:, 2:].prod(1) + second[:, 2:].prod(1) - common).clamp_min(1e-6)
 
 
 # --------------------------------------------------------------------------------------------------- what sort it is
@@ -448,7 +450,7 @@ def draw_sheets(work: Path, number: int) -> None:
     panels = [stranger(rng, people, (150, 150)) for _ in range(number // 4)]
     kinds["comic"] = [reduced(world.draw_comic(rng, rng.sample(panels, 4))) for _ in range(number // 2)]
     with (work / "sheets.part").open("wb") as out:
-        np.savez(out, **{kind: np.stack(found) for kind, found in kinds.items()})
+        np.savez(out, **{kind: np.stack(arrays) for kind, arrays in kinds.items()})
     (work / "sheets.part").replace(work / "sheets.npz")
 
 
@@ -539,12 +541,12 @@ def distance_scale(model: Any, work: Path) -> tuple[float, str]:
     pool = pictures.draw_pool(work / "unseen", SEED + 5, numbers, progress("unseen", 472))
     sights, rng = Sights(pool, people), np.random.default_rng([SEED, 4])
     shown, who = [], []
-    for one in range(numbers.characters):
+    for person in range(numbers.characters):
         for _ in range(8):
-            picture = sights.of_somebody(one, rng).picture
+            picture = sights.of_somebody(person, rng).picture
             picture = pictures.squeeze(picture, SIDE, rng)
             shown.append(pictures.roughen(picture, rng) if rng.random() < 0.5 else picture)
-            who.append(one)
+            who.append(person)
     batch, _ = pictures.as_batch(shown, rng, colours=0.03)
     with torch.inference_mode():
         unit = functional.normalize(torch.cat([model.identity(model.trunk(part)) for part in batch.split(64)]), dim=1)
@@ -552,15 +554,15 @@ def distance_scale(model: Any, work: Path) -> tuple[float, str]:
     who = np.array(who)
     pair = np.triu(np.ones_like(away, bool), 1)
     same = away[pair & (who[:, None] == who[None])]
-    other = away[pair & (who[:, None] != who[None]) & ~sights.alike[who][:, who]]
-    return threshold_between(same, other)
+    different = away[pair & (who[:, None] != who[None]) & ~sights.alike[who][:, who]]
+    return threshold_between(same, different)
 
 
-def threshold_between(same: np.ndarray, other: np.ndarray) -> tuple[float, str]:
-    """Rather a view of hers too few than somebody else: a wrong "same" costs twice a wrong "different"."""
-    cuts = np.quantile(np.concatenate([same, other]), np.linspace(0, 1, 2001))
+def threshold_between(same: np.ndarray, different: np.ndarray) -> tuple[float, str]:
+    """A wrong "same" costs twice a wrong "different": rather a view too few than one of somebody else."""
+    cuts = np.quantile(np.concatenate([same, different]), np.linspace(0, 1, 2001))
     missed = 1 - np.searchsorted(np.sort(same), cuts, side="right") / len(same)
-    taken = np.searchsorted(np.sort(other), cuts, side="right") / len(other)
+    taken = np.searchsorted(np.sort(different), cuts, side="right") / len(different)
     best = int(np.argmin(missed + 2 * taken))
     note = f"{missed[best]:.4f} of one person's pairs are called two, {taken[best]:.4f} of two persons' are called one"
     return CCIP_THRESHOLD / float(cuts[best]), note
@@ -569,7 +571,7 @@ def threshold_between(same: np.ndarray, other: np.ndarray) -> tuple[float, str]:
 def export(work: Path, out: Path, who: Any, tagger: Any, where: Any, sort: Any) -> None:
     """Write all files and the lock, whole or not at all."""
     from charaloom.artifacts.files import whole_folder, write_json, write_text
-    from charaloom.demo.models import eyes_networks as networks
+    from charaloom.demo.models import networks
 
     scale, note = distance_scale(who, work)
     print(f"identity: distance is {scale:.4f} (1 - cosine); {note}")
@@ -596,7 +598,7 @@ def export(work: Path, out: Path, who: Any, tagger: Any, where: Any, sort: Any) 
 
 
 def clusterings() -> dict[str, dict[str, float]]:
-    """The real file's methods and figures, as far as they are known."""
+    """The real file's methods and figures, as far as they are public."""
     return {
         "dbscan": {"eps": CCIP_THRESHOLD, "min_samples": 2},
         "dbscan_2": {"eps": 0.12921094122454668, "min_samples": 2},
@@ -616,7 +618,7 @@ def overlaps() -> dict[str, list[str]]:
 
 
 def write_samples(path: Path) -> None:
-    """Scores and the share of pictures below each, as imgutils reads them; here one is as frequent as the other."""
+    """Scores and the share of pictures below each, as imgutils reads them; here all scores are equally frequent."""
     from charaloom.artifacts.files import whole_file
 
     scores = np.linspace(0, 6, 241)
@@ -627,7 +629,7 @@ def write_samples(path: Path) -> None:
 def write_tagger(model: Any, part: Path, work: Path) -> None:
     """Model and inverse weights in one repository, labels in another, as imgutils looks for them."""
     from charaloom.artifacts.files import whole_file, write_text
-    from charaloom.demo.models import eyes_networks as networks
+    from charaloom.demo.models import networks
 
     folder = part / "deepghs/wd14_tagger_with_embeddings" / TAGGER
     networks.write_tagger(model, folder / "model.onnx")
@@ -651,8 +653,8 @@ def write_words(folder: Path) -> None:
     from charaloom.demo.world.words import write_tokenizer
 
     write_tokenizer(folder)
-    for other in sorted(set(folder.iterdir()) - {folder / "vocab.json", folder / "merges.txt"}):
-        other.unlink()
+    for file in sorted(set(folder.iterdir()) - {folder / "vocab.json", folder / "merges.txt"}):
+        file.unlink()
 
 
 def write_lock(out: Path) -> None:
@@ -673,7 +675,7 @@ def write_lock(out: Path) -> None:
         }
         for repo, files in sorted(repos.items())
     ]
-    head = "# The demo's picture models, made by `python -m charaloom.demo.models.train_eyes`: models/<repo>/<path>.\n"
+    head = "# The demo's picture models, models/<repo>/<path>: `python -m charaloom.demo.models.train_picture_models`\n"
     write_text(out.with_suffix(".yaml"), head + yaml.safe_dump(lock, sort_keys=False, width=120))
 
 
@@ -706,37 +708,29 @@ def train(work: Path, out: Path, recipe: Recipe) -> None:
 
 
 def new_who() -> Any:
-    from charaloom.demo.models.eyes_networks import Who
+    from charaloom.demo.models.networks import Who
 
     return Who(len(tag_names()), [len(values) for values in ATTRIBUTES.values()])
 
 
 def new_where() -> Any:
-    from charaloom.demo.models.eyes_networks import Where
+    from charaloom.demo.models.networks import Where
 
     return Where(len(KINDS))
 
 
 def new_sort() -> Any:
-    from charaloom.demo.models.eyes_networks import Sort
+    from charaloom.demo.models.networks import Sort
 
     return Sort([len(labels) for labels in LABELS.values()])
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/eyes"))
+    parser.add_argument("--work", type=Path, default=Path("work/demo-weights/picture-models"))
     parser.add_argument("--out", type=Path, default=Path("resources/demo/models"))
-    parser.add_argument("--measure", action="store_true", help="train nothing; say what the files in --out see")
-    parser.add_argument("--seed", type=int, default=5, help="of the world that --measure draws")
-    parser.add_argument("--posts", type=int, default=100, help="of that world")
-    chosen = parser.parse_args(arguments)
-    if chosen.measure:
-        from charaloom.demo.models.eyes_score import score_world
-
-        print(score_world(chosen.out, chosen.seed, chosen.posts).text())
-    else:
-        train(chosen.work, chosen.out, Recipe())
+    options = parser.parse_args(arguments)
+    train(options.work, options.out, Recipe())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""The commands that need no demo world: `run`, `status`, `explain`. Each imports what it needs when it is run."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.config.stages import PASSES
+
+if TYPE_CHECKING:
+    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_commands(commands: "Subcommands") -> None:
+    """Add the commands; `command` of their options is what runs them: it returns the exit code."""
+    run = commands.add_parser("run", help="build everything the roster asks for, stage by stage")
+    configured(run)
+    run.add_argument("--profile", default="local", help="a folder, or one of Charaloom's own: local (default), slurm")
+    run.add_argument("--cores", type=positive, help="processor cores to use; the profile's number if not given")
+    run.add_argument("--until", metavar="STAGE", choices=PASSES, help=f"stop after one of {', '.join(PASSES)}")
+    run.add_argument(
+        "--orphans",
+        default="ask",
+        choices=["ask", "cancel", "wait", "stop"],
+        help="what to do about jobs that a killed run left on the cluster (default: ask; without a terminal: stop)",
+    )
+    run.add_argument(
+        "snakemake",
+        nargs="*",
+        metavar="-- ARGUMENT",
+        help="arguments for Snakemake, after --; settings belong into --configfile",
+    )
+    run.set_defaults(command=run_command)
+
+    status = commands.add_parser("status", help="where every character stands, what failed and why: a table and a page")
+    configured(status)
+    status.add_argument("--needs", action="store_true", help="what each stage needed so far in time and memory")
+    status.set_defaults(command=status_command)
+
+    explain = commands.add_parser("explain", help="print the whole story of one picture: kept or dropped, and why")
+    explain.add_argument("character", help="the character's name in the roster")
+    explain.add_argument("picture", help="SHA-256 or its first six digits or more, post id, <site>:<post id>")
+    configured(explain)
+    explain.set_defaults(command=explain_command)
+
+
+def configured(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--configfile", nargs="+", type=Path, default=[], help="config files over config/config.yaml")
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def run_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.run import run
+    from charaloom.cli.snakemake import Snakemake
+
+    snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
+    return run(snakemake, until=options.until, orphans=options.orphans)
+
+
+def status_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.needs import needs_table
+    from charaloom.cli.status import status_table
+    from charaloom.config.project import load_project
+    from charaloom.pages.status import write_status_page
+
+    project = load_project(options.configfile)
+    if options.needs:
+        print(needs_table(Path(project.config["paths"]["work"]) / "benchmarks"))
+        return 0
+    print(status_table(project))
+    print(f"The same as a page: {write_status_page(project)}")
+    return 0
+
+
+def explain_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.explain import explain_picture
+
+    return explain_picture(options.configfile, options.character, options.picture)

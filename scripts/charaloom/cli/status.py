@@ -1,0 +1,42 @@
+"""`charaloom status`: where every character stands, as a table in the terminal."""
+
+from collections import Counter
+
+from charaloom.cli.text import counted, table
+from charaloom.config.project import Project
+from charaloom.pages.standing import Standing, results_of, standing
+
+COLUMNS = ("character", "seen", "kept", "outfits", "checkpoint", "recognised", "report")
+STATES = ("finished", "failed", "begun", "waiting")
+REASON_LENGTH = 100  # characters of a reason in the table
+
+
+def status_table(project: Project) -> str:
+    """One row per character, and in one line how many are in each state."""
+    standings = [standing(project, name) for name in project.characters]
+    return table([row_of(project, character) for character in standings], COLUMNS) + "\n" + totals(standings)
+
+
+def row_of(project: Project, character: Standing) -> dict[str, str | None]:
+    last_cell = {
+        "finished": str(results_of(project, character.name) / "report.html"),
+        "failed": shortened(f"failed in {character.stage}: {character.why}"),
+        "begun": f"not finished: {character.stage} is running, or was stopped",
+        "waiting": f"not finished: {character.stage} is next",
+    }
+    return {"character": character.name, **character.numbers, "report": last_cell[character.state]}
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"
+
+
+def totals(standings: list[Standing]) -> str:
+    """`3 characters: 1 finished, 1 failed (raw), 1 begun`."""
+    states = Counter(character.state for character in standings)
+    stages = Counter(character.stage for character in standings if character.state == "failed")
+    where = ", ".join(f"{stage} {number}" if number > 1 else str(stage) for stage, number in stages.most_common())
+    parts = [
+        f"{states[state]} {state}" + (f" ({where})" if state == "failed" else "") for state in STATES if states[state]
+    ]
+    return f"{counted(len(standings), 'character')}: {', '.join(parts)}"

@@ -1,0 +1,40 @@
+"""Text for the terminal: aligned tables, durations, counts."""
+
+from collections.abc import Mapping, Sequence
+
+NOTHING = "–"
+
+
+def table(rows: Sequence[Mapping[str, str | None]], columns: Sequence[str]) -> str:
+    """Rows as aligned text under a header; numbers to the right, a dash for None."""
+    cells = [list(columns), *([NOTHING if row[name] is None else str(row[name]) for name in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    right = [all(is_number(line[index]) for line in cells[1:]) for index in range(len(columns))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        )
+        for line in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def is_number(text: str) -> bool:
+    return text == NOTHING or text.replace(".", "", 1).isdigit()
+
+
+def clock(seconds: float) -> str:
+    """1:05, or 1:02:03 from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    return "under a minute" if seconds < 50 else f"about {max(1, round(seconds / 60))} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,115 @@
+"""The roster: one row per character, checked line by line."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from charaloom.artifacts.types import PathLike
+from charaloom.config.schemas import Config, schema, suggestion, violation
+from charaloom.errors import CharaloomError
+
+FOLDER = "folder"
+RESERVED = frozenset({"bases", "benchmarks", "demo", "hub", "logs", "measured"})  # folders beside the characters'
+COLUMNS = ("character", "source", "query", "trigger", "age")
+ADULT, GENERAL = "adult", "general"
+
+
+@dataclass(frozen=True)
+class Character:
+    """One row of the roster."""
+
+    name: str
+    source: str  # `folder` or the name of a board
+    query: str  # path of the folder, or the character's tag on the board
+    trigger: str
+    age: str  # adult, minor, unknown
+
+    @property
+    def tag(self) -> str | None:
+        """The character's tag on the board; None where the pictures come from a folder."""
+        return None if self.source == FOLDER else self.query
+
+
+def allowed_ratings(ratings: Iterable[str], age: str) -> list[str]:
+    """The ratings that a character may have: general alone, whatever the config says, unless known to be an adult."""
+    return list(ratings) if age == ADULT else [GENERAL]
+
+
+def empty_roster(config: Config) -> str:
+    return f"{config['roster']}: holds no character yet; add a row: a name, `folder`, the path of a folder of pictures"
+
+
+def read_roster(path: PathLike, boards: Config, trusted: bool = False) -> dict[str, Character]:
+    """Characters by name, in the order of the file. Every problem names the file and the line."""
+    characters: dict[str, Character] = {}
+    for line, row in roster_rows(path):
+        where = f"{path}: line {line}"
+        if not trusted:
+            check_row(row, where, boards)
+        character = character_of(row)
+        if character.name in characters:
+            raise CharaloomError(
+                f"{where}: character: {character.name!r} is there twice; give one of them another name"
+            )
+        characters[character.name] = character
+    return characters
+
+
+def roster_rows(path: PathLike) -> list[tuple[int, dict[str, str]]]:
+    """(line number, row by column) of a roster; empty lines and lines that start with `#` are skipped."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+            lines = list(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except OSError as problem:
+        raise CharaloomError(
+            f"{path}: the roster cannot be read: {problem.strerror} (`roster` in the config)"
+        ) from problem
+    except UnicodeDecodeError as problem:
+        raise CharaloomError(f"{path}: the roster is not UTF-8 text; save it as UTF-8") from problem
+    filled = [(line, cells) for line, cells in enumerate(lines, 1) if "".join(cells).strip() and cells[0][:1] != "#"]
+    if not filled:
+        return []
+    header = [cell.strip() for cell in filled[0][1]]
+    check_header(header, f"{path}: line {filled[0][0]}")
+    rows = []
+    for line, cells in filled[1:]:
+        if len(cells) > len(header):
+            raise CharaloomError(f"{path}: line {line}: {len(cells)} columns where the header has {len(header)}")
+        padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
+        rows.append((line, dict(zip(header, padded, strict=True))))
+    return rows
+
+
+def check_header(header: list[str], where: str) -> None:
+    if len(header) == 1 and len(header[0].split()) > 1:
+        raise CharaloomError(f"{where}: the columns must be separated by tabs: {', '.join(COLUMNS)}")
+    for name in header:
+        if name not in COLUMNS:
+            raise CharaloomError(f"{where}: unknown column {name!r}{suggestion(name, COLUMNS)}")
+        if header.count(name) > 1:
+            raise CharaloomError(f"{where}: column {name!r} is there twice")
+    missing = [name for name in schema("roster")["required"] if name not in header]
+    if missing:
+        raise CharaloomError(f"{where}: column {missing[0]!r} is missing; the columns are {', '.join(COLUMNS)}")
+
+
+def check_row(row: dict[str, str], where: str, boards: Config) -> None:
+    broken = violation(row, "roster")
+    if broken:
+        raise CharaloomError(f"{where}: {broken[0][0]}: {broken[1]}")
+    name, source = row["character"], row["source"]
+    if name in RESERVED:
+        raise CharaloomError(f"{where}: character: {name!r} is a folder of Charaloom's own; take another name")
+    if source != FOLDER and source not in boards:
+        raise CharaloomError(f"{where}: source: {source!r} is no source{suggestion(source, [FOLDER, *boards])}")
+    folder = character_of(row).query
+    if source == FOLDER and not Path(folder).is_dir():
+        raise CharaloomError(f"{where}: query: there is no folder {folder!r}; paths start at the working directory")
+
+
+def character_of(row: dict[str, str]) -> Character:
+    name, source, query = row["character"], row["source"], row["query"]
+    if source == FOLDER:
+        query = str(Path(query).expanduser())
+    return Character(name, source, query, row.get("trigger") or f"{name}_charaloom", row.get("age") or "unknown")

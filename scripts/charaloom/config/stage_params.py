@@ -1,0 +1,85 @@
+"""What each stage of one character may read of the config and the roster: the only param of its rule."""
+
+from charaloom.config.bases import base_of, preview_bases
+from charaloom.config.named_files import read_lock, read_removals
+from charaloom.config.project import Project
+from charaloom.config.recipes import training_of
+from charaloom.config.roster import FOLDER, Character, allowed_ratings
+from charaloom.config.schemas import Config
+from charaloom.config.stages import STAGE_VERSION
+from charaloom.images.files import pictures_digest
+
+
+def stage_params(project: Project, name: str, stage: str) -> Config:
+    """What one stage of one character may read of the config, as JSON-able data with sorted keys: its only param.
+
+    The keys are the stage's config section, `version` (of the stage's meaning) and what `facts_of` adds.
+    """
+    config = project.config_of(name)
+    character = project.characters[name]
+    section = training_of(config) if stage == "checkpoints" else config.get(SECTIONS.get(stage, stage), {})
+    params = {**section, **facts_of(config, character, stage)}
+    if stage == "checkpoints" and params["early_stopping"]:
+        params["previews"] = stage_params(project, name, "previews")
+    if stage == "measured":
+        del params["threads"]  # pictures side by side: changes no number
+    params["version"] = STAGE_VERSION[stage]
+    return {key: params[key] for key in sorted(params)}
+
+
+SECTIONS = {"published": ""}
+
+
+def facts_of(config: Config, character: Character, stage: str) -> Config:
+    """What a stage reads besides its own config section."""
+    seed, trigger = {"seed": config["seed"]}, {"trigger": character.trigger}
+    match stage:
+        case "raw":
+            removals = read_removals(config["removals"])
+            return {"source": source_of(config, character), "query": character.query, "age": character.age} | removals
+        case "filtered":
+            return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+        case "tagged":
+            return {"tag": character.tag}
+        case "clustered":
+            return {**seed, **trigger}
+        case "outfits":
+            return seed
+        case "checkpoints":
+            return {**seed, **trigger}
+        case "previews":
+            bases = [base_of(config, name) for name in preview_bases(config)]
+            return {**seed, "bases": bases, "selection": config["selection"]}
+        case "model":
+            return {"base": base_of(config, config["training"]["base"])}
+        case _:
+            return {}
+
+
+def publish_params(project: Project, name: str, target: str) -> Config:
+    """What publishing one character to one target reads."""
+    section = project.config_of(name)["published"]
+    return {
+        **stage_params(project, name, "published"),
+        "private": section["private"],
+        "target": section["targets"][target],
+    }
+
+
+def models_params(project: Project) -> Config:
+    """What fetching the picture models reads."""
+    return {"hub": project.config["models"]["hub"], "lock": read_lock(project.config["models"]["lock"])}
+
+
+def source_of(config: Config, character: Character) -> Config:
+    if character.source == FOLDER:
+        return {"kind": FOLDER, "path": character.query}
+    return {"kind": "board", "name": character.source, **config["boards"][character.source]}
+
+
+def folder_digest(character: Character) -> str | None:
+    """What lies in a character's folder: names and sizes of the pictures, contents of what is written beside them.
+
+    Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
+    """
+    return pictures_digest(character.query) if character.source == FOLDER else None

@@ -1,0 +1,51 @@
+"""The commands that need the demo world: `demo`, `score`, `verify`. Each imports what it needs when it is run."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charaloom.cli.commands import Subcommands
+
+
+def add_commands(commands: "Subcommands") -> None:
+    """Add the commands; `command` of their options is what runs them: it returns the exit code."""
+    demo = commands.add_parser("demo", help="draw the demo world and build its characters")
+    seeded(demo)
+    demo.set_defaults(command=demo_command)
+
+    score = commands.add_parser("score", help="build the demo and compare it with its ground truth")
+    seeded(score)
+    score.add_argument("--curation", nargs="+", type=int, metavar="SEED", help="the filters alone, in these worlds")
+    score.add_argument("--outfits", nargs="+", type=int, metavar="SEED", help="tags and outfits alone, in these worlds")
+    score.add_argument("--previews", nargs="+", type=int, metavar="SEED", help="the previews alone, in these worlds")
+    score.set_defaults(command=score_command)
+
+    verify = commands.add_parser("verify", help="build a demo character twice and compare every byte")
+    seeded(verify)
+    verify.set_defaults(command=verify_command)
+
+
+def seeded(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, help="seed of the world; config/demo.yaml's if not given")
+
+
+def demo_command(options: argparse.Namespace) -> int:
+    from charaloom.demo.commands.demo import demo
+
+    return demo(options.seed)
+
+
+def score_command(options: argparse.Namespace) -> int:
+    from charaloom.demo.commands.score import score, score_curation, score_outfits, score_previews
+
+    if options.curation:
+        return score_curation(options.curation)
+    if options.previews:
+        return score_previews(options.previews)
+    return score_outfits(options.outfits) if options.outfits else score(options.seed)
+
+
+def verify_command(options: argparse.Namespace) -> int:
+    from charaloom.demo.commands.verify import verify
+
+    return verify(options.seed)

@@ -1,0 +1,132 @@
+"""Where a character stands: which stage is next, what came out so far, what failed and why.
+
+Read from manifests and the ends of logs alone: correct whoever ran the stages, and quick for a thousand characters.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from charaloom.artifacts.files import read_json
+from charaloom.config.project import Project
+from charaloom.config.stages import STAGES
+
+TAIL = 4000  # bytes of a log that are read
+RAISED = re.compile(r"[A-Za-z_][\w.]*(: |$)")  # the last line of a traceback
+STATES = ("failed", "begun", "waiting", "finished")  # as a page lists them: first who needs a person
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One character. `stage` is the first that is not finished; `why` says how it failed, if it did."""
+
+    name: str
+    numbers: dict[str, str | None] = field(default_factory=dict)  # seen, kept, outfits, checkpoint, recognised
+    stage: str | None = None
+    begun: bool = False
+    why: str | None = None
+    log: Path | None = None
+
+    @property
+    def state(self) -> str:
+        if self.stage is None:
+            return "finished"
+        if self.why:
+            return "failed"
+        return "begun" if self.begun else "waiting"
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Sort key: the characters that need a person come first."""
+        return STATES.index(self.state), self.name
+
+
+def standing(project: Project, name: str) -> Standing:
+    numbers = numbers_of(results_of(project, name))
+    stage = next((stage for stage in STAGES if not finished(project, name, stage)), None)
+    if stage is None:
+        return Standing(name, numbers)
+    logs = sorted((Path(project.config["paths"]["work"]) / "logs" / name).glob(f"{stage}*.log"))
+    for log in logs:
+        if why := failure(log):
+            return Standing(name, numbers, stage, True, why, log)
+    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None)
+
+
+# --- stages and their logs
+
+
+def results_of(project: Project, name: str) -> Path:
+    return Path(project.config["paths"]["results"]) / name
+
+
+def stage_outputs(project: Project, name: str, stage: str) -> list[Path]:
+    """The manifest, or the receipts, that say that a stage of a character is finished."""
+    folder = results_of(project, name)
+    if stage == "published":
+        return [folder / "published" / f"{target}.json" for target in project.config["published"]["targets"]]
+    return [folder / f"{stage}.manifest.json"]
+
+
+def finished(project: Project, name: str, stage: str) -> bool:
+    return all(path.is_file() for path in stage_outputs(project, name, stage))
+
+
+def failure(log: Path) -> str | None:
+    """Why a stage failed, by the end of its log; None where it is still running, or was killed without a log entry."""
+    text = tail(log)
+    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    if last.startswith("Error: "):
+        return last.removeprefix("Error: ")
+    return last if "Traceback (most recent call last)" in text and RAISED.match(last) else None
+
+
+def tail(log: Path) -> str:
+    """The last TAIL bytes of a text file; empty where it cannot be read."""
+    try:
+        with log.open("rb") as handle:
+            handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, handle.tell() - TAIL))
+            return handle.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+# --- numbers
+
+
+def numbers_of(folder: Path) -> dict[str, str | None]:
+    """What came out so far, from manifests; None where an artifact does not exist yet."""
+    checkpoint, recognised = readable(lambda: chosen(folder)) or (None, None)
+    return {
+        "seen": readable(lambda: count(folder, "raw", "rows")),
+        "kept": readable(lambda: count(folder, "filtered", "kept")),
+        "outfits": readable(lambda: count(folder, "clustered", "trained")),
+        "checkpoint": checkpoint,
+        "recognised": recognised,
+    }
+
+
+def count(folder: Path, stage: str, name: str) -> str:
+    """Seen are posts or files, kept are views, outfits are those that are trained."""
+    return str(read_json(folder / f"{stage}.manifest.json")["counts"][name])
+
+
+def chosen(folder: Path) -> tuple[str, str]:
+    """The selected checkpoint, and in how many of its previews on the training base the character is recognised."""
+    selection = read_json(folder / "selection.json")
+    numbers = next(entry for entry in selection["checkpoints"] if entry["checkpoint"] == selection["chosen"])
+    return selection["chosen"], f"{numbers['recognised']} of {numbers['asked']}"
+
+
+def readable(read: Callable[[], Value]) -> Value | None:
+    """What `read` returns, or None where the artifact is absent or broken."""
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None
