@@ -1,4 +1,4 @@
-"""What all tests share: tiny random base models, a dataset drawn by code, and who works on what with several workers."""
+"""What all tests share: tiny random base models, a dataset drawn by code, and how several workers divide the tests."""
 
 import io
 import json
@@ -13,7 +13,7 @@ QUICK_SECONDS = 10.0  # a test that takes longer belongs among the slow ones
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several workers: the tests of a file share its fixtures, so they stay together, and the longest come first."""
+    """Several workers: the tests of a file share its fixtures, so they stay together, and the longest come first."""
     if not hasattr(config, "workerinput"):
         return
     for item in items:
@@ -37,7 +37,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     late = [report for report in calls if report.duration > QUICK_SECONDS and "slow" not in report.keywords]
     if late:
         terminalreporter.section(f"longer than {QUICK_SECONDS:.0f} s and not marked slow")
-        for report in sorted(late, key=lambda report: -report.duration):
+        for report in sorted(late, key=lambda report: -report.duration)[:10]:
             terminalreporter.line(f"{report.duration:6.1f} s  {report.nodeid.partition('@')[0]}")
 
 

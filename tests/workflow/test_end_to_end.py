@@ -13,7 +13,7 @@ import pytest
 
 from charaloom.artifacts.files import files_below, sha256_file, write_json
 from charaloom.artifacts.manifest import read_manifest
-from charaloom.config.project import CODE
+from charaloom.config.schemas import CODE
 from charaloom.demo.world.board import serve
 from charaloom.demo.world.building import build_world
 from tests.workflow.workplace import Workplace

@@ -9,8 +9,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from charaloom.config.project import DEFAULTS, load_project, stage_params
+from charaloom.config.layers import DEFAULTS
+from charaloom.config.project import load_project
 from charaloom.config.schemas import PER_CHARACTER, read_yaml
+from charaloom.config.stage_params import stage_params
 from charaloom.config.stages import STAGES
 from charaloom.errors import CharaloomError
 
