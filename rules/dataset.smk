@@ -1,4 +1,4 @@
-"""The dataset repo as it will be published: the only place where pixels are cut.
+"""The dataset repository as it will be published: the only place where pixels are cut.
 
 READS   raw.parquet, measured.parquet, filtered.parquet, clustered.parquet, outfits.json, core.json
 MAKES   dataset/   Parquet shards of training and held-out pictures with captions and provenance, and the card

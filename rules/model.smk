@@ -1,6 +1,6 @@
-"""The model repo as it will be published.
+"""The model repository as it will be published.
 
-READS   the chosen checkpoint, its previews, selection.json, outfits.json, core.json
+READS   the chosen checkpoint, its previews, selection.json, outfits.json, the dataset's version
 MAKES   model/   <character>.safetensors, the embedding, the bundle of both, previews, the card
 """
 
@@ -12,7 +12,6 @@ rule model:
         checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
         previews=ancient("<results>/{character}/previews/scores.parquet"),
         outfits=ancient("<results>/{character}/outfits.json"),
-        core=ancient("<results>/{character}/core.json"),
         dataset="<results>/{character}/dataset.manifest.json",
     output:
         card=ensure("<results>/{character}/model/README.md", non_empty=True),

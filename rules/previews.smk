@@ -1,7 +1,7 @@
-"""Pictures rendered with each checkpoint, in rounds that the weaker ones do not survive, on several base models.
+"""Pictures rendered with each checkpoint, in rounds that the weaker ones leave, on several base models.
 
 READS   checkpoints/, outfits.json (its prompts), dataset/ (the held-out pictures), measured.parquet and clustered.parquet
-        (what the character's outfits and the training pictures look like), the base models, the picture models
+        (the outfits and the training pictures as the picture models see them), the base models, the picture models
 MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
 """
 

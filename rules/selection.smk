@@ -2,7 +2,7 @@
 
 READS   previews/
 MAKES   selection.json   the choice, the numbers of all checkpoints, the reason in words
-        previews.html    every preview, curves, outfits prompted and rendered, LoRA weights, prompts to copy
+        previews.html    every preview, curves, outfits of prompts and pictures, LoRA weights, prompts to copy
 """
 
 

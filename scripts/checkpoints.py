@@ -3,33 +3,39 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charaloom.config.params import Checkpoints
 from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-bases = [snakemake.params.stage["base"]]
-with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
+params = Checkpoints.of(snakemake.params.stage)
+character, log = snakemake.wildcards.character, Path(snakemake.log[0])
+with job(log, offline=bool(params.base.path), gpu=True):
     from charaloom.config.layers import warm_seconds
-    from charaloom.evaluation.previews import Sources
-    from charaloom.training.checkpoints import train
+    from charaloom.pages.training import training_page
+    from charaloom.training.checkpoints import TrainingInputs, train
+    from charaloom.training.process import curves_folder
 
+    work = Path(snakemake.config["paths"]["work"])
     outfits, dataset = snakemake.input.outfits, Path(snakemake.input.dataset).parent
-    judged = None
-    if snakemake.params.stage["early_stopping"]:
+    judge, models = None, None
+    if params.previews:  # of early stopping
+        from charaloom.evaluation.early_stopping import first_round_judge
+        from charaloom.evaluation.previews import Sources
+
         measured, clustered, models = snakemake.input.judged_by
-        hub = Path(snakemake.config["paths"]["work"]) / "hub"
-        judged = Sources(outfits, dataset, measured, clustered, hub, models)
-    train(
-        character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
-        dataset=dataset,
-        dataset_manifest=snakemake.input.manifest,
-        outfits=outfits,
-        folder=Path(snakemake.output.config).parent,
-        manifest=snakemake.output.manifest,
-        work=snakemake.config["paths"]["work"],
-        log=snakemake.log[0],
-        warm_seconds=warm_seconds(snakemake.config, snakemake.wildcards.character),
-        judged_by=judged,
-    )
+        sources = Sources(outfits, dataset, measured, clustered, work / "hub", models)
+        judge = first_round_judge(character, params.previews, sources, work)
+    with training_page(curves_folder(log), character):
+        train(
+            character=character,
+            params=params,
+            inputs=TrainingInputs(dataset, snakemake.input.manifest, outfits, models),
+            folder=Path(snakemake.output.config).parent,
+            manifest=snakemake.output.manifest,
+            work=work,
+            log=log,
+            warm_seconds=warm_seconds(snakemake.config, character),
+            judge=judge,
+        )

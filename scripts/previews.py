@@ -3,26 +3,29 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charaloom.config.params import Previews
 from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-bases = snakemake.params.stage["bases"]
-with job(snakemake.log[0], offline=all(base["path"] for base in bases), gpu=True):
-    from charaloom.evaluation.previews import render
+params = Previews.of(snakemake.params.stage)
+with job(snakemake.log[0], offline=all(base.path for base in params.bases), gpu=True):
+    from charaloom.evaluation.previews import Sources, render
 
     render(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=params,
         checkpoints=Path(snakemake.input.checkpoints).parent,
         checkpoints_manifest=snakemake.input.manifest,
-        outfits=snakemake.input.outfits,
-        dataset=Path(snakemake.input.dataset).parent,
-        measured=snakemake.input.measured,
-        clustered=snakemake.input.clustered,
-        hub=Path(snakemake.config["paths"]["work"]) / "hub",
-        models_manifest=snakemake.input.models,
+        sources=Sources(
+            outfits=snakemake.input.outfits,
+            dataset=Path(snakemake.input.dataset).parent,
+            measured=snakemake.input.measured,
+            clustered=snakemake.input.clustered,
+            hub=Path(snakemake.config["paths"]["work"]) / "hub",
+            models_manifest=snakemake.input.models,
+        ),
         folder=Path(snakemake.output.scores).parent,
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charaloom.config.params import Published
 from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ with job(snakemake.log[0], offline=False):
 
     publish(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=Published.of(snakemake.params.stage),
         dataset=Path(snakemake.input.dataset_card).parent,
         dataset_manifest=snakemake.input.dataset,
         model=Path(snakemake.input.model_card).parent,

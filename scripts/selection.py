@@ -1,8 +1,9 @@
-"""Snakemake's side of selection: `evaluation.selection.select` does the work."""
+"""Snakemake's side of selection: `evaluation.selection.select` decides, `pages.previews` shows the choice."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charaloom.config.params import Selection
 from charaloom.runtime.job import job
 
 if TYPE_CHECKING:
@@ -10,13 +11,15 @@ if TYPE_CHECKING:
 
 with job(snakemake.log[0]):
     from charaloom.evaluation.selection import select
+    from charaloom.pages.previews import write_page
 
     select(
         character=snakemake.wildcards.character,
-        params=snakemake.params.stage,
+        params=Selection.of(snakemake.params.stage),
         previews=Path(snakemake.input.scores).parent,
         previews_manifest=snakemake.input.manifest,
         selection=snakemake.output.selection,
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,
+        write_page=write_page,
     )

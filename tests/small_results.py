@@ -9,10 +9,12 @@ from PIL import Image, ImageDraw
 from charaloom.artifacts.files import sha256_bytes, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
+from charaloom.artifacts.types import Row
+from charaloom.config.params import Selection
 from charaloom.config.stages import STAGES
 from charaloom.evaluation.selection import select
+from charaloom.pages.previews import write_page
 
-Row = dict[str, Any]
 STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
 HOSTILE = '<script>alert("x")</script>'
@@ -110,7 +112,7 @@ def score_rows() -> list[Row]:
 
 
 def score_row(base: str, checkpoint: str, scene: str, recognised: bool, kept: bool, weight: float = 1.0) -> Row:
-    """A picture as the previews judge it: the one that stands shows none of her outfits, and lacks a tag."""
+    """A picture as the previews judge it: the standing one shows no outfit of the character, and lacks a tag."""
     none = checkpoint == "none"
     folder = checkpoint if weight == 1 else f"{checkpoint}_w{weight:.2f}"
     return {
@@ -147,8 +149,8 @@ def write_curated(folder: Path, filtered: list[Row] | None = None) -> Path:
     write_table(folder / "raw.parquet", raw_rows(), RAW, "picture", {})
     write_table(folder / "measured.parquet", measured_rows(), MEASURED, "view", {})
     write_table(folder / "filtered.parquet", filtered or filtered_rows(), FILTERED, "view", {})
-    asked = lineage("filtered", CHARACTER, {**STAGE_PARAMS, "rules": ASKED}, {})
-    write_manifest(folder / "filtered.manifest.json", asked, {}, {})
+    facts = lineage("filtered", CHARACTER, {**STAGE_PARAMS, "rules": ASKED}, {})
+    write_manifest(folder / "filtered.manifest.json", facts, {}, {})
     return folder
 
 
@@ -183,7 +185,7 @@ def write_results(folder: Path) -> Path:
     }
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}], "representatives": [f"{NAMES[0]}/picture/0"]}
     prompts = [{"id": "red-portrait", "outfit": "red", "text": "hana_charaloom, hana_red, portrait"}]
-    told = {
+    outfits = {
         "trigger": "hana_charaloom",
         "core": ["blue_hair"],
         "outfits": [outfit],
@@ -191,7 +193,7 @@ def write_results(folder: Path) -> Path:
         "prompts": prompts,
         "lint": [{"kind": "long caption", "where": NAMES[0], "what": f"80 tokens {HOSTILE}", "advice": "shorten it"}],
     }
-    write_json(folder / "outfits.json", told)
+    write_json(folder / "outfits.json", outfits)
     share = {"share": 0.9, "low": 0.8, "high": 0.95, "views": 2}
     weakest = {"given": "red_kimono", **share}
     trait = {"tag": "blue_hair", **share, "weakest": weakest, "boards": share, "core": True, "why": HOSTILE}
@@ -201,16 +203,18 @@ def write_results(folder: Path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
-    told = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
-    write_manifest(folder / "previews.manifest.json", lineage("previews", CHARACTER, STAGE_PARAMS, {}), {}, {}, **told)
+    rendered = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
+    facts = lineage("previews", CHARACTER, STAGE_PARAMS, {})
+    write_manifest(folder / "previews.manifest.json", facts, {}, {}, **rendered)
     select(
         character=CHARACTER,
-        params={**RULE, **STAGE_PARAMS},
+        params=Selection.of({**RULE, **STAGE_PARAMS}),
         previews=folder / "previews",
         previews_manifest=folder / "previews.manifest.json",
         selection=folder / "selection.json",
         page=folder / "previews.html",
         manifest=folder / "selection.manifest.json",
+        write_page=write_page,
     )
     losses = [f"{step}\t{1 / step + 0.1}\t0.001" for step in range(1, 1001)]
     write_text(folder / "checkpoints" / "loss.tsv", "\n".join(["step\tloss\trate_unet", *losses, ""]))

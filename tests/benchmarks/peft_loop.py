@@ -78,8 +78,8 @@ def cached_latents(folder: Path, vae: Any) -> Tensor:
     with torch.no_grad():
         for path in sorted(folder.glob("*.png")):
             pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
-            found = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.sample()
-            latents.append(found.float().cpu() * vae.config.scaling_factor)
+            latent = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.sample()
+            latents.append(latent.float().cpu() * vae.config.scaling_factor)
     return torch.cat(latents)
 
 
@@ -91,13 +91,13 @@ def tokens(folder: Path, base: Path) -> Tensor:
 
 
 def conditions(text_encoders: list[Any], ids: Tensor, latents: Tensor) -> dict[str, Any]:
-    """What the UNet is told: SD 1.x takes one encoder's last states, SDXL both encoders' last but one, and sizes."""
+    """Conditions of the UNet: SD 1.x takes one encoder's last states, SDXL both encoders' last but one, and sizes."""
     if len(text_encoders) == 1:
         return {"encoder_hidden_states": text_encoders[0](ids, return_dict=False)[0]}
     both = [encoder(ids, output_hidden_states=True) for encoder in text_encoders]
     height, width = (8 * side for side in latents.shape[-2:])
     sizes = torch.tensor([[height, width, 0, 0, height, width]], device=DEVICE).repeat(len(latents), 1)
-    text = torch.cat([found.hidden_states[-2] for found in both], dim=-1)
+    text = torch.cat([output.hidden_states[-2] for output in both], dim=-1)
     return {"encoder_hidden_states": text, "added_cond_kwargs": {"text_embeds": both[1][0], "time_ids": sizes}}
 
 

@@ -1,6 +1,6 @@
-"""How fast previews are drawn: batches on a pipeline whose LoRAs are switched, against one diffusers call per picture.
+"""How fast previews are rendered: batches on a pipeline whose LoRAs are switched, against one call per picture.
 
-Both sides draw the same prompts with the same seeds, sampler, steps, size and number of threads, on the demo's base
+Both sides render the same prompts with the same seeds, sampler, steps, size and number of threads, on the demo's base
 model with several checkpoints (LoRA of rank 8 on attention and feed-forward of UNet and text encoder, embedding of 4
 vectors). The other side is the loop that diffusers' documentation shows: the pipeline is loaded once, each checkpoint
 is loaded and unloaded, each picture is one call. Sides take turns; the median of the rounds counts.
@@ -19,12 +19,33 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from charaloom.diffusion.pipelines import Checkpoint, Easel, open_pipeline, positive
+from charaloom.config.params import Previews, SelectionRule
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import Checkpoint, positive
+from charaloom.diffusion.families import family_of
+from charaloom.diffusion.pipelines import BasePipeline, open_pipeline
 
 CODE = Path(__file__).resolve().parents[2]
 BASE = CODE / "resources" / "demo" / "bases" / "main"
-SETTINGS = {"negative": "nsfw, nude, lowres, bad anatomy, bad hands, text, watermark", "width": 128, "height": 128}
-SETTINGS |= {"steps": 20, "guidance": 4.0}
+SETTINGS = Previews(
+    version=1,
+    bases=(),
+    negative="nsfw, nude, lowres, bad anatomy, bad hands, text, watermark",
+    width=128,
+    height=128,
+    steps=20,
+    guidance=4.0,
+    seeds=1,
+    scenes=1,
+    weights=(1.0,),
+    sweep=1.0,
+    batch=8,
+    rating_model=0.5,
+    memorised=0.85,
+    threads=1,
+    seed=0,
+    selection=SelectionRule(scores={}, first=1.0, keep=0.5),
+)
 PROMPTS = 8
 RANK, VECTORS = 8, 4
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "q_proj", "k_proj", "v_proj", "out_proj")
@@ -40,17 +61,17 @@ def checkpoint(folder: Path, step: int) -> Checkpoint:
 
     text = CLIPTextModel.from_pretrained(BASE / "text_encoder")
     models = {"lora_unet_": UNet2DConditionModel.from_pretrained(BASE / "unet"), "lora_te_": text}
-    draw, weights = torch.Generator().manual_seed(step), {}
+    chance, weights = torch.Generator().manual_seed(step), {}
     for prefix, model in models.items():
         for name, module in model.named_modules():
             if isinstance(module, torch.nn.Linear) and name.endswith(LAYERS):
                 key = prefix + name.replace(".", "_")
-                weights[f"{key}.lora_down.weight"] = 0.01 * torch.randn(RANK, module.in_features, generator=draw)
-                weights[f"{key}.lora_up.weight"] = 0.01 * torch.randn(module.out_features, RANK, generator=draw)
+                weights[f"{key}.lora_down.weight"] = 0.01 * torch.randn(RANK, module.in_features, generator=chance)
+                weights[f"{key}.lora_up.weight"] = 0.01 * torch.randn(module.out_features, RANK, generator=chance)
                 weights[f"{key}.alpha"] = torch.tensor(float(RANK))
     lora, embedding = folder / f"step-{step:06d}.safetensors", folder / f"step-{step:06d}_emb.safetensors"
     save_file(weights, lora)
-    save_file({"emb_params": 0.1 * torch.randn(VECTORS, text.config.hidden_size, generator=draw)}, embedding)
+    save_file({"emb_params": 0.1 * torch.randn(VECTORS, text.config.hidden_size, generator=chance)}, embedding)
     return Checkpoint(lora.stem, step, lora, embedding)
 
 
@@ -60,20 +81,21 @@ def prompts() -> list[str]:
 
 class Ours:
     def __init__(self, threads: int):
-        self.easel = Easel(BASE, "sd15", 0, threads)
+        base = LocalBase("demo", family_of("sd15"), BASE, "", "epsilon", 0, "")
+        self.pipeline = BasePipeline(base, threads)
 
-    def draw(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
+    def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         pictures = []
         for step in steps:
-            pictures += self.easel.draw(step, prompts(), seeds, SETTINGS)
+            pictures += self.pipeline.render(step, prompts(), seeds, SETTINGS)
         return pictures
 
 
 class OneCallEach:
     def __init__(self, threads: int):
-        self.pipeline = open_pipeline(BASE, "sd15", threads)
+        self.pipeline = open_pipeline(BASE, family_of("sd15"), threads)
 
-    def draw(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
+    def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         import torch
 
         pictures = []
@@ -83,11 +105,11 @@ class OneCallEach:
             for text, seed in zip(prompts(), seeds, strict=True):
                 pictures += self.pipeline(
                     prompt=positive(text, step, "hana_emb"),
-                    negative_prompt=SETTINGS["negative"],
-                    width=SETTINGS["width"],
-                    height=SETTINGS["height"],
-                    num_inference_steps=SETTINGS["steps"],
-                    guidance_scale=SETTINGS["guidance"],
+                    negative_prompt=SETTINGS.negative,
+                    width=SETTINGS.width,
+                    height=SETTINGS.height,
+                    num_inference_steps=SETTINGS.steps,
+                    guidance_scale=SETTINGS.guidance,
                     generator=torch.Generator("cpu").manual_seed(seed),
                 ).images
             self.pipeline.unload_lora_weights()
@@ -95,11 +117,11 @@ class OneCallEach:
         return pictures
 
 
-def apart(ones: list[Any], others: list[Any]) -> float:
-    """The greatest difference of a pixel, of 255: both sides must draw the same."""
+def apart(ours: list[Any], theirs: list[Any]) -> float:
+    """The greatest difference of a pixel, of 255: both sides must render the same."""
     import numpy as np
 
-    pairs = zip(ones, others, strict=True)
+    pairs = zip(ours, theirs, strict=True)
     return max(float(np.abs(np.asarray(a, float) - np.asarray(b, float)).max()) for a, b in pairs)
 
 
@@ -113,24 +135,24 @@ def main() -> None:
         steps = [checkpoint(Path(folder), 100 * (k + 1)) for k in range(given.checkpoints)]
         sides = {"ours": Ours(given.threads), "theirs": OneCallEach(given.threads)}
         seeds = list(range(PROMPTS))
-        first = {name: side.draw(steps[:1], seeds) for name, side in sides.items()}  # warm, and compared
+        first = {name: side.render(steps[:1], seeds) for name, side in sides.items()}  # warm, and compared
         rates: dict[str, list[float]] = {name: [] for name in sides}
         busy: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(given.rounds):
             for name, side in sides.items():
                 began, worked = time.perf_counter(), time.process_time()
-                drawn = len(side.draw(steps, seeds))
-                rates[name].append(drawn / (time.perf_counter() - began))
-                busy[name].append(drawn / (time.process_time() - worked))
-    found = {name: round(statistics.median(values), 3) for name, values in rates.items()}
-    found["ratio"] = round(found["ours"] / found["theirs"], 3)
-    # Of processor time: says the same on a machine that has other work, where the clock says little.
-    found["ratio_cpu"] = round(statistics.median(busy["ours"]) / statistics.median(busy["theirs"]), 3)
-    found["pixels_apart"] = apart(first["ours"], first["theirs"])
-    print(f"pictures per second, {given.threads} threads: {found['ours']} in batches of {PROMPTS}, LoRAs switched;")
-    print(f"{found['theirs']} by one call each; at most {found['pixels_apart']} of 255 apart")
-    print(f"{found['ratio']} times as fast by the clock, {found['ratio_cpu']} by processor time")
-    print(json.dumps(found))
+                pictures = len(side.render(steps, seeds))
+                rates[name].append(pictures / (time.perf_counter() - began))
+                busy[name].append(pictures / (time.process_time() - worked))
+    figures = {name: round(statistics.median(values), 3) for name, values in rates.items()}
+    figures["ratio"] = round(figures["ours"] / figures["theirs"], 3)
+    # Processor time is comparable also on a machine that has other work.
+    figures["ratio_cpu"] = round(statistics.median(busy["ours"]) / statistics.median(busy["theirs"]), 3)
+    figures["pixels_apart"] = apart(first["ours"], first["theirs"])
+    print(f"pictures per second, {given.threads} threads: {figures['ours']} in batches of {PROMPTS}, LoRAs switched;")
+    print(f"{figures['theirs']} by one call each; at most {figures['pixels_apart']} of 255 apart")
+    print(f"{figures['ratio']} times as fast by the clock, {figures['ratio_cpu']} by processor time")
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Models of the size of Stable Diffusion 1.5 and XL with random weights: they draw nothing and cost the same."""
+"""Models of the size of Stable Diffusion 1.5 and XL with random weights: they cost the same as real ones."""
 
 import shutil
 from pathlib import Path

@@ -37,7 +37,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 RANK = 8
 OURS, FAST = "ours", "ours, fast mode"
 TAGS = ["1girl", "solo", "long hair", "blue eyes", "school uniform", "standing", "smile", "outdoors", "blush"]
-OUTFITS = {"trigger": "bench_charaloom", "outfits": [], "core": []}
+OUTFITS: dict[str, Any] = {"trigger": "bench_charaloom", "outfits": [], "core": []}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Command:
-    """How a trainer is started: a module or a file, run in `room`."""
+    """How a trainer is started: a module or a file, run in its working directory."""
 
     what: str
     arguments: list[str]
@@ -71,8 +71,8 @@ class Command:
 
 
 @dataclass
-class Seen:
-    """What was measured of one trainer."""
+class Measurements:
+    """The measurements of one trainer."""
 
     rates: list[float] = field(default_factory=list)  # images per second, one a turn
     cpu_rates: list[float] = field(default_factory=list)  # images per second of CPU time: what others run costs nothing
@@ -97,19 +97,17 @@ class Seen:
 def main() -> None:
     options = arguments()
     tasks = chosen_tasks(options)
-    found = {task.name: measure(task, chosen_trainers(task, options), options) for task in tasks}
+    measurements = {task.name: measure(task, chosen_trainers(task, options), options) for task in tasks}
     for task in tasks:
-        print_table(task, found[task.name], options)
-    rates = {name: {who: round(seen.rate, 3) for who, seen in rows.items()} for name, rows in found.items()}
+        print_table(task, measurements[task.name], options)
+    rates = rounded(measurements, "rate")
     result = {
         "ratio": ratio(rates.get("demo")),
         "ratio_real_size": ratio(rates.get("real")),
         "ratio_sdxl": ratio(rates.get("sdxl")),
         "reproducible_cost": reproducible_cost(rates.get("demo")),
         "images_per_second": rates,
-        "images_per_cpu_second": {
-            name: {who: round(seen.cpu_rate, 3) for who, seen in rows.items()} for name, rows in found.items()
-        },
+        "images_per_cpu_second": rounded(measurements, "cpu_rate"),
         "device": device(),
         "threads": options.threads,
     }
@@ -163,7 +161,7 @@ def chosen_tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def chosen_trainers(task: Task, options: argparse.Namespace) -> list[str]:
-    """Those asked for that can be run."""
+    """The chosen ones that can be run."""
     able = {OURS, FAST, "diffusers + peft"} if task.family == "sdxl" else set(TRAINERS)
     if not options.sd_scripts:
         able -= {"sd-scripts"}
@@ -175,21 +173,21 @@ def chosen_trainers(task: Task, options: argparse.Namespace) -> list[str]:
 # --- measuring
 
 
-def measure(task: Task, trainers: list[str], options: argparse.Namespace) -> dict[str, Seen]:
-    found = {name: Seen() for name in trainers}
+def measure(task: Task, trainers: list[str], options: argparse.Namespace) -> dict[str, Measurements]:
+    measurements = {name: Measurements() for name in trainers}
     groups = [trainers] if task.together else [[name] for name in trainers]
     for number in range(task.rounds):
         for group in groups:
             with ready(task, group, options) as running:
                 for name, trainer in running.items():
-                    found[name].start.append(trainer.start)
+                    measurements[name].start.append(trainer.start)
                     trainer.walk(task.warm)
                 for _ in range(task.turns):
                     for name, trainer in running.items():
-                        found[name].turn(trainer, task)
+                        measurements[name].turn(trainer, task)
                 for name in running:
-                    print(f"{task.name}, round {number + 1}: {name} {found[name].rate:.3f} images/s", flush=True)
-    return found
+                    print(f"{task.name}, round {number + 1}: {name} {measurements[name].rate:.3f} images/s", flush=True)
+    return measurements
 
 
 @contextmanager
@@ -198,12 +196,12 @@ def ready(task: Task, trainers: list[str], options: argparse.Namespace) -> Itera
     running: dict[str, Running] = {}
     try:
         for name in trainers:
-            room = options.work / f"{task.name}-{name.replace(', ', '-').replace(' ', '-')}"
-            shutil.rmtree(room, ignore_errors=True)
-            room.mkdir(parents=True)
-            pictures = write_pictures(task, room / "data")
-            command = TRAINERS[name](task, room, pictures, options)
-            running[name] = Running(name, command, room, options.threads)
+            workdir = options.work / f"{task.name}-{name.replace(', ', '-').replace(' ', '-')}"
+            shutil.rmtree(workdir, ignore_errors=True)
+            workdir.mkdir(parents=True)
+            pictures = write_pictures(task, workdir / "data")
+            command = TRAINERS[name](task, workdir, pictures, options)
+            running[name] = Running(name, command, workdir, options.threads)
         yield running
     finally:
         for trainer in running.values():
@@ -213,18 +211,18 @@ def ready(task: Task, trainers: list[str], options: argparse.Namespace) -> Itera
 class Running:
     """A trainer's process, stopped at its turnstile."""
 
-    def __init__(self, name: str, command: Command, room: Path, threads: int):
+    def __init__(self, name: str, command: Command, workdir: Path, threads: int):
         from charaloom.runtime.processes import die_with_parent
 
         orders, self.orders = os.pipe()
         self.reports, reports = os.pipe()
-        self.name, self.log = name, room / "log.txt"
+        self.name, self.log = name, workdir / "log.txt"
         turnstile = [str(HERE / "turnstile.py"), str(orders), str(reports)]
         started = time.perf_counter()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [command.python, "-W", "ignore", *turnstile, command.what, *command.arguments],
-                cwd=room,
+                cwd=workdir,
                 env=environment(name, threads),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -273,53 +271,58 @@ def environment(name: str, threads: int) -> dict[str, str]:
 # --- trainers: each says how it is started
 
 
-def ours(task: Task, room: Path, pictures: Path, options: argparse.Namespace, **mode: Any) -> Command:
-    """The stage's own config and process; reproducible mode."""
+def ours(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace, mode: str = "reproducible") -> Command:
+    """The stage's own config and process."""
     from charaloom.artifacts.files import write_text
+    from charaloom.config.params import Base, Training
     from charaloom.diffusion.bases import local_base
-    from charaloom.training import checkpoints as training
+    from charaloom.training.inputs import prepare
     from charaloom.training.process import link
     from charaloom.training.trainer_config import hcp_config
 
-    entry = {"name": "bench", "path": str(task.base), "repo": None, "revision": None}
-    params = {
-        "base": {**entry, "family": task.family, "clip_skip": 0, "licence": "none"},
-        "seed": 1,
-        "trigger": OUTFITS["trigger"],
-        "steps": task.all_steps + 1,
-        "save_every": task.all_steps + 1,
-        "warmup": 0,
-        "ema": 0.99,
-        "min_snr": 5.0,
-        "gradient_checkpointing": False,
-        "mode": "reproducible",
-        "batch": task.batch,
-        "resolution": task.resolution,
-        "buckets": 1,
-        "rank": RANK,
-        "alpha": RANK,
-        "rate_unet": 1e-4,
-        "rate_text": 1e-5,
-        "rate_embedding": 0.0,
-        "vectors": 0,
-        "text_only": 1.0,
-        "caption_dropout": 0.0,
-        "tag_dropout": 0.0,
-        "threads": options.threads,
-        "precision": precision(),
-        **mode,
-    }
-    base = local_base(params["base"], room / "work")
-    training.prepare(room, write_dataset(pictures, room / "dataset"), OUTFITS)
-    write_text(room / "config.py", hcp_config("bench", params, base))
-    link(room / "base", base.folder)
-    (room / "board").mkdir()
+    params = Training(
+        version=1,
+        base=Base(name="bench", family=task.family, clip_skip=0, licence="none", path=str(task.base)),
+        recipe="bench",
+        seed=1,
+        trigger=OUTFITS["trigger"],
+        steps=task.all_steps + 1,
+        save_every=task.all_steps + 1,
+        warmup=0,
+        ema=0.99,
+        min_snr=5.0,
+        gradient_checkpointing=False,
+        mode=mode,
+        early_stopping=None,
+        regularisation=None,
+        regularisation_batch=1,
+        regularisation_weight=1.0,
+        batch=task.batch,
+        resolution=task.resolution,
+        buckets=1,
+        rank=RANK,
+        alpha=RANK,
+        rate_unet=1e-4,
+        rate_text=1e-5,
+        rate_embedding=0.0,
+        vectors=0,
+        text_only=1.0,
+        caption_dropout=0.0,
+        tag_dropout=0.0,
+        threads=options.threads,
+        precision=precision(),
+    )
+    base = local_base(params.base, workdir / "work")
+    prepare(workdir, write_dataset(pictures, workdir / "dataset"), OUTFITS)
+    write_text(workdir / "config.py", hcp_config("bench", params, base))
+    link(workdir / "base", base.folder)
+    (workdir / "board").mkdir()
     return Command("charaloom.training.hcp", ["--cfg", "config.py"])
 
 
-def stock_hcp(task: Task, room: Path, pictures: Path, options: argparse.Namespace) -> Command:
+def stock_hcp(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace) -> Command:
     """`hcpdiff` as it is installed, by a config that adds only what it needs to run (stock_hcp.py)."""
-    (room / "template.txt").write_text("{caption}\n")
+    (workdir / "template.txt").write_text("{caption}\n")
     values = {
         "train.train_steps": task.all_steps + 1,
         "model.wrapper.models.ckpt_path": task.base,
@@ -338,21 +341,21 @@ def stock_hcp(task: Task, room: Path, pictures: Path, options: argparse.Namespac
     return Command("hcpdiff.trainer_ac_single", ["--cfg", str(HERE / "stock_hcp.py"), *overrides])
 
 
-def peft_loop(task: Task, room: Path, pictures: Path, options: argparse.Namespace) -> Command:
+def peft_loop(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace) -> Command:
     """diffusers and peft in a loop, as diffusers' example does it (peft_loop.py)."""
     how = {"base": task.base, "pictures": pictures, "batch": task.batch, "rank": RANK, "steps": task.all_steps + 1}
     return Command(str(HERE / "peft_loop.py"), flags({**how, "precision": precision()}))
 
 
-def sd_scripts(task: Task, room: Path, pictures: Path, options: argparse.Namespace) -> Command:
+def sd_scripts(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace) -> Command:
     """kohya's train_network.py from its checkout (sd_scripts.py)."""
-    shutil.copytree(task.base / "tokenizer", room / "tokenizers" / "openai_clip-vit-large-patch14")
+    shutil.copytree(task.base / "tokenizer", workdir / "tokenizers" / "openai_clip-vit-large-patch14")
     how = {
         "pretrained_model_name_or_path": task.base,
-        "tokenizer_cache_dir": room / "tokenizers",
+        "tokenizer_cache_dir": workdir / "tokenizers",
         "train_data_dir": pictures.parent,
         "caption_extension": ".txt",
-        "output_dir": room / "run",
+        "output_dir": workdir / "run",
         "resolution": f"{task.resolution},{task.resolution}",
         "train_batch_size": task.batch,
         "max_train_steps": task.all_steps + 1,
@@ -391,7 +394,7 @@ def flags(values: dict[str, Any]) -> list[str]:
     return [text for key, value in values.items() for text in (f"--{key}", str(value))]
 
 
-# --- what is trained, and on what
+# --- models and pictures
 
 
 def write_pictures(task: Task, folder: Path) -> Path:
@@ -433,7 +436,15 @@ def write_dataset(pictures: Path, folder: Path) -> Path:
     return folder
 
 
-# --- what is said
+# --- results
+
+
+def rounded(measurements: dict[str, dict[str, Measurements]], value: str) -> dict[str, dict[str, float]]:
+    """One value of each trainer by model, to three digits."""
+    return {
+        model: {trainer: round(getattr(measured, value), 3) for trainer, measured in rows.items()}
+        for model, rows in measurements.items()
+    }
 
 
 def ratio(rates: dict[str, float] | None) -> float | None:
@@ -447,15 +458,16 @@ def reproducible_cost(rates: dict[str, float] | None) -> float | None:
     return round(rates[FAST] / rates[OURS] - 1, 3) if rates and OURS in rates and FAST in rates else None
 
 
-def print_table(task: Task, found: dict[str, Seen], options: argparse.Namespace) -> None:
+def print_table(task: Task, measurements: dict[str, Measurements], options: argparse.Namespace) -> None:
     where = f"{device()}, {precision()}, {options.threads} thread(s)"
     print(f"\n{task.name}: {task.resolution} px, batch {task.batch}, LoRA rank {RANK}, {where}")
     columns = ("images/s", "lowest", "highest", "per CPU s", "ms/step")
     print(f"{'trainer':<18} {' '.join(f'{name:>9}' for name in columns)} {'first step':>11} {'peak MB':>8}")
-    for name, seen in found.items():
-        step = 1000 * task.batch / seen.rate
-        spread = f"{min(seen.rates):>9.3f} {max(seen.rates):>9.3f} {seen.cpu_rate:>9.3f}"
-        print(f"{name:<18} {seen.rate:>9.3f} {spread} {step:>9.0f} {min(seen.start):>9.1f} s {seen.peak_mb:>8}")
+    for name, measured in measurements.items():
+        step = 1000 * task.batch / measured.rate
+        spread = f"{min(measured.rates):>9.3f} {max(measured.rates):>9.3f} {measured.cpu_rate:>9.3f}"
+        first, peak = f"{min(measured.start):>9.1f} s", f"{measured.peak_mb:>8}"
+        print(f"{name:<18} {measured.rate:>9.3f} {spread} {step:>9.0f} {first} {peak}")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,15 @@ import statistics
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+
+if TYPE_CHECKING:
+    from charaloom.config.params import Checkpoints
 
 STEPS = 4
 
@@ -26,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trainings", type=int, default=4)
     number = parser.parse_args().trainings
+    from charaloom.config.params import Checkpoints
     from charaloom.config.project import load_project
     from charaloom.config.stage_params import stage_params
 
@@ -34,7 +40,7 @@ def main() -> None:
     ready = [name for name in project.characters if (results / name / "dataset.manifest.json").exists()]
     if not ready:
         sys.exit(f"{results}: no dataset of the demo is there; run `make demo` first")
-    params = stage_params(project, ready[0], "checkpoints") | {"steps": STEPS, "save_every": STEPS}
+    params = replace(Checkpoints.of(stage_params(project, ready[0], "checkpoints")), steps=STEPS, save_every=STEPS)
     work = Path(project.config["paths"]["work"]) / "bench-warm"
     shutil.rmtree(work, ignore_errors=True)
     seconds = []
@@ -44,22 +50,17 @@ def main() -> None:
     print(json.dumps({"first": round(seconds[0], 2), "second": round(statistics.median(seconds[1:]), 2)}))
 
 
-def first_step(character: str, params: dict[str, object], dataset: Path, folder: Path) -> float:
+def first_step(character: str, params: "Checkpoints", results: Path, folder: Path) -> float:
     """Seconds from the call to the first step."""
-    from charaloom.training.checkpoints import train
+    from charaloom.training.checkpoints import TrainingInputs, train
 
     folder.mkdir(parents=True)
     log = folder / "log.txt"
-    facts = {
-        "dataset": dataset / "dataset",
-        "dataset_manifest": dataset / "dataset.manifest.json",
-        "outfits": dataset / "outfits.json",
-        "folder": folder / "checkpoints",
-        "manifest": folder / "checkpoints.manifest.json",
-    }
-    where = {"work": folder / "work", "log": log, "warm_seconds": 30.0}
+    inputs = TrainingInputs(results / "dataset", results / "dataset.manifest.json", results / "outfits.json")
+    places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json", "log": log}
+    how = {**places, "work": folder / "work", "warm_seconds": 30.0}
     started = time.monotonic()
-    training = threading.Thread(target=train, args=(character, params), kwargs={**facts, **where})
+    training = threading.Thread(target=train, args=(character, params, inputs), kwargs=how)
     training.start()
     while not (log.exists() and "step 1/" in log.read_text(errors="replace")):
         if not training.is_alive():

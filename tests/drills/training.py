@@ -4,7 +4,7 @@
     make drill-training ARGS="--kills 3"    quicker
 
 Each kill has a work folder of its own: a job is started, killed with its trainer after a share of the undisturbed run's
-time, drawn from a seed, and run again to the end. Needs the demo's dataset (`make demo`); prints a table and, last,
+time, random by a seed, and run again to the end. Needs the demo's dataset (`make demo`); prints a table and, last,
 JSON with the keys `same` and `kills`.
 """
 
@@ -25,8 +25,14 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 JOB = """
 import json, sys
-from charaloom.training.checkpoints import train
-train(**json.loads(sys.argv[1]))
+from pathlib import Path
+from charaloom.config.params import Checkpoints
+from charaloom.training.checkpoints import TrainingInputs, train
+character, params = sys.argv[1], Checkpoints.of(json.loads(sys.argv[2]))
+results, folder = Path(sys.argv[3]), Path(sys.argv[4])
+inputs = TrainingInputs(results / "dataset", results / "dataset.manifest.json", results / "outfits.json")
+places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json", "work": folder / "work"}
+train(character, params, inputs, **places, log=folder / "log.txt")
 """
 
 
@@ -40,20 +46,9 @@ class Drill:
     results: Path
 
     def job(self) -> "subprocess.Popen[bytes]":
-        at = self.results / self.character
-        facts = {
-            "character": self.character,
-            "params": self.params,
-            "dataset": str(at / "dataset"),
-            "dataset_manifest": str(at / "dataset.manifest.json"),
-            "outfits": str(at / "outfits.json"),
-            "folder": str(self.folder / "checkpoints"),
-            "manifest": str(self.folder / "checkpoints.manifest.json"),
-            "work": str(self.folder / "work"),
-            "log": str(self.folder / "log.txt"),
-        }
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-W", "ignore", "-c", JOB, json.dumps(facts)]
+        arguments = [self.character, json.dumps(self.params), self.results / self.character, self.folder]
+        command = [sys.executable, "-W", "ignore", "-c", JOB, *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": "/usr/bin:/bin"})
 
     def run(self) -> float:
@@ -64,13 +59,13 @@ class Drill:
         return time.monotonic() - started
 
     def killed_after(self, seconds: float) -> str:
-        """Kill -9 after so many seconds; the step that it had told of."""
+        """Kill -9 after so many seconds; the last step that it had reported."""
         job = self.job()
         time.sleep(seconds)
         job.send_signal(signal.SIGKILL)
         job.wait()
-        told = [line for line in (self.folder / "log.txt").read_text().splitlines() if line.startswith("step ")]
-        return told[-1].split(",")[0] if told else "before its first step"
+        steps = [line for line in (self.folder / "log.txt").read_text().splitlines() if line.startswith("step ")]
+        return steps[-1].split(",")[0] if steps else "before its first step"
 
     def digests(self) -> dict[str, str]:
         from charaloom.artifacts.files import sha256_file
@@ -82,21 +77,21 @@ def main() -> None:
     options = arguments()
     undisturbed, drills = plan(options)
     seconds = undisturbed.run()
-    wanted = undisturbed.digests()
-    print(f"undisturbed: {len(wanted)} files in {seconds:.0f} s", flush=True)
+    expected = undisturbed.digests()
+    print(f"undisturbed: {len(expected)} files in {seconds:.0f} s", flush=True)
     moments = random.Random(options.seed)
     after = [moments.uniform(0.05, 0.95) * seconds for _ in drills]
     with ThreadPoolExecutor(options.jobs) as pool:
-        same = list(pool.map(lambda pair: survived(*pair, wanted), zip(drills, after, strict=True)))
+        same = list(pool.map(lambda pair: survived(*pair, expected), zip(drills, after, strict=True)))
     print(json.dumps({"same": sum(same), "kills": len(same)}))
     sys.exit(0 if all(same) else 1)
 
 
-def survived(drill: Drill, seconds: float, wanted: dict[str, str]) -> bool:
-    """Kill, run again, compare; the folder goes where all is well."""
+def survived(drill: Drill, seconds: float, expected: dict[str, str]) -> bool:
+    """Kill, run again, compare; remove the folder where the bytes are the same."""
     at = drill.killed_after(seconds)
     drill.run()
-    same = drill.digests() == wanted
+    same = drill.digests() == expected
     print(f"{drill.folder.name}: killed after {seconds:.1f} s ({at}): {'same' if same else 'OTHER'} bytes", flush=True)
     if same:
         shutil.rmtree(drill.folder)
@@ -118,8 +113,8 @@ def plan(options: argparse.Namespace) -> tuple[Drill, list[Drill]]:
     work = Path(project.config["paths"]["work"]) / "drill-training"
     shutil.rmtree(work, ignore_errors=True)
     names = ["undisturbed", *(f"kill-{number:02d}" for number in range(1, options.kills + 1))]
-    first, *others = (Drill(work / name, ready[0], params, results) for name in names)
-    return first, others
+    undisturbed, *drills = (Drill(work / name, ready[0], params, results) for name in names)
+    return undisturbed, drills
 
 
 def arguments() -> argparse.Namespace:

@@ -11,6 +11,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
+from charaloom.config.recipes import settled
+
 ABSENT = {"absent": True}  # of a field that plain values may leave out: None stands for that, and is left out again
 
 
@@ -277,21 +279,55 @@ class Settings(Params):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoints(Stage, Settings):
+class TrainingFacts(Stage):
+    """What a training reads besides its settings."""
+
     base: Base
     recipe: str
     threads: int
-    precision: str
-    early_stopping: int | None
+    precision: str  # auto (until it is decided), fp32, fp16, bf16
+    early_stopping: int | None  # checkpoints in a row that may be no better than the best before them
     mode: str  # reproducible, fast
-    regularisation: str | None
+    regularisation: str | None  # folder of pictures
     regularisation_batch: int
     regularisation_weight: float
     seed: int
     trigger: str
-    by_pictures: tuple[Mapping[str, Any], ...] = ()  # settings by number of training pictures
     regularisation_digest: str | None = field(default=None, metadata=ABSENT)
     previews: Previews | None = field(default=None, metadata=ABSENT)  # where early stopping asks for them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints(TrainingFacts, Settings):
+    by_pictures: tuple[Mapping[str, Any], ...] = ()  # settings by number of training pictures
+
+    def settled(self, pictures: int) -> "Training":
+        """The settings for so many training pictures. Raises TypeError where neither recipe nor config has one."""
+        return Training.of(settled(self.plain(), pictures))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(TrainingFacts):
+    """One training whose settings are all decided."""
+
+    steps: int
+    save_every: int  # steps
+    batch: int  # pictures
+    resolution: int  # pixels: the square of it is the area of a bucket
+    buckets: int  # of aspect ratio, at most
+    rank: int
+    alpha: float
+    rate_unet: float
+    rate_text: float
+    rate_embedding: float
+    vectors: int  # of the embedding; 0: none is trained
+    text_only: float  # share of captions without the embedding's word
+    caption_dropout: float  # share of steps that read no caption
+    tag_dropout: float  # share of a caption's tags that a step leaves out
+    warmup: int  # steps
+    ema: float  # decay of the moving average of the weights, per step
+    min_snr: float  # gamma of the min-SNR weights (Hang et al. 2023, arXiv:2303.09556)
+    gradient_checkpointing: bool
 
 
 STAGE_PARAMS: dict[str, type[Stage]] = {

@@ -1,6 +1,6 @@
 """Generation data in a picture's file: as A1111 and Forge write it (`parameters`), and as ComfyUI's graph (`prompt`).
 
-A1111's PNG Info reads the first, ComfyUI draws the second when the file is dropped on it. Both give parentheses and
+A1111's PNG Info reads the first, ComfyUI runs the second when the file is dropped on it. Both give parentheses and
 brackets a meaning that diffusers does not know, so they are escaped.
 """
 
@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, sha256_file
-from charaloom.diffusion.pipelines import SAMPLER, SCHEDULE, Checkpoint, embedding_word, positive
+from charaloom.config.params import Previews
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import Checkpoint, embedding_word, positive
+from charaloom.diffusion.pipelines import SAMPLER, SCHEDULE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +35,7 @@ def png(picture: "Image.Image", texts: dict[str, str]) -> bytes:
 
 
 def generation_texts(
-    character: str, text: str, seed: int, checkpoint: Checkpoint, base: dict[str, Any], params: dict[str, Any]
+    character: str, text: str, seed: int, checkpoint: Checkpoint, base: LocalBase, params: Previews
 ) -> dict[str, str]:
     """Both forms of one picture's generation data, by the PNG keys they stand under."""
     return {
@@ -41,54 +44,52 @@ def generation_texts(
     }
 
 
-def for_a1111(
-    character: str, text: str, seed: int, checkpoint: Checkpoint, base: dict[str, Any], params: dict[str, Any]
-) -> str:
-    asked = escaped(positive(text, checkpoint, embedding_word(character)))
+def for_a1111(character: str, text: str, seed: int, checkpoint: Checkpoint, base: LocalBase, params: Previews) -> str:
+    prompt = escaped(positive(text, checkpoint, embedding_word(character)))
     facts: dict[str, Any] = {
-        "Steps": params["steps"],
+        "Steps": params.steps,
         "Sampler": SAMPLER,
         "Schedule type": SCHEDULE,
-        "CFG scale": f"{params['guidance']:g}",
+        "CFG scale": f"{params.guidance:g}",
         "Seed": seed,
-        "Size": f"{params['width']}x{params['height']}",
-        "Model hash": base["digest"][:10],
-        "Model": base["name"],
-        "Clip skip": base["clip_skip"] + 1,
+        "Size": f"{params.width}x{params.height}",
+        "Model hash": base.digest[:10],
+        "Model": base.name,
+        "Clip skip": base.clip_skip + 1,
         "RNG": "CPU",
     }
     if checkpoint.lora:
-        asked += f" <lora:{character}:{checkpoint.weight:g}>"
+        prompt += f" <lora:{character}:{checkpoint.weight:g}>"
         facts["Lora hashes"] = f'"{character}: {tensor_hash(checkpoint.lora)[:12]}"'
     if checkpoint.embedding:
         facts["TI hashes"] = f'"{embedding_word(character)}: {sha256_file(checkpoint.embedding)[:12]}"'
-    told = ", ".join(f"{key}: {value}" for key, value in facts.items())
-    return "\n".join([asked, f"Negative prompt: {escaped(params['negative'])}", told])
+    settings = ", ".join(f"{key}: {value}" for key, value in facts.items())
+    return "\n".join([prompt, f"Negative prompt: {escaped(params.negative)}", settings])
 
 
 def for_comfyui(
-    character: str, text: str, seed: int, checkpoint: Checkpoint, base: dict[str, Any], params: dict[str, Any]
+    character: str, text: str, seed: int, checkpoint: Checkpoint, base: LocalBase, params: Previews
 ) -> dict[str, Any]:
-    """The graph that draws this picture, in the form of ComfyUI's API; an output is [node, index]."""
-    asked = positive(escaped(text), checkpoint, f"embedding:{embedding_word(character)}")
-    graph = {"base": node("CheckpointLoaderSimple", ckpt_name=f"{base['name']}.safetensors")}
+    """The graph that renders this picture, in the form of ComfyUI's API; an output is [node, index]."""
+    prompt = positive(escaped(text), checkpoint, f"embedding:{embedding_word(character)}")
+    graph = {"base": node("CheckpointLoaderSimple", ckpt_name=f"{base.name}.safetensors")}
     model, clip = ["base", 0], ["base", 1]
     if checkpoint.lora:
         weights = {"strength_model": checkpoint.weight, "strength_clip": checkpoint.weight}
         graph["lora"] = node("LoraLoader", lora_name=f"{character}.safetensors", model=model, clip=clip, **weights)
         model, clip = ["lora", 0], ["lora", 1]
-    if base["clip_skip"]:
-        graph["skip"] = node("CLIPSetLastLayer", stop_at_clip_layer=-1 - base["clip_skip"], clip=clip)
+    if base.clip_skip:
+        graph["skip"] = node("CLIPSetLastLayer", stop_at_clip_layer=-1 - base.clip_skip, clip=clip)
         clip = ["skip", 0]
     graph |= {
-        "positive": node("CLIPTextEncode", text=asked, clip=clip),
-        "negative": node("CLIPTextEncode", text=escaped(params["negative"]), clip=clip),
-        "empty": node("EmptyLatentImage", width=params["width"], height=params["height"], batch_size=1),
+        "positive": node("CLIPTextEncode", text=prompt, clip=clip),
+        "negative": node("CLIPTextEncode", text=escaped(params.negative), clip=clip),
+        "empty": node("EmptyLatentImage", width=params.width, height=params.height, batch_size=1),
         "sampler": node(
             "KSampler",
             seed=seed,
-            steps=params["steps"],
-            cfg=params["guidance"],
+            steps=params.steps,
+            cfg=params.guidance,
             sampler_name=COMFY_SAMPLER,
             scheduler=COMFY_SCHEDULER,
             denoise=1.0,

@@ -6,28 +6,26 @@ Key names and the meaning of alpha are those of hcpdiff 2.6, which stores alpha 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, whole_file
 from charaloom.artifacts.types import PathLike
+from charaloom.config.params import Training
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.families import DIFFUSERS, EMBEDDING_KEY, SGM, Family
 from charaloom.errors import CharaloomError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-EMBEDDING_KEY = "emb_params"
-EMBEDDING_KEYS = {"sd15": (EMBEDDING_KEY,), "sdxl": ("clip_l", "clip_g")}  # as A1111 and ComfyUI name them
-ARCHITECTURE = {"sd15": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}
-BASE_VERSION = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0"}
-TEXT_ENCODERS = {"clip_L.": "lora_te1_", "clip_bigG.": "lora_te2_"}  # of SDXL, by hcpdiff's names
 SGM_LAYERS = 3  # of a block in Stability's numbering: two residual ones and what changes the size
 HCP_KEY = re.compile(r"^(?P<model>denoiser|TE)\.(?P<module>.+)\.___\.(?P<part>layer\.W_down|layer\.W_up|alpha)$")
 KOHYA_PART = {"layer.W_down": "lora_down.weight", "layer.W_up": "lora_up.weight", "alpha": "alpha"}
 HEADER_LIMIT = 100 * 1024 * 1024
 
 
-def kohya_weights(hcp: Mapping[str, "Tensor"], family: str = "sd15") -> dict[str, "Tensor"]:
+def kohya_weights(hcp: Mapping[str, "Tensor"], family: Family) -> dict[str, "Tensor"]:
     """One plain LoRA in kohya keys from the UNet and text-encoder LoRA that HCP wrote; alpha = stored alpha x rank."""
     ranks = {name[: -len(".layer.W_down")]: value.shape[0] for name, value in hcp.items() if name.endswith("W_down")}
     weights = {}
@@ -44,16 +42,19 @@ def kohya_weights(hcp: Mapping[str, "Tensor"], family: str = "sd15") -> dict[str
     return weights
 
 
-def kohya_module(model: str, module: str, family: str = "sd15") -> str:
+def kohya_module(model: str, module: str, family: Family) -> str:
     """`denoiser`, `a.b` -> `lora_unet_a_b`; text encoders carry `text_model`, which transformers >= 5.6 drops.
 
     SD 1.x has the names of diffusers, SDXL those of Stability's own code: what kohya's trainer writes for each.
     """
     if model == "denoiser":
-        return "lora_unet_" + (module if family == "sd15" else sgm_module(module)).replace(".", "_")
-    prefix = next((name for name in TEXT_ENCODERS if module.startswith(name)), "")
-    flat = module.removeprefix(prefix).replace(".", "_")
-    return TEXT_ENCODERS.get(prefix, "lora_te_") + (flat if flat.startswith("text_model_") else f"text_model_{flat}")
+        return "lora_unet_" + UNET_NAMES[family.unet_names](module).replace(".", "_")
+    for encoder in family.text_encoders:
+        start = f"{encoder.trainer_name}." if encoder.trainer_name else ""
+        if module.startswith(start):
+            flat = module.removeprefix(start).replace(".", "_")
+            return encoder.lora_prefix + (flat if flat.startswith("text_model_") else f"text_model_{flat}")
+    raise CharaloomError(f"LoRA of the trainer: `{module}` is no part of a text encoder of {family.title}")
 
 
 def sgm_module(module: str) -> str:
@@ -69,6 +70,9 @@ def sgm_module(module: str) -> str:
     raise CharaloomError(f"LoRA of the trainer: `{module}` is no part of an attention of an SDXL UNet")
 
 
+UNET_NAMES: dict[str, Callable[[str], str]] = {DIFFUSERS: str, SGM: sgm_module}
+
+
 def bundle_weights(lora: Mapping[str, "Tensor"], embedding: Mapping[str, "Tensor"], word: str) -> dict[str, "Tensor"]:
     """LoRA with its embedding inside, as A1111 (1.7 and newer) reads it; diffusers refuses such a file."""
     if "." in word:
@@ -78,47 +82,35 @@ def bundle_weights(lora: Mapping[str, "Tensor"], embedding: Mapping[str, "Tensor
 
 
 def lora_metadata(
-    *,
-    character: str,
-    trigger: str,
-    rank: int,
-    alpha: float,
-    base_name: str,
-    base_digest: str,
-    family: str,
-    resolution: int,
-    clip_skip: int,
-    steps: int,
-    tags: Iterable[Iterable[str]],
-    version: str,
+    character: str, base: LocalBase, params: Training, steps: int, tags: Iterable[Iterable[str]], version: str
 ) -> dict[str, str]:
     """What kohya's tools, Civitai and model managers read; no clock, no path, no session id.
 
     `tags` holds the tags of each training picture, `version` the lineage digest of the checkpoints.
     """
     frequency = Counter(tag for picture in tags for tag in picture)
-    title = character.replace("_", " ")
+    size = params.resolution
     return {
         "format": "pt",
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(rank),
-        "ss_network_alpha": repr(float(alpha)),
-        "ss_base_model_version": BASE_VERSION[family],
-        "ss_sd_model_name": base_name,
-        "ss_sd_model_hash": base_digest,
-        "ss_new_sd_model_hash": base_digest,
-        "ss_clip_skip": str(clip_skip + 1),
-        "ss_resolution": f"({resolution}, {resolution})",
+        "ss_network_dim": str(params.rank),
+        "ss_network_alpha": repr(float(params.alpha)),
+        "ss_base_model_version": base.family.base_version,
+        "ss_sd_model_name": base.name,
+        "ss_sd_model_hash": base.digest,
+        "ss_new_sd_model_hash": base.digest,
+        "ss_clip_skip": str(base.clip_skip + 1),
+        "ss_resolution": f"({size}, {size})",
         "ss_steps": str(steps),
         "ss_output_name": character,
         "ss_tag_frequency": json.dumps({character: dict(sorted(frequency.items()))}, ensure_ascii=False),
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": ARCHITECTURE[family],
+        "modelspec.architecture": base.family.architecture,
         "modelspec.implementation": "diffusers",
-        "modelspec.title": title,
-        "modelspec.trigger_phrase": trigger,
-        "modelspec.prediction_type": "epsilon",
-        "modelspec.resolution": f"{resolution}x{resolution}",
+        "modelspec.title": character.replace("_", " "),
+        "modelspec.trigger_phrase": params.trigger,
+        "modelspec.prediction_type": base.prediction,
+        "modelspec.resolution": f"{size}x{size}",
         "charaloom.lineage": version,
     }
 
@@ -134,8 +126,8 @@ def write_weights(
     from safetensors.torch import save
 
     header, data = split_safetensors(save({name: tensors[name].contiguous() for name in sorted(tensors)}), "new file")
-    known = {**metadata, "sshs_model_hash": sha256_bytes(data)} if hashed else dict(metadata)
-    text = json.dumps({**header, "__metadata__": known}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    written = {**metadata, "sshs_model_hash": sha256_bytes(data)} if hashed else dict(metadata)
+    text = json.dumps({**header, "__metadata__": written}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     encoded = text.encode()
     encoded += b" " * (-len(encoded) % 8)
     with whole_file(path) as part:

@@ -1,106 +1,44 @@
-"""Pipelines that draw: one per base model, opened once; LoRAs and embeddings are loaded once each and switched.
+"""Pipelines that render: one per base model, opened once; LoRAs and embeddings are loaded once each and switched.
 
-A checkpoint that is loaded stays in the pipeline as an adapter of its own, its embedding as a word of its own, and a
-switch names what counts: nothing is read again, and the base's weights are never touched, so that any order of
-checkpoints draws the same pictures.
+A loaded checkpoint stays in the pipeline as an adapter of its own, its embedding as a word of its own, and a switch
+names what counts: no file is read again, and the base's weights are never touched, so that any order of checkpoints
+renders the same pictures.
 """
 
 import os
-import re
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from charaloom.artifacts.types import PathLike
+from charaloom.config.params import Previews
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import Checkpoint, positive
+from charaloom.diffusion.families import Family
 from charaloom.errors import CharaloomError
-from charaloom.tagging.captions import with_embedding
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
     from PIL import Image
 
-WITHOUT_LORA = "none"
 SAMPLER, SCHEDULE = "DPM++ 2M", "Karras"
-PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}  # of diffusers, by family
-ENCODERS = {  # of each family: the tensor of an embedding file (None: its only one), text encoder, tokenizer
-    "sd15": ((None, "text_encoder", "tokenizer"),),
-    "sdxl": (("clip_l", "text_encoder", "tokenizer"), ("clip_g", "text_encoder_2", "tokenizer_2")),
-}
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What is loaded over a base: nothing (`none`), a LoRA at a weight, or a LoRA with its embedding."""
-
-    name: str
-    step: int = 0
-    lora: Path | None = None
-    embedding: Path | None = None
-    weight: float = 1.0
-
-    @property
-    def folder(self) -> str:
-        """Tells it from the same checkpoint at another weight, or by text alone."""
-        alone = "_text" if self.lora and not self.embedding and embedding_beside(self.lora) else ""
-        return f"{self.name}{alone}" + (f"_w{self.weight:.2f}" if self.weight != 1 else "")
-
-    def by_text_alone(self) -> "Checkpoint":
-        return replace(self, embedding=None)
-
-    def weighing(self, weight: float) -> "Checkpoint":
-        return replace(self, weight=weight)
-
-
-NOTHING = Checkpoint(WITHOUT_LORA, weight=0.0)
-
-
-def embedding_beside(lora: Path) -> Path | None:
-    path = lora.with_name(f"{lora.stem}_emb.safetensors")
-    return path if path.exists() else None
-
-
-def read_checkpoints(folder: PathLike) -> list[Checkpoint]:
-    """The checkpoints that a training kept, by steps."""
-    found = []
-    for path in Path(folder).glob("step-*.safetensors"):
-        match = re.fullmatch(r"step-(\d+)", path.stem)
-        if match:
-            found.append(Checkpoint(path.stem, int(match[1]), path, embedding_beside(path)))
-    if not found:
-        raise CharaloomError(f"{folder}: no step-*.safetensors here. Remove the checkpoints manifest and train again.")
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
-
-
-def embedding_word(character: str) -> str:
-    """The word that A1111, Forge and diffusers know a character's embedding by."""
-    return f"{character}_emb"
-
-
-def positive(text: str, checkpoint: Checkpoint, word: str) -> str:
-    """The prompt as a checkpoint wants it: its embedding's word goes in front where there is one."""
-    return with_embedding(text, word) if checkpoint.embedding else text
-
-
-def open_pipeline(folder: Path, family: str, threads: int) -> "DiffusionPipeline":
+def open_pipeline(folder: Path, family: Family, threads: int) -> "DiffusionPipeline":
     """A base as a pipeline with a fixed sampler, number of threads and, on a GPU, only reproducible kernels."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import diffusers
     import torch
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # it takes a second LoRA beside the first for missing weights
+    logging.set_verbosity_error()  # it reports a second LoRA beside the first as missing weights
     logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    unasked: dict[str, Any] = {"add_watermarker": False}
-    if family == "sd15":
-        unasked = {"safety_checker": None, "requires_safety_checker": False}
-    pipeline = getattr(diffusers, PIPELINES[family]).from_pretrained(
+    pipeline = getattr(diffusers, family.pipeline).from_pretrained(
         folder,
         torch_dtype=torch.float32,  # transformers would keep an fp16 text encoder in fp16
         local_files_only=True,
-        **unasked,
+        **family.pipeline_options,
     )
     scheduler = diffusers.DPMSolverMultistepScheduler
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
@@ -108,16 +46,16 @@ def open_pipeline(folder: Path, family: str, threads: int) -> "DiffusionPipeline
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-class Easel:
-    """One base's pipeline, and the checkpoints that were ever asked of it, each loaded once."""
+class BasePipeline:
+    """One base's pipeline and the checkpoints that were rendered with, each loaded once."""
 
-    def __init__(self, folder: Path, family: str, clip_skip: int, threads: int):
-        self.pipeline = open_pipeline(folder, family, threads)
-        self.family, self.clip_skip = family, clip_skip
+    def __init__(self, base: LocalBase, threads: int):
+        self.pipeline = open_pipeline(base.folder, base.family, threads)
+        self.base = base
         self.loaded: set[str] = set()
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Make a checkpoint the one that draws."""
+        """Make a checkpoint the one that counts."""
         if checkpoint.lora is None:
             if self.loaded:
                 self.pipeline.disable_lora()
@@ -141,18 +79,22 @@ class Easel:
         from safetensors.torch import load_file
 
         vectors = load_file(embedding)
-        for key, encoder, tokenizer in ENCODERS[self.family]:
-            if key is not None and key not in vectors:
-                raise CharaloomError(f"{embedding}: holds no tensor {key!r}, as embeddings of SDXL do; train it again")
+        family = self.base.family
+        for encoder in family.text_encoders:
+            key = encoder.embedding_key
+            if key not in vectors:
+                raise CharaloomError(
+                    f"{embedding}: holds no tensor {key!r}, as embeddings of {family.title} do; train it again"
+                )
             self.pipeline.load_textual_inversion(
-                vectors if key is None else vectors[key],
+                vectors[key],
                 token=word,
-                text_encoder=getattr(self.pipeline, encoder),
-                tokenizer=getattr(self.pipeline, tokenizer),
+                text_encoder=getattr(self.pipeline, encoder.encoder),
+                tokenizer=getattr(self.pipeline, encoder.tokenizer),
             )
 
-    def draw(
-        self, checkpoint: Checkpoint, texts: list[str], seeds: list[int], params: dict[str, Any]
+    def render(
+        self, checkpoint: Checkpoint, texts: list[str], seeds: list[int], params: Previews
     ) -> list["Image.Image"]:
         """Pictures of some prompts in one call; each has a generator of its own, on the CPU, seeded by its prompt."""
         import torch
@@ -161,16 +103,16 @@ class Easel:
         with torch.inference_mode():
             return self.pipeline(
                 prompt=[positive(text, checkpoint, word_of(checkpoint)) for text in texts],
-                negative_prompt=[params["negative"]] * len(texts),
-                width=params["width"],
-                height=params["height"],
-                num_inference_steps=params["steps"],
-                guidance_scale=params["guidance"],
-                clip_skip=self.clip_skip or None,
+                negative_prompt=[params.negative] * len(texts),
+                width=params.width,
+                height=params.height,
+                num_inference_steps=params.steps,
+                guidance_scale=params.guidance,
+                clip_skip=self.base.clip_skip or None,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             ).images
 
 
 def word_of(checkpoint: Checkpoint) -> str:
-    """The embedding's word while it draws: checkpoints that are loaded side by side need one each."""
+    """The embedding's word in the pipeline: checkpoints that are loaded side by side need one each."""
     return f"{checkpoint.name}_emb"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from charaloom.artifacts.files import write_text
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.diffusion.pipelines import WITHOUT_LORA
+from charaloom.diffusion.checkpoints import WITHOUT_LORA
 from charaloom.pages.charts import Point, curve
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails

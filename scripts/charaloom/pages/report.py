@@ -12,7 +12,7 @@ from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Report
 from charaloom.config.stages import STAGES
-from charaloom.diffusion.pipelines import embedding_word
+from charaloom.diffusion.checkpoints import embedding_word
 from charaloom.errors import CharaloomError
 from charaloom.pages.charts import loss_line
 from charaloom.pages.funnel import funnel, raw_counts
@@ -20,7 +20,8 @@ from charaloom.pages.previews import picture_of
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile
 from charaloom.pages.verdicts import active_rules, borderline, doubtful, dropped_by, explain
-from charaloom.publishing.model import PROGRAMS, compared, label, repo_files
+from charaloom.publishing.comparison import compared, label
+from charaloom.publishing.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words
 
 KEPT_SHOWN = 24

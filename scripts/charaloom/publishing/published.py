@@ -1,86 +1,77 @@
-"""Publishing to a folder: the dataset and the model as finished, copied whole, and a receipt of what lies there.
+"""Stage `published`: the dataset and the model at one target, and a receipt of what lies there.
 
 Idempotent by content: a target that already holds the same bytes is not touched, and the receipt is the same.
 """
 
 import os
-import shutil
 from pathlib import Path
-from typing import Any
 
-from charaloom.artifacts.files import digest, whole_folder, write_json
+from charaloom.artifacts.files import digest, write_json
 from charaloom.artifacts.manifest import describe, lineage, read_manifest
-from charaloom.artifacts.types import PathLike
+from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Published
 from charaloom.errors import CharaloomError
+from charaloom.publishing.targets import KINDS
 
-SCHEMA = 1
+SCHEMA = 1  # of a receipt
 
 
 def publish(
     character: str,
-    params: dict[str, Any],
+    params: Published,
     dataset: PathLike,
     dataset_manifest: PathLike,
     model: PathLike,
     model_manifest: PathLike,
     receipt: PathLike,
 ) -> None:
-    """Copy both folders to `<target path>/<character>/{dataset,model}` and write the receipt, named like the target.
+    """Bring both folders to the target as `<character>/{dataset,model}` and write the receipt, named like the target.
 
-    Raises CharaloomError for a target of another kind than `folder`, and where a folder is not what its manifest says.
+    Raises CharaloomError for a target of an unknown kind, and where a folder is not what its manifest says.
     """
-    target = params["target"]
-    if target["kind"] != "folder":
+    target = params.target
+    if target.kind not in KINDS:
         raise CharaloomError(
-            f"published.targets.{Path(receipt).stem}.kind is {target['kind']!r}; only `folder` can be published to."
+            f"published.targets.{Path(receipt).stem}.kind is {target.kind!r}; only `folder` can be published to."
         )
-    sources = {"dataset": (Path(dataset), dataset_manifest), "model": (Path(model), model_manifest)}
-    for name, (folder, manifest) in sources.items():
+    repositories = {"dataset": (Path(dataset), dataset_manifest), "model": (Path(model), model_manifest)}
+    for name, (folder, manifest) in repositories.items():
         refuse_if_changed(name, folder, manifest)
-    root = Path(target["path"]) / character
-    for name, (folder, _) in sources.items():
-        place(folder, root / name)
-    neutral = {**params, "target": {"kind": target["kind"]}}
-    upstream = {name: os.fspath(manifest) for name, (_, manifest) in sources.items()}
-    facts = lineage("published", character, neutral, upstream)
+    place = KINDS[target.kind]
+    places = {name: place(target, character, name, folder) for name, (folder, _) in repositories.items()}
+    recorded = {**params.plain(), "target": {"kind": target.kind}}
+    upstream = {name: os.fspath(manifest) for name, (_, manifest) in repositories.items()}
+    facts = lineage("published", character, recorded, upstream)
     write_json(
         receipt,
         {
             "schema": SCHEMA,
-            "target": {"name": Path(receipt).stem, "kind": target["kind"]},
+            "target": {"name": Path(receipt).stem, "kind": target.kind},
             "lineage": facts,
             "version": facts["digest"],
-            "tag": tag(facts["digest"]),
-            **{name: placed(name, root / name, manifest) for name, (_, manifest) in sources.items()},
+            "tag": version_tag(facts["digest"]),
+            **{name: entry(name, places[name], manifest) for name, (_, manifest) in repositories.items()},
         },
     )
 
 
 def refuse_if_changed(name: str, folder: Path, manifest: PathLike) -> None:
     """Publish only what a stage made: a folder edited by hand would carry a version that is not its own."""
-    found = describe(folder) if folder.is_dir() else None
-    if found not in read_manifest(manifest)["outputs"].values():
+    described = describe(folder) if folder.is_dir() else None
+    if described not in read_manifest(manifest)["outputs"].values():
         raise CharaloomError(
             f"{folder}: not what {manifest} says was made. Restore it, or remove that manifest so that the {name} "
             "stage makes it again."
         )
 
 
-def place(source: Path, target: Path) -> None:
-    """Copy a folder whole; one that is there with the same bytes is left as it is, times included."""
-    if target.is_dir() and describe(target) == describe(source):
-        return
-    with whole_folder(target) as part:
-        shutil.copytree(source, part, dirs_exist_ok=True, copy_function=shutil.copyfile)
-
-
-def placed(name: str, folder: Path, manifest: PathLike) -> dict[str, Any]:
-    """What lies at the target now: read back, not assumed."""
+def entry(name: str, folder: Path, manifest: PathLike) -> Row:
+    """The receipt of one repository: what lies at the target now, read back."""
     version = read_manifest(manifest)["lineage"]["digest"]
     files = describe(folder)["files"]
-    return {"folder": name, "digest": digest(files), "files": files, "version": version, "tag": tag(version)}
+    return {"folder": name, "digest": digest(files), "files": files, "version": version, "tag": version_tag(version)}
 
 
-def tag(version: str) -> str:
-    """The short name of a version, as revisions of a hub repo are tagged."""
+def version_tag(version: str) -> str:
+    """The short name of a version, as the revisions of a hub repository are tagged."""
     return f"v-{version[:12]}"

@@ -1,90 +1,53 @@
-"""What a training looks like while it runs: TensorBoard's files and a page of curves. No artifact: clocks are in it."""
+"""The curves of a training while it runs: TensorBoard's files and a table. No artifact: clocks are in it."""
 
 import time
-from html import escape
 from pathlib import Path
-from string import Template
-from typing import TextIO
 
 from charaloom.artifacts.files import write_text
 
-PAGE = "training.html"
 EVENTS = "tensorboard"
-WIDTH, HEIGHT, EDGE = 560, 170, 46
-PAGE_SECONDS = 5.0  # between two writings of the page
-
-HTML = Template("""\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>$refresh
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<style>
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
-section { display: flex; flex-wrap: wrap; gap: 1.5rem } figure { margin: 0 }
-figcaption { font-weight: 600 } svg { max-width: 100% } text { font: 11px system-ui, sans-serif; fill: #666 }
-progress { width: 30rem; max-width: 100% }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #161616 } text { fill: #999 } }
-</style></head><body>
-<h1>$title</h1>
-<p><progress value="$step" max="$steps"></progress><br>step $step of $steps$left</p>
-<section>
-$charts
-</section>
-<p>The same in TensorBoard: <code>tensorboard --logdir $events</code></p>
-</body></html>
-""")
-CHART = Template("""\
-<figure><figcaption>$name: $last</figcaption>
-<svg viewBox="0 0 $width $height" width="$width" height="$height" role="img" aria-label="$name over steps">
-<polyline points="$points" fill="none" stroke="#3b82c4" stroke-width="1.5"/>
-<text x="0" y="12">$high</text><text x="0" y="$bottom">$low</text>
-<text x="$edge" y="$height">$first</text><text x="$width" y="$height" text-anchor="end">$end</text>
-</svg></figure>""")
+TABLE = "training.tsv"
+STEPS, LEFT = "steps", "seconds left"  # columns of the table that are no curves, beside `step`
+TABLE_SECONDS = 5.0  # between two writings of the table; set by hand
 
 
 class Curves:
-    """Numbers over steps, for TensorBoard (`<folder>/tensorboard`) and as `<folder>/training.html`.
+    """Numbers over steps, for TensorBoard (`<folder>/tensorboard`) and in `<folder>/training.tsv`.
 
-    After a kill it goes on behind `resumed`; what came later is forgotten in both.
+    After a kill it goes on behind step `resumed`; both forget what came later. `rates`: names of the learning rates.
     """
 
-    def __init__(self, folder: str, title: str, rates: list[str], resumed: int):
+    def __init__(self, folder: str, rates: list[str], resumed: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.title, self.rates = Path(folder), title, list(rates)
+        self.folder, self.rates = Path(folder), list(rates)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.writer = SummaryWriter(str(self.folder / EVENTS), purge_step=resumed + 1)
-        self.table = self.folder / "training.tsv"
-        self.rows = [row for row in read_rows(self.table) if 0 < row["step"] <= resumed]
-        self.steps, self.written, self.started, self.resumed = 0, 0.0, time.monotonic(), resumed
-        self.handle: TextIO | None = None
+        self.rows = [row for row in read_rows(self.folder / TABLE) if 0 < row["step"] <= resumed]
+        self.written, self.started, self.resumed = 0.0, time.monotonic(), resumed
 
     def add(self, step: int, steps: int, numbers: dict[str, float], rates: list[float]) -> None:
+        """Numbers by their names and the learning rates of one step of `steps`."""
         names = (f"learning rate, {name.removeprefix('rate_')}" for name in self.rates)
-        named = dict(zip(names, rates, strict=True))
-        row = {"step": float(step), **numbers, **named}
-        for name, value in row.items():
-            if name != "step":
-                self.writer.add_scalar(name, value, step)
-        self.rows.append(row)
-        self.steps = steps
-        if step == steps or time.monotonic() - self.written > PAGE_SECONDS:
+        curves = {**numbers, **dict(zip(names, rates, strict=True))}
+        for name, value in curves.items():
+            self.writer.add_scalar(name, value, step)
+        self.rows.append({"step": float(step), STEPS: float(steps), LEFT: self.left(step, steps), **curves})
+        if step == steps or time.monotonic() - self.written > TABLE_SECONDS:
             self.write()
 
+    def left(self, step: int, steps: int) -> float:
+        """Seconds to the end at the pace since the start."""
+        return (steps - step) * (time.monotonic() - self.started) / max(1, step - self.resumed)
+
     def write(self) -> None:
-        """The page and the numbers behind it, whole."""
+        """The table, whole."""
         if not self.rows:
             return
         names = list(self.rows[-1])
         lines = ["\t".join(names), *("\t".join(repr(row.get(name, 0.0)) for name in names) for row in self.rows)]
-        write_text(self.table, "\n".join(lines) + "\n")
-        write_text(self.folder / PAGE, page(self.title, self.rows, self.steps, self.left()))
+        write_text(self.folder / TABLE, "\n".join(lines) + "\n")
         self.written = time.monotonic()
-
-    def left(self) -> float:
-        """Seconds to the end at the pace since the start."""
-        done = self.rows[-1]["step"] - self.resumed
-        return (self.steps - self.rows[-1]["step"]) * (time.monotonic() - self.started) / max(1.0, done)
 
     def close(self) -> None:
         self.write()
@@ -92,45 +55,8 @@ class Curves:
 
 
 def read_rows(table: Path) -> list[dict[str, float]]:
-    """The rows of an earlier run; none where the table is not whole."""
+    """The rows of the table; none where there is no table yet."""
     if not table.exists():
         return []
     names, *lines = (line.split("\t") for line in table.read_text(encoding="utf-8").splitlines())
     return [dict(zip(names, map(float, line), strict=True)) for line in lines]
-
-
-def page(title: str, rows: list[dict[str, float]], steps: int, left: float) -> str:
-    """One page with a curve of every number."""
-    step, running = int(rows[-1]["step"]), rows[-1]["step"] < steps
-    names = [name for name in rows[-1] if name != "step"]
-    return HTML.substitute(
-        title=f"Training of {escape(title.replace('_', ' '))}",
-        refresh='<meta http-equiv="refresh" content="10">' if running else "",
-        step=step,
-        steps=steps,
-        left=f", about {left:.0f} s left" if running else "",
-        charts="\n".join(chart(name, rows, steps) for name in names),
-        events=EVENTS,
-    )
-
-
-def chart(name: str, rows: list[dict[str, float]], steps: int) -> str:
-    """One curve as SVG, from zero or its lowest value to its highest."""
-    values = [row.get(name, 0.0) for row in rows]
-    low, high = min(0.0, *values) if "loss" not in name else min(values), max(values)
-    span = (high - low) or 1.0
-    across = [EDGE + (WIDTH - EDGE) * row["step"] / max(1, steps) for row in rows]
-    down = [4 + (HEIGHT - 24) * (1 - (value - low) / span) for value in values]
-    return CHART.substitute(
-        name=escape(name),
-        last=f"{values[-1]:.4g}",
-        points=" ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True)),
-        high=f"{high:.3g}",
-        low=f"{low:.3g}",
-        first=0,
-        end=steps,
-        width=WIDTH,
-        height=HEIGHT,
-        bottom=HEIGHT - 20,
-        edge=EDGE,
-    )

@@ -1,9 +1,9 @@
 """The trainer's process: its environment, its end with its job, and the warm process that many characters share.
 
-A warm process has imported everything and holds the base model; each training is a fork of it, so that it shares these
-pages, and nothing else: what one training does to its process, the next one never sees. It is reached over a socket of
-the user's own, passes each fork its log and its lock, ends a fork whose job has gone, and ends itself when no job has
-come for a while. Where there is none (another system, `warm_seconds: 0`), the trainer starts from nothing.
+A warm process has imported everything and holds the base model. Each training is a fork of it and shares this memory;
+what a training changes in its fork, no later one sees. Jobs reach the warm process over a socket of the user's own. It
+gives each fork its log and its lock, ends a fork whose job has gone, and ends itself when no job has come for a while.
+Where there is none (another system, `warm_seconds: 0`), the trainer starts from nothing.
 """
 
 import fcntl
@@ -31,46 +31,57 @@ KEPT_ENVIRONMENT = re.compile(
     r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|CUDA_\w+|NVIDIA_\w+|VIRTUAL_ENV|CONDA_PREFIX"
 )
 PACKAGE = Path(__file__).resolve().parents[1]
-START_SECONDS = 180.0  # of a warm process, on a slow disk
-STOPPED = (143, signal.SIGTERM, signal.SIGINT)  # with its state kept; before its first step
+START_SECONDS = 180.0  # set by hand: a warm process that reads its base from a slow disk
+# Exit codes are those of subprocess: a negative one is the signal that ended the process.
+STOPPED = (143, -signal.SIGTERM, -signal.SIGINT)  # the trainer's own, with its state kept; before its first step
 KILLED = " (killed: most often memory ran out; lower training.batch or resolution, or give the job more)"
 
 
 @dataclass(frozen=True)
-class Trainee:
-    """One training: the work folder it runs in, its config, and who holds it."""
+class TrainerRun:
+    """One run of the trainer: its working directory, its config, and the lock that holds the directory."""
 
-    room: Path
+    workdir: Path
     config: str
     base: LocalBase
     threads: int
     log: Path
-    lock: int  # descriptor of the lock of `room`
+    lock: int  # descriptor of the lock that holds `workdir`
     warm_seconds: float = 0.0
 
 
-def run_trainer(trainee: Trainee) -> None:
-    """Train in `room`; goes on from the state of an earlier run. Raises CharaloomError with the end of the log."""
-    room, log = trainee.room, trainee.log
-    write_text(room / "config.py", trainee.config)
-    link(room / "base", trainee.base.folder)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    board = log.with_suffix("")  # checkpoints.log has its curves in checkpoints/
+def run_trainer(run: TrainerRun) -> None:
+    """Train in `workdir`, from the state of an earlier run on. Raises CharaloomError with the end of the log."""
+    write_text(run.workdir / "config.py", run.config)
+    link(run.workdir / "base", run.base.folder)
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    board = curves_folder(run.log)
     board.mkdir(exist_ok=True)
-    link(room / "board", board)
-    warm = trainee.warm_seconds > 0 and hasattr(os, "pidfd_open")
-    with log.open("ab") as output:
-        code = train_warm(trainee, output.fileno()) if warm else None
-        code = train_cold(trainee, output.fileno()) if code is None else code
+    link(run.workdir / "board", board)
+    warm = run.warm_seconds > 0 and hasattr(os, "pidfd_open")
+    with run.log.open("ab") as output:
+        code = train_warm(run, output.fileno()) if warm else None
+        code = train_cold(run, output.fileno()) if code is None else code
     if code in STOPPED:
         raise CharaloomError("the training was told to stop; run again and it goes on from the state it kept")
     if code:
-        killed = KILLED if code == signal.SIGKILL else ""
-        raise CharaloomError(f"the trainer failed with code {code}{killed}; the end of {log.name}:\n{tail(log)}")
+        raise CharaloomError(f"the trainer {ending(code)}; the end of {run.log.name}:\n{tail(run.log)}")
+
+
+def ending(code: int) -> str:
+    """How the trainer ended, in words."""
+    if code > 0:
+        return f"failed with code {code}"
+    return f"was ended by signal {-code}" + (KILLED if code == -signal.SIGKILL else "")
+
+
+def curves_folder(log: Path) -> Path:
+    """Where the curves of a training go: checkpoints.log has them in checkpoints/."""
+    return log.with_suffix("")
 
 
 def link(name: Path, folder: Path) -> None:
-    """A link in the work folder, so that the config holds no path of this machine."""
+    """A link in the working directory, so that the config holds no path of this machine."""
     name.unlink(missing_ok=True)
     name.symlink_to(folder.resolve(), target_is_directory=True)
 
@@ -101,10 +112,10 @@ def child_environment(threads: int) -> dict[str, str]:
 
 @contextmanager
 def stop_passed_on(stop: Callable[[], None]) -> Iterator[None]:
-    """Whoever ends this job means the trainer: it keeps its state first, then both end."""
+    """Pass SIGTERM and SIGINT of this job on to the trainer: it keeps its state first, then both end."""
     before = {}
     for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(ValueError):  # not in the main thread: nobody's signals come here
+        with suppress(ValueError):  # outside the main thread no signal can be handled
             before[number] = signal.signal(number, lambda *_: stop())
     try:
         yield
@@ -116,21 +127,22 @@ def stop_passed_on(stop: Callable[[], None]) -> Iterator[None]:
 # --- from nothing
 
 
-def train_cold(trainee: Trainee, output: int) -> int:
+def train_cold(run: TrainerRun, output: int) -> int:
+    """The exit code of a training by a new process."""
     command = [sys.executable, "-m", "charaloom.training.hcp", "--cfg", "config.py"]
     process = subprocess.Popen(
         command,
-        cwd=trainee.room,
-        env=child_environment(trainee.threads),
+        cwd=run.workdir,
+        env=child_environment(run.threads),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         preexec_fn=die_with_parent,
-        pass_fds=[trainee.lock],  # an open lock is a held lock: held until the trainer too is gone
+        pass_fds=[run.lock],  # an open lock is a held lock: held until the trainer too is gone
     )
     try:
         with stop_passed_on(process.terminate):
-            return abs(process.wait())
+            return process.wait()
     finally:
         process.kill()
         process.wait()
@@ -139,14 +151,14 @@ def train_cold(trainee: Trainee, output: int) -> int:
 # --- by a warm process
 
 
-def train_warm(trainee: Trainee, output: int) -> int | None:
-    """The exit code of a training by the warm process; None where there is no such process to be had."""
-    connection = connected(trainee)
+def train_warm(run: TrainerRun, output: int) -> int | None:
+    """The exit code of a training by the warm process; None where there is no such process."""
+    connection = connected(run)
     if connection is None:
         return None
-    request = json.dumps({"room": str(trainee.room.resolve())}).encode() + b"\n"
+    request = json.dumps({"workdir": str(run.workdir.resolve())}).encode() + b"\n"
     with connection, connection.makefile("rb") as answers:
-        socket.send_fds(connection, [request], [output, trainee.lock])
+        socket.send_fds(connection, [request], [output, run.lock])
         if not (started := answers.readline()):
             return None
         with stop_passed_on(lambda: os.kill(int(started), signal.SIGTERM)):
@@ -154,16 +166,16 @@ def train_warm(trainee: Trainee, output: int) -> int | None:
     return int(ended) if ended else 1
 
 
-def connected(trainee: Trainee) -> socket.socket | None:
+def connected(run: TrainerRun) -> socket.socket | None:
     """A connection to the warm process of this base and these threads, which is started where there is none."""
     folder = sockets()
-    name = folder / warm_name(trainee)
+    name = folder / warm_name(run)
     with name.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if connection := reached(name):
             return connection
         name.unlink(missing_ok=True)
-        process = start_warm(trainee, name)
+        process = start_warm(run, name)
         limit = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < limit:
             if connection := reached(name):
@@ -175,22 +187,22 @@ def connected(trainee: Trainee) -> socket.socket | None:
 
 
 def sockets() -> Path:
-    """A folder of this user's alone on this machine; short, for a socket's path may have a hundred letters only."""
+    """A folder of this user's alone on this machine; short: the path of a socket has at most 107 bytes (unix(7))."""
     folder = Path(tempfile.gettempdir(), f"charaloom-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or folder.is_symlink():
         raise CharaloomError(f"{folder}: belongs to somebody else or is open to others; remove it, or set TMPDIR")
     return folder
 
 
-def warm_name(trainee: Trainee) -> str:
-    """One process for each base model, number of threads, GPU, environment and version of this code, and SLURM job:
-    what another job on the same node has is its own, its GPU may have the same number, and it ends with that job."""
+def warm_name(run: TrainerRun) -> str:
+    """One process for each base model, number of threads, GPU, environment, version of this code, and SLURM job: the
+    GPU of another job on the node may have the same number, and its process ends with that job."""
     code = [sha256_file(path) for path in sorted(PACKAGE.rglob("*.py"))]
-    base = [str(trainee.base.folder.resolve()), trainee.base.digest, trainee.base.family]
-    place = [sys.executable, os.environ.get("SLURM_JOB_ID"), child_environment(trainee.threads)]
-    return digest([base, code, trainee.warm_seconds, *place])[:24]
+    base = [str(run.base.folder.resolve()), run.base.digest, run.base.family.name]
+    place = [sys.executable, os.environ.get("SLURM_JOB_ID"), child_environment(run.threads)]
+    return digest([base, code, run.warm_seconds, *place])[:24]
 
 
 def reached(name: Path) -> socket.socket | None:
@@ -203,14 +215,14 @@ def reached(name: Path) -> socket.socket | None:
     return connection
 
 
-def start_warm(trainee: Trainee, name: Path) -> "subprocess.Popen[bytes]":
-    facts: dict[str, Any] = {"socket": str(name), "base": str(trainee.base.folder.resolve())}
-    facts |= {"family": trainee.base.family, "seconds": trainee.warm_seconds}
+def start_warm(run: TrainerRun, name: Path) -> "subprocess.Popen[bytes]":
+    facts: dict[str, Any] = {"socket": str(name), "base": str(run.base.folder.resolve())}
+    facts |= {"family": run.base.family.name, "seconds": run.warm_seconds}
     with name.with_suffix(".log").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "charaloom.training.hcp.warm", json.dumps(facts)],
             cwd="/",
-            env=child_environment(trainee.threads),
+            env=child_environment(run.threads),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The trainer's config as Python source: what HCP-Diffusion is told, and itself an artifact.
+"""The config of HCP-Diffusion as Python source, itself an artifact.
 
 It is executed, and OmegaConf evaluates strings: plain checked values only. Tags and captions, which strangers wrote,
 never stand in it.
@@ -9,11 +9,13 @@ from string import Template
 from typing import Any
 
 from charaloom.artifacts.seeds import derive_seed
+from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import embedding_word
 from charaloom.errors import CharaloomError
+from charaloom.training.lengths import milestones
 
-PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
-WRAPPER = {"sd15": "SD15Wrapper", "sdxl": "SDXLWrapper"}
+PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}  # by HCP's names
 
 
 CONFIG = '''\
@@ -149,38 +151,41 @@ DATASET = """
         ),"""
 
 
-def hcp_config(character: str, params: dict[str, Any], base: LocalBase, regularised: bool = False) -> str:
-    """The config of one training; `params` are settled (see `recipes`), `regularised`: there are such pictures."""
-    text, embedding = params["rate_text"] > 0, params["vectors"] > 0
+def hcp_config(character: str, params: Training, base: LocalBase, regularised: bool = False) -> str:
+    """The config of one training; `regularised`: there are regularisation pictures.
+
+    Raises CharaloomError, ValueError or TypeError where a value is not what its place in the code allows.
+    """
+    text, embedding = params.rate_text > 0, params.vectors > 0
+    check_name(character)
     values = {
-        "character": checked_name(character),
-        "family": base.family,
-        "precision": PRECISION[params["precision"]],
-        "fast": params["mode"] == "fast",
-        "reproducible": params["mode"] == "reproducible",
-        "checkpointing": bool(params["gradient_checkpointing"]),
-        "seed": derive_seed(params["seed"], character, "training"),
-        "rank": int(params["rank"]),
-        "alpha": float(params["alpha"]),
-        "rate_unet": float(params["rate_unet"]),
-        "rate_text": float(params["rate_text"]),
-        "rate_embedding": float(params["rate_embedding"]),
-        "vectors": int(params["vectors"]),
+        "family": base.family.name,
+        "precision": PRECISION[params.precision],
+        "fast": params.mode == "fast",
+        "reproducible": params.mode == "reproducible",
+        "checkpointing": bool(params.gradient_checkpointing),
+        "seed": derive_seed(params.seed, character, "training"),
+        "rank": int(params.rank),
+        "alpha": float(params.alpha),
+        "rate_unet": float(params.rate_unet),
+        "rate_text": float(params.rate_text),
+        "rate_embedding": float(params.rate_embedding),
+        "vectors": int(params.vectors),
         "word": embedding_word(character) if embedding else None,
-        "rates": ["rate_unet"] + ["rate_text"] * text + ["rate_embedding"] * embedding,
-        "steps": int(params["steps"]),
-        "milestones": milestones(int(params["steps"]), int(params["save_every"])),
-        "warmup": int(params["warmup"]),
-        "ema": float(params["ema"]),
-        "gamma": float(params["min_snr"]),
-        "clip_skip": int(base.clip_skip) + (base.family == "sdxl"),  # the last layer but one is where SDXL begins
-        "final_norm": base.family == "sd15",
-        "area": int(params["resolution"]) ** 2,
-        "step_size": bucket_step(int(params["resolution"])),
-        "buckets": int(params["buckets"]),
+        "rates": trained_rates(text, embedding),
+        "steps": int(params.steps),
+        "milestones": milestones(params),
+        "warmup": int(params.warmup),
+        "ema": float(params.ema),
+        "gamma": float(params.min_snr),
+        "clip_skip": int(base.clip_skip) + base.family.extra_clip_skip,
+        "final_norm": base.family.final_norm,
+        "area": int(params.resolution) ** 2,
+        "step_size": bucket_step(int(params.resolution)),
+        "buckets": int(params.buckets),
     }
     plain = {key: repr(value) for key, value in values.items()}
-    plain |= {"character": values["character"], "wrapper": WRAPPER[base.family]}
+    plain |= {"character": character, "wrapper": base.family.trainer_wrapper}
     return Template(CONFIG).substitute(
         plain,
         lora_te=Template(LORA_TE).substitute(plain) if text else "",
@@ -190,33 +195,44 @@ def hcp_config(character: str, params: dict[str, Any], base: LocalBase, regulari
     )
 
 
-def datasets(params: dict[str, Any], regularised: bool) -> list[dict[str, Any]]:
-    """What differs between her pictures and the regularisation pictures, whose captions are read as they are."""
-    own = {"name": "pictures", "batch": int(params["batch"]), "weight": 1.0}
-    own |= {key: float(params[key]) for key in ("text_only", "tag_dropout")}
-    own["dropout"] = float(params["caption_dropout"])
+def trained_rates(text: bool, embedding: bool) -> list[str]:
+    """Names of the learning rates, in the order of the optimizer's groups."""
+    rates = ["rate_unet"]
+    if text:
+        rates.append("rate_text")
+    if embedding:
+        rates.append("rate_embedding")
+    return rates
+
+
+def datasets(params: Training, regularised: bool) -> list[dict[str, Any]]:
+    """What differs between the character's pictures and the regularisation pictures, whose captions stay whole."""
+    own = {
+        "name": "pictures",
+        "batch": int(params.batch),
+        "weight": 1.0,
+        "text_only": float(params.text_only),
+        "tag_dropout": float(params.tag_dropout),
+        "dropout": float(params.caption_dropout),
+    }
     if not regularised:
         return [own]
-    others = {"name": "regularisation", "batch": int(params["regularisation_batch"])}
-    others |= {"weight": float(params["regularisation_weight"]), "text_only": 1.0, "tag_dropout": 0.0, "dropout": 0.0}
-    return [own, others]
+    regularisation = {
+        "name": "regularisation",
+        "batch": int(params.regularisation_batch),
+        "weight": float(params.regularisation_weight),
+        "text_only": 1.0,
+        "tag_dropout": 0.0,
+        "dropout": 0.0,
+    }
+    return [own, regularisation]
 
 
-def milestones(steps: int, every: int) -> list[int]:
-    """The steps whose checkpoint is kept: each multiple of `every`, and the last one."""
-    return [*range(every, steps, every), steps]
-
-
-def embedding_word(character: str) -> str:
-    return f"{character}_emb"
-
-
-def checked_name(character: str) -> str:
+def check_name(character: str) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", character):
         raise CharaloomError(f"character `{character}`: names consist of a-z, 0-9 and _")
-    return character
 
 
 def bucket_step(resolution: int) -> int:
-    """Sides of a bucket are multiples of this: 64 at 512 pixels, what the UNet halves without a rest at any size."""
+    """Sides of a bucket are multiples of this, in pixels: 64 at 512, at least 8, one cell of the latents."""
     return min(64, max(8, resolution // 64 * 8))

@@ -1,14 +1,20 @@
 """Base models: folders, single files, and what is refused."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charaloom.artifacts.files import sha256_file
+from charaloom.config.params import Base
+from charaloom.diffusion import digests
 from charaloom.diffusion.bases import local_base
 from charaloom.errors import CharaloomError
 
@@ -41,8 +47,8 @@ VAE = [
     (r"conv_shortcut", "nin_shortcut"),
     (r"down_blocks\.(\d)\.resnets\.(\d)", r"down.\1.block.\2"),
     (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
-    (r"up_blocks\.(\d)\.resnets\.(\d)", lambda found: f"up.{3 - int(found[1])}.block.{found[2]}"),
-    (r"up_blocks\.(\d)\.upsamplers\.0", lambda found: f"up.{3 - int(found[1])}.upsample"),
+    (r"up_blocks\.(\d)\.resnets\.(\d)", lambda match: f"up.{3 - int(match[1])}.block.{match[2]}"),
+    (r"up_blocks\.(\d)\.upsamplers\.0", lambda match: f"up.{3 - int(match[1])}.upsample"),
 ]
 
 
@@ -94,9 +100,9 @@ def single_file(base: Path, target: Path) -> Path:
     return target
 
 
-def entry(path: Path | None, **other: Any) -> dict[str, Any]:
+def entry(path: Path | None, **other: Any) -> Base:
     facts = {"name": "tiny", "path": path and str(path), "repo": None, "revision": None}
-    return {**facts, "family": "sd15", "clip_skip": 1, "licence": "mit", **other}
+    return Base.of({**facts, "family": "sd15", "clip_skip": 1, "licence": "mit", **other})
 
 
 def test_folder_is_used_in_place_and_its_digest_is_of_its_content(tiny_base: Path, tmp_path: Path) -> None:
@@ -136,7 +142,7 @@ def test_hub_repo_at_its_revision_comes_from_the_cache(tiny_base: Path, tmp_path
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     revision = "0123456789" * 4
     snapshot = tmp_path / "work" / "hub" / "hub" / "models--someone--tiny" / "snapshots" / revision
-    with pytest.raises(CharaloomError, match="neither cached nor to be had"):
+    with pytest.raises(CharaloomError, match="neither cached nor can it be downloaded"):
         local_base(entry(None, repo="someone/tiny", revision=revision), tmp_path / "work")
     shutil.copytree(tiny_base, snapshot)
     base = local_base(entry(None, repo="someone/tiny", revision=revision), tmp_path / "work")
@@ -193,3 +199,103 @@ def test_what_cannot_be_trained_is_refused(tiny_base: Path, tmp_path: Path) -> N
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "prediction_type": "v_prediction"}))
     with pytest.raises(CharaloomError, match="predicts `v_prediction`"):
         local_base(entry(tmp_path / "base"), tmp_path / "work")
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are hashed, one entry for each time."""
+    names: list[str] = []
+    monkeypatch.setattr(digests, "sha256_file", lambda path: names.append(Path(path).name) or sha256_file(path))
+    return names
+
+
+def aged(path: Path, seconds: float) -> None:
+    """Give a file, or all files of a folder, a modification time in the past."""
+    for file in [path] if path.is_file() else filter(Path.is_file, path.rglob("*")):
+        os.utime(file, (time.time() - seconds,) * 2)
+
+
+def test_each_file_of_a_base_is_hashed_once(tiny_base: Path, tmp_path: Path, hashed: list[str]) -> None:
+    shutil.copytree(tiny_base, tmp_path / "base")
+    aged(tmp_path / "base", seconds=60)
+    first = local_base(entry(tmp_path / "base"), tmp_path / "work")
+    assert hashed.count("diffusion_pytorch_model.safetensors") == 2
+    hashed.clear()
+    assert local_base(entry(tmp_path / "base"), tmp_path / "work") == first
+    assert hashed == []
+    weights = tmp_path / "base" / "vae" / "diffusion_pytorch_model.safetensors"
+    aged(weights, seconds=30)
+    assert local_base(entry(tmp_path / "base"), tmp_path / "work") == first
+    assert hashed == ["diffusion_pytorch_model.safetensors"], "another modification time"
+    hashed.clear()
+    shutil.copy2(weights, tmp_path / "copy")
+    (tmp_path / "copy").replace(weights)
+    assert local_base(entry(tmp_path / "base"), tmp_path / "work") == first
+    assert hashed == ["diffusion_pytorch_model.safetensors"], "another inode"
+
+
+def test_a_single_file_is_hashed_once_beside_others(tiny_base: Path, tmp_path: Path, hashed: list[str]) -> None:
+    paths = [single_file(tiny_base, tmp_path / f"{name}.safetensors") for name in ("one", "two")]
+    for path in paths:
+        aged(path, seconds=60)
+    bases = [local_base(entry(path, config=str(tiny_base)), tmp_path / "work") for path in (*paths, *paths)]
+    assert sorted(hashed) == ["one.safetensors", "two.safetensors"]
+    assert {base.digest for base in bases} == {sha256_file(paths[0])}
+
+
+def test_a_file_that_has_just_changed_is_hashed_again(tmp_path: Path, hashed: list[str]) -> None:
+    (tmp_path / "base").write_text("one")
+    before = digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+    (tmp_path / "base").write_text("two")
+    assert digests.file_digests(tmp_path, ["base"], tmp_path / "work") != before
+    assert hashed == ["base", "base"]
+
+
+def test_a_broken_store_of_digests_is_made_again(tmp_path: Path, hashed: list[str]) -> None:
+    (tmp_path / "base").write_text("one")
+    aged(tmp_path / "base", seconds=60)
+    for _ in range(2):
+        digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+        (store,) = (tmp_path / "work").rglob("*.json")
+        store.write_text("{")
+    digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+    digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+    assert len(hashed) == 3
+
+
+HASH = """
+import sys, time
+from pathlib import Path
+from charaloom.diffusion import digests
+real = digests.sha256_file
+def slow(path):
+    print("hashed", flush=True)
+    time.sleep(0.5)
+    return real(path)
+digests.sha256_file = slow
+digests.file_digests(Path(sys.argv[1]), ["base"], Path(sys.argv[2]))
+"""
+
+
+def test_processes_side_by_side_hash_a_file_once(tmp_path: Path) -> None:
+    (tmp_path / "base").write_text("one")
+    aged(tmp_path / "base", seconds=60)
+    command = [sys.executable, "-c", HASH, str(tmp_path), str(tmp_path / "work")]
+    package = {"PYTHONPATH": str(Path(__file__).parents[3] / "scripts")}
+    jobs = [subprocess.Popen(command, env={**os.environ, **package}, stdout=subprocess.PIPE) for _ in range(3)]
+    output = b"".join(job.communicate(timeout=60)[0] for job in jobs)
+    assert [job.returncode for job in jobs] == [0, 0, 0]
+    assert output.split() == [b"hashed"]
+
+
+def test_a_base_that_was_replaced_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    path, work = single_file(tiny_base, tmp_path / "tiny.safetensors"), tmp_path / "work"
+    right, wrong = sha256_file(path), "0" * 64
+    with pytest.raises(CharaloomError, match=rf"SHA-256 is {right}, `bases\.tiny\.digest` asks for {wrong}; fetch"):
+        local_base(entry(path, digest=wrong, config=str(tiny_base)), work)
+    assert not list((work / "bases").glob("[0-9a-f]*/unet")), "nothing is converted"
+    assert local_base(entry(path, digest=right, config=str(tiny_base)), work).digest == right
+    with pytest.raises(CharaloomError, match="asks for 0000"):
+        local_base(entry(tiny_base, digest=wrong), work)
+    folder = local_base(entry(tiny_base), work)
+    assert local_base(entry(tiny_base, digest=folder.digest), work) == folder

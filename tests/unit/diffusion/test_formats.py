@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from charaloom.diffusion.lora import EMBEDDING_KEY, bundle_weights, read_weights
-from charaloom.training import checkpoints as training
+from charaloom.diffusion.families import EMBEDDING_KEY, SDXL
+from charaloom.diffusion.lora import bundle_weights, read_weights
 from tests import foreign_loaders as foreign
 from tests.unit.diffusion.test_bases import original_unet, single_file, unet_places
-from tests.unit.training.test_training import params, write_dataset
+from tests.unit.training.trainings import STEPS, params, train_once, write_dataset
 
 TOLERANCE = 1e-4
 WORD = "hana_emb"
@@ -43,13 +43,10 @@ def files(
 ) -> dict[str, Path]:
     """LoRA and embedding as the stage writes them."""
     root = tmp_path_factory.mktemp("formats")
-    chosen = params(base)
-    chosen["base"]["clip_skip"] = 0  # so that every layer of the text encoder learns
-    inputs = write_dataset(root, drawn_pictures)
-    outputs = {"folder": root / "checkpoints", "manifest": root / "checkpoints.manifest.json"}
-    training.train("hana", chosen, **inputs, **outputs, work=root / "work", log=root / "log.txt")
-    name = f"step-{chosen['steps']:06d}"
-    return {"lora": outputs["folder"] / f"{name}.safetensors", "emb": outputs["folder"] / f"{name}_emb.safetensors"}
+    chosen = params(base, clip_skip=0)  # so that every layer of the text encoder learns
+    train_once(root, write_dataset(root, drawn_pictures), chosen)
+    last = root / "checkpoints" / f"step-{STEPS:06d}.safetensors"
+    return {"lora": last, "emb": last.with_name(f"{last.stem}_emb.safetensors")}
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +78,8 @@ def outputs(pipe: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def wanted(base: Path, files: dict[str, Path]) -> dict[str, Any]:
-    """Outputs with the LoRA in diffusers; test_training.py shows that they are those of HCP's own layers."""
+def expected(base: Path, files: dict[str, Path]) -> dict[str, Any]:
+    """Outputs with the LoRA in diffusers; test_other_loaders.py shows that they are those of HCP's own layers."""
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(base)
@@ -94,8 +91,8 @@ def wanted(base: Path, files: dict[str, Path]) -> dict[str, Any]:
     return loaded
 
 
-def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all((found[part] - wanted[part]).abs().max() <= TOLERANCE for part in wanted)
+def same(computed: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return all((computed[part] - expected[part]).abs().max() <= TOLERANCE for part in expected)
 
 
 def delta(lora: Mapping[str, Any], module: str) -> Any:
@@ -121,7 +118,7 @@ def test_programs_on_original_checkpoints_compute_what_was_trained(
     base: Path,
     lora: dict[str, Any],
     checkpoint: dict[str, Any],
-    wanted: dict[str, Any],
+    expected: dict[str, Any],
     tmp_path: Path,
 ) -> None:
     from diffusers import StableDiffusionPipeline
@@ -131,11 +128,11 @@ def test_programs_on_original_checkpoints_compute_what_was_trained(
     save_file(changed(checkpoint, lora, names), tmp_path / "changed.safetensors")
     settings = {"config": str(base), "local_files_only": True, "safety_checker": None}
     pipe = StableDiffusionPipeline.from_single_file(str(tmp_path / "changed.safetensors"), **settings)
-    assert same(outputs(pipe), wanted)
+    assert same(outputs(pipe), expected)
 
 
 @pytest.mark.slow
-def test_onetrainer_computes_what_was_trained(base: Path, lora: dict[str, Any], wanted: dict[str, Any]) -> None:
+def test_onetrainer_computes_what_was_trained(base: Path, lora: dict[str, Any], expected: dict[str, Any]) -> None:
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(base)
@@ -146,7 +143,7 @@ def test_onetrainer_computes_what_was_trained(base: Path, lora: dict[str, Any], 
     for part, model in parts.items():
         start = f"{part}."
         model.load_state_dict({key.removeprefix(start): held[key] for key in held if key.startswith(start)})
-    assert same(outputs(pipe), wanted)
+    assert same(outputs(pipe), expected)
 
 
 def linear(model: Any) -> list[str]:
@@ -156,7 +153,7 @@ def linear(model: Any) -> list[str]:
 
 
 @pytest.mark.slow
-def test_peft_computes_what_was_trained(base: Path, lora: dict[str, Any], wanted: dict[str, Any]) -> None:
+def test_peft_computes_what_was_trained(base: Path, lora: dict[str, Any], expected: dict[str, Any]) -> None:
     from diffusers import StableDiffusionPipeline
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
@@ -176,7 +173,7 @@ def test_peft_computes_what_was_trained(base: Path, lora: dict[str, Any], wanted
         result = set_peft_model_state_dict(model, weights)
         assert not result.unexpected_keys
         assert not [key for key in result.missing_keys if "lora" in key]
-    assert same(outputs(pipe), wanted)
+    assert same(outputs(pipe), expected)
 
 
 # --- embedding and bundle
@@ -188,19 +185,19 @@ def test_embedding_in_place_of_its_word_is_what_diffusers_computes(base: Path, f
     import torch
     from diffusers import StableDiffusionPipeline
 
-    found = foreign.one_tensor(read_weights(files["emb"]))
+    vectors = foreign.one_tensor(read_weights(files["emb"]))
     pipe = StableDiffusionPipeline.from_pretrained(base)
     table = pipe.text_encoder.get_input_embeddings()
-    assert found.shape == (3, table.embedding_dim), "Forge leaves out what has another width"
+    assert vectors.shape == (3, table.embedding_dim), "Forge leaves out what has another width"
     length = pipe.tokenizer.model_max_length
     before, after = (pipe.tokenizer(text, add_special_tokens=False).input_ids for text in ("1girl,", ", blue hair"))
     start, end = pipe.tokenizer.bos_token_id, pipe.tokenizer.eos_token_id
-    ids = [start, *before, *[end] * len(found), *after]
+    ids = [start, *before, *[end] * len(vectors), *after]
     ids = torch.tensor([ids + [end] * (length - len(ids))])
 
     def put(_: Any, __: Any, embedded: Any) -> Any:
         place = 1 + len(before)
-        return torch.cat([embedded[:, :place], found[None], embedded[:, place + len(found) :]], dim=1)
+        return torch.cat([embedded[:, :place], vectors[None], embedded[:, place + len(vectors) :]], dim=1)
 
     with torch.no_grad():
         hook = table.register_forward_hook(put)
@@ -208,7 +205,7 @@ def test_embedding_in_place_of_its_word_is_what_diffusers_computes(base: Path, f
         hook.remove()
         pipe.load_textual_inversion(files["emb"], token=WORD)
         ours = pipe.encode_prompt(f"1girl, {WORD}, blue hair", "cpu", 1, False)[0]
-    last = 1 + len(before) + len(found) + len(after)  # behind the text the programs pad in their own ways
+    last = 1 + len(before) + len(vectors) + len(after)  # behind the text the programs pad in their own ways
     assert (ours - theirs)[:, :last].abs().max() <= TOLERANCE
 
 
@@ -288,8 +285,8 @@ def test_sdxl_names_are_what_diffusers_takes_them_for(sdxl_unet: Any) -> None:
 
     ends = ("lora_down.weight", "lora_up.weight")
     keys = {f"{kohya_sdxl(module)}.{end}": torch.ones(1, 1) for module in trained_modules(sdxl_unet) for end in ends}
-    found, _ = StableDiffusionXLPipeline.lora_state_dict(keys, unet_config=sdxl_unet.config)
-    names = {re.sub(r"\.lora(_[AB]|\.down|\.up)?\.weight$|_lora\.(down|up)\.weight$", "", key) for key in found}
+    state, _ = StableDiffusionXLPipeline.lora_state_dict(keys, unet_config=sdxl_unet.config)
+    names = {re.sub(r"\.lora(_[AB]|\.down|\.up)?\.weight$|_lora\.(down|up)\.weight$", "", key) for key in state}
     names = {name.replace(".processor.", ".").removeprefix("unet.") for name in names}
     names = {f"{name}.0" if name.endswith("to_out") else name for name in names}
     assert names == set(trained_modules(sdxl_unet))
@@ -338,7 +335,7 @@ def test_sdxl_names_that_training_writes(sdxl_unet: Any) -> None:
     from charaloom.diffusion.lora import kohya_module
 
     for module in trained_modules(sdxl_unet):
-        assert kohya_module("denoiser", module, "sdxl") == kohya_sdxl(module)
+        assert kohya_module("denoiser", module, SDXL) == kohya_sdxl(module)
     leaf = "text_model.encoder.layers.3.mlp.fc1"
     for number, part in enumerate(("clip_L", "clip_bigG"), 1):
-        assert kohya_module("TE", f"{part}.{leaf}", "sdxl") == f"lora_te{number}_{foreign.flat(leaf)}"
+        assert kohya_module("TE", f"{part}.{leaf}", SDXL) == f"lora_te{number}_{foreign.flat(leaf)}"

@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charaloom.artifacts.files import sha256_file
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.families import EMBEDDING_KEY, SD15, Family
 from charaloom.diffusion.lora import (
-    EMBEDDING_KEY,
     bundle_weights,
     kohya_weights,
     lora_metadata,
@@ -19,21 +21,14 @@ from charaloom.diffusion.lora import (
     write_weights,
 )
 from charaloom.errors import CharaloomError
+from tests.unit.training.trainings import params
 
-FACTS: dict[str, Any] = {
-    "character": "hana",
-    "trigger": "hana_charaloom",
-    "rank": 4,
-    "alpha": 2,
-    "base_name": "tiny",
-    "base_digest": "0" * 64,
-    "family": "sd15",
-    "resolution": 512,
-    "clip_skip": 1,
-    "steps": 100,
-    "tags": [["blue_hair", "1girl"], ["1girl"]],
-    "version": "1" * 64,
-}
+
+def metadata_of(family: Family) -> dict[str, str]:
+    chosen = replace(params(Path("tiny")).settled(2), rank=4, resolution=512)
+    base = LocalBase("tiny", family, Path("tiny"), "0" * 64, "epsilon", clip_skip=1, licence="mit")
+    tags = [["blue_hair", "1girl"], ["1girl"]]
+    return lora_metadata("hana", base, chosen, steps=100, tags=tags, version="1" * 64)
 
 
 def hcp_layer(module: str, rank: int = 4, stored_alpha: float = 0.5) -> dict[str, Any]:
@@ -47,7 +42,7 @@ def hcp_layer(module: str, rank: int = 4, stored_alpha: float = 0.5) -> dict[str
 def test_keys_and_alpha_of_kohya() -> None:
     unet = hcp_layer("denoiser.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")
     text = hcp_layer("TE.text_model.encoder.layers.0.mlp.fc1", rank=2, stored_alpha=1.5)
-    weights = kohya_weights({**unet, **text})
+    weights = kohya_weights({**unet, **text}, SD15)
     module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
     assert weights[f"{module}.lora_down.weight"].shape == (4, 8)
     assert weights[f"{module}.lora_up.weight"].shape == (6, 4)
@@ -56,21 +51,21 @@ def test_keys_and_alpha_of_kohya() -> None:
 
 
 def test_text_model_is_put_back_where_transformers_dropped_it() -> None:
-    old = kohya_weights(hcp_layer("TE.text_model.encoder.layers.1.self_attn.q_proj"))
-    assert kohya_weights(hcp_layer("TE.encoder.layers.1.self_attn.q_proj")).keys() == old.keys()
+    old = kohya_weights(hcp_layer("TE.text_model.encoder.layers.1.self_attn.q_proj"), SD15)
+    assert kohya_weights(hcp_layer("TE.encoder.layers.1.self_attn.q_proj"), SD15).keys() == old.keys()
 
 
 def test_unknown_keys_are_refused() -> None:
     import torch
 
     with pytest.raises(CharaloomError, match=r"unknown key `vae\.conv"):
-        kohya_weights({"vae.conv.___.alpha": torch.tensor(1.0)})
+        kohya_weights({"vae.conv.___.alpha": torch.tensor(1.0)}, SD15)
 
 
 def test_bundle_holds_the_embedding_and_refuses_dots() -> None:
     import torch
 
-    lora = kohya_weights(hcp_layer("denoiser.conv"))
+    lora = kohya_weights(hcp_layer("denoiser.conv"), SD15)
     bundle = bundle_weights(lora, {EMBEDDING_KEY: torch.ones(2, 8)}, "hana_emb")
     assert bundle.keys() - lora.keys() == {"bundle_emb.hana_emb.string_to_param.*"}
     with pytest.raises(CharaloomError, match="a dot in the name"):
@@ -78,14 +73,15 @@ def test_bundle_holds_the_embedding_and_refuses_dots() -> None:
 
 
 def test_metadata_says_what_users_and_tools_ask_for() -> None:
-    found = lora_metadata(**FACTS)
-    assert found["ss_network_module"] == "networks.lora"
-    assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("4", "2.0")
-    assert (found["ss_sd_model_name"], found["ss_sd_model_hash"]) == ("tiny", "0" * 64)
-    assert json.loads(found["ss_tag_frequency"]) == {"hana": {"1girl": 2, "blue_hair": 1}}
-    assert found["modelspec.trigger_phrase"] == "hana_charaloom"
-    assert found["charaloom.lineage"] == "1" * 64
-    assert not any(word in key for key in found for word in ("session", "time", "date", "dirs"))
+    metadata = metadata_of(SD15)
+    assert metadata["ss_network_module"] == "networks.lora"
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("4", "2.0")
+    assert (metadata["ss_sd_model_name"], metadata["ss_sd_model_hash"]) == ("tiny", "0" * 64)
+    assert json.loads(metadata["ss_tag_frequency"]) == {"hana": {"1girl": 2, "blue_hair": 1}}
+    assert metadata["modelspec.trigger_phrase"] == "hana_charaloom"
+    assert (metadata["modelspec.prediction_type"], metadata["ss_clip_skip"]) == ("epsilon", "2")
+    assert metadata["charaloom.lineage"] == "1" * 64
+    assert not any(word in key for key in metadata for word in ("session", "time", "date", "dirs"))
 
 
 WRITE = """

@@ -6,12 +6,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charaloom.config.params import Previews, SelectionRule
+from charaloom.diffusion.bases import LocalBase
+from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, read_checkpoints
+from charaloom.diffusion.families import SD15, SDXL, Family
 from charaloom.diffusion.generation import escaped, for_a1111, for_comfyui
-from charaloom.diffusion.pipelines import NOTHING, Checkpoint, Easel, read_checkpoints
+from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
 
-SETTINGS = {"negative": "nsfw, (bad hands)", "width": 64, "height": 64, "steps": 2, "guidance": 5.0}
-BASE = {"name": "tiny", "digest": "abcdef0123456789", "clip_skip": 1}
+SETTINGS = Previews(
+    version=1,
+    bases=(),
+    negative="nsfw, (bad hands)",
+    width=64,
+    height=64,
+    steps=2,
+    guidance=5.0,
+    seeds=1,
+    scenes=1,
+    weights=(1.0,),
+    sweep=1.0,
+    batch=2,
+    rating_model=0.5,
+    memorised=0.9,
+    threads=1,
+    seed=1,
+    selection=SelectionRule(scores={}, first=1.0, keep=0.5),
+)
+
+
+def base_of(family: Family, folder: Path = Path("tiny"), clip_skip: int = 1) -> LocalBase:
+    return LocalBase("tiny", family, folder, "abcdef0123456789", "epsilon", clip_skip, "mit")
 
 
 def sdxl_checkpoint(folder: Path, base: Path) -> Checkpoint:
@@ -20,32 +45,32 @@ def sdxl_checkpoint(folder: Path, base: Path) -> Checkpoint:
     from diffusers import UNet2DConditionModel
     from safetensors.torch import save_file
 
-    draw, weights = torch.Generator().manual_seed(3), {}
+    generator, weights = torch.Generator().manual_seed(3), {}
     for name, module in UNet2DConditionModel.from_pretrained(base / "unet").named_modules():
         if name.endswith(("to_q", "to_v")):
             key = "lora_unet_" + name.replace(".", "_")
-            weights[f"{key}.lora_down.weight"] = torch.randn(2, module.in_features, generator=draw)
-            weights[f"{key}.lora_up.weight"] = torch.randn(module.out_features, 2, generator=draw)
+            weights[f"{key}.lora_down.weight"] = torch.randn(2, module.in_features, generator=generator)
+            weights[f"{key}.lora_up.weight"] = torch.randn(module.out_features, 2, generator=generator)
             weights[f"{key}.alpha"] = torch.tensor(2.0)
     save_file(weights, folder / "step-000100.safetensors")
-    vectors = {"clip_l": torch.randn(2, 32, generator=draw), "clip_g": torch.randn(2, 48, generator=draw)}
+    vectors = {"clip_l": torch.randn(2, 32, generator=generator), "clip_g": torch.randn(2, 48, generator=generator)}
     save_file(vectors, folder / "step-000100_emb.safetensors")
     return read_checkpoints(folder)[0]
 
 
-def test_an_sdxl_base_draws_with_lora_and_both_halves_of_an_embedding(tiny_sdxl, tmp_path):
+def test_an_sdxl_base_renders_with_lora_and_both_halves_of_an_embedding(tiny_sdxl, tmp_path):
     checkpoint = sdxl_checkpoint(tmp_path, tiny_sdxl)
-    easel = Easel(tiny_sdxl, "sdxl", 0, 1)
+    pipeline = BasePipeline(base_of(SDXL, tiny_sdxl, clip_skip=0), threads=1)
 
-    def drawn(one: Checkpoint) -> np.ndarray:
-        return np.stack([np.asarray(image) for image in easel.draw(one, ["hana, solo"] * 2, [1, 2], SETTINGS)])
+    def rendered(loaded: Checkpoint) -> np.ndarray:
+        return np.stack([np.asarray(image) for image in pipeline.render(loaded, ["hana, solo"] * 2, [1, 2], SETTINGS)])
 
-    nothing, alone, whole = drawn(NOTHING), drawn(checkpoint.by_text_alone()), drawn(checkpoint)
+    nothing, alone, whole = rendered(NOTHING), rendered(checkpoint.by_text_alone()), rendered(checkpoint)
     assert nothing.shape == (2, 64, 64, 3)
     assert not np.array_equal(nothing, alone)
     assert not np.array_equal(alone, whole)
-    assert np.array_equal(nothing, drawn(NOTHING))
-    for tokenizer in (easel.pipeline.tokenizer, easel.pipeline.tokenizer_2):
+    assert np.array_equal(nothing, rendered(NOTHING))
+    for tokenizer in (pipeline.pipeline.tokenizer, pipeline.pipeline.tokenizer_2):
         assert "step-000100_emb" in tokenizer.get_vocab()
 
 
@@ -56,15 +81,15 @@ def test_an_embedding_of_another_family_is_named(tiny_sdxl, tmp_path):
     checkpoint = sdxl_checkpoint(tmp_path, tiny_sdxl)
     save_file({"emb_params": torch.ones(2, 32)}, checkpoint.embedding)
     with pytest.raises(CharaloomError, match="no tensor 'clip_l'"):
-        Easel(tiny_sdxl, "sdxl", 0, 1).load(checkpoint)
+        BasePipeline(base_of(SDXL, tiny_sdxl, clip_skip=0), threads=1).load(checkpoint)
 
 
 def test_parentheses_are_letters_in_other_programs():
     assert escaped("watercolor_(medium), [x]") == r"watercolor_\(medium\), \[x\]"
-    told = for_a1111("hana", "hana, watercolor (medium)", 7, NOTHING, BASE, SETTINGS).splitlines()
-    assert told[0] == r"hana, watercolor \(medium\)"
-    assert told[1] == r"Negative prompt: nsfw, \(bad hands\)"
-    assert told[2].startswith("Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, Seed: 7, Size: 64x64")
+    text = for_a1111("hana", "hana, watercolor (medium)", 7, NOTHING, base_of(SD15), SETTINGS).splitlines()
+    assert text[0] == r"hana, watercolor \(medium\)"
+    assert text[1] == r"Negative prompt: nsfw, \(bad hands\)"
+    assert text[2].startswith("Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, Seed: 7, Size: 64x64")
 
 
 def test_the_graph_for_comfyui_is_whole(tmp_path):
@@ -72,8 +97,8 @@ def test_the_graph_for_comfyui_is_whole(tmp_path):
     (tmp_path / "step-000100.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (tmp_path / "step-000100_emb.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     for checkpoint in (NOTHING, read_checkpoints(tmp_path)[0].weighing(0.8)):
-        graph = json.loads(json.dumps(for_comfyui("hana", "hana (x)", 7, checkpoint, BASE, SETTINGS)))
-        links = [value for one in graph.values() for value in one["inputs"].values() if isinstance(value, list)]
+        graph = json.loads(json.dumps(for_comfyui("hana", "hana (x)", 7, checkpoint, base_of(SD15), SETTINGS)))
+        links = [value for place in graph.values() for value in place["inputs"].values() if isinstance(value, list)]
         assert {name for name, _ in links} <= set(graph)
         assert graph["saved"]["inputs"]["images"] == ["decoded", 0]
         assert graph["skip"]["inputs"]["stop_at_clip_layer"] == -2

@@ -1,4 +1,4 @@
-"""Previews drawn by a tiny random Stable Diffusion 1.x base and judged by stand-in models through the real imgutils."""
+"""Previews rendered by a tiny random Stable Diffusion 1.x base and judged by stand-in models through imgutils."""
 
 import io
 import json
@@ -15,12 +15,16 @@ from PIL import Image
 from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, read_table, write_table
-from charaloom.diffusion.pipelines import NOTHING, Easel, read_checkpoints
+from charaloom.config.params import Previews, SelectionRule
+from charaloom.diffusion.checkpoints import NOTHING, read_checkpoints
+from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
-from charaloom.evaluation import judging, previews
-from charaloom.evaluation.selection import choose, schedule
+from charaloom.evaluation import judge, previews, renderer
+from charaloom.evaluation.early_stopping import first_round_judge
+from charaloom.evaluation.prompts import read_prompts
+from charaloom.evaluation.selection import choose
 from charaloom.images.decoding import open_picture
-from charaloom.vision.model_set import ModelInput as Shown
+from charaloom.vision.model_set import ModelInput
 from charaloom.vision.models import picture_models
 
 STAGE_PARAMS = {"version": 1}
@@ -38,7 +42,7 @@ BASE = {
     "clip_skip": 1,
     "licence": "creativeml-openrail-m",
 }
-RULE = {"scores": {"recognised": 3, "likeness": 1, "outfit": 1}, "first": 0.25, "keep": 0.5}
+RULE = SelectionRule(scores={"recognised": 3, "likeness": 1, "outfit": 1}, first=0.25, keep=0.5)
 PARAMS = {
     "version": 1,
     "seed": 7,
@@ -54,7 +58,7 @@ PARAMS = {
     "sweep": 0.25,
     "rating_model": 1.1,
     "memorised": 0.85,
-    "selection": RULE,
+    "selection": RULE.plain(),
     "threads": 1,
 }
 
@@ -255,11 +259,11 @@ def world(tiny_base, tmp_path_factory):
     )
     write_json(root / "models.json", {"models": []})
     prompts = [
-        {**asking(f"{outfit}-{scene}", "outfit", f"hana_charaloom, {outfit}, {scene}", [scene]), "outfit": outfit}
+        {**entry(f"{outfit}-{scene}", "outfit", f"hana_charaloom, {outfit}, {scene}", [scene]), "outfit": outfit}
         for outfit in ("red_kimono", "uniform")
         for scene in ("portrait", "standing", "sitting")
     ]
-    prompts += [asking("trigger_only", "trigger", "hana_charaloom", []), asking("alone", "plain", "solo", ["portrait"])]
+    prompts += [entry("trigger_only", "trigger", "hana_charaloom", []), entry("alone", "plain", "solo", ["portrait"])]
     write_json(root / "outfits.json", {"prompts": prompts, "core": ["blue_hair"]})
     measures(root)
     (root / "dataset" / "data").mkdir(parents=True)
@@ -268,13 +272,24 @@ def world(tiny_base, tmp_path_factory):
     return root, stand_in_models(root / "hub")
 
 
-def asking(name: str, kind: str, text: str, asked: list[str]) -> dict:
-    return {"id": name, "kind": kind, "outfit": None, "text": text, "asked": asked}
+def entry(name: str, kind: str, text: str, tags: list[str]) -> dict:
+    return {"id": name, "kind": kind, "outfit": None, "text": text, "asked": tags}
 
 
-def params_of(root: Path, **changes) -> dict:
+def params_of(root: Path, **changes) -> Previews:
     bases = [{**BASE, "name": name, "path": str(root / "bases" / name)} for name in ("tiny", "other")]
-    return {**PARAMS, "bases": bases, **changes}
+    return Previews.of({**PARAMS, "bases": bases, **changes})
+
+
+def sources_of(root: Path, hub: Path) -> previews.Sources:
+    return previews.Sources(
+        outfits=root / "outfits.json",
+        dataset=root / "dataset",
+        measured=root / "measured.parquet",
+        clustered=root / "clustered.parquet",
+        hub=hub,
+        models_manifest=root / "models.json",
+    )
 
 
 def render(world, out: Path, work: Path, **changes) -> Path:
@@ -284,12 +299,7 @@ def render(world, out: Path, work: Path, **changes) -> Path:
         params=params_of(root, **changes),
         checkpoints=root / "checkpoints",
         checkpoints_manifest=root / "checkpoints.json",
-        outfits=root / "outfits.json",
-        dataset=root / "dataset",
-        measured=root / "measured.parquet",
-        clustered=root / "clustered.parquet",
-        hub=hub,
-        models_manifest=root / "models.json",
+        sources=sources_of(root, hub),
         folder=out / "previews",
         manifest=out / "previews.manifest.json",
         work=work,
@@ -298,9 +308,9 @@ def render(world, out: Path, work: Path, **changes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(world, tmp_path_factory):
+def rendered(world, tmp_path_factory):
     """One undisturbed run: (its folder, its work folder)."""
-    out = tmp_path_factory.mktemp("drawn")
+    out = tmp_path_factory.mktemp("rendered")
     return render(world, out, out / "work"), out / "work"
 
 
@@ -308,9 +318,9 @@ def bytes_of(folder: Path) -> dict[str, str]:
     return {str(path): sha256_file(folder / path) for path in files_below(folder)}
 
 
-def test_rounds_then_the_chosen_one_on_every_base(drawn):
-    """Six prompts; the first round draws two of them with both checkpoints, then one is left and draws all."""
-    rows = read_table(drawn[0] / "scores.parquet")
+def test_rounds_then_the_chosen_one_on_every_base(rendered):
+    """Six prompts; the first round renders two of them with both checkpoints, then one is left and renders all."""
+    rows = read_table(rendered[0] / "scores.parquet")
     by_round = Counter((row["checkpoint"], row["round"]) for row in rows if row["round"])
     (chosen,) = {checkpoint for checkpoint, number in by_round if number == 2}
     assert by_round == {("step-000100", 1): 2, ("step-000200", 1): 2, (chosen, 2): 4}
@@ -325,27 +335,21 @@ def test_rounds_then_the_chosen_one_on_every_base(drawn):
         ("other", chosen, 0.5, True): 2,
         ("tiny", chosen, 1.0, False): 2,
     }
-    assert {str(path) for path in files_below(drawn[0])} == {*(row["file"] for row in rows), "scores.parquet"}
+    assert {str(path) for path in files_below(rendered[0])} == {*(row["file"] for row in rows), "scores.parquet"}
 
 
-def test_early_stopping_judges_by_what_the_first_round_draws(world, tmp_path):
+def test_early_stopping_judges_by_what_the_first_round_renders(world, tmp_path):
     root, hub = world
-    sources = previews.Sources(
-        *(root / name for name in ("outfits.json", "dataset", "measured.parquet", "clustered.parquet")),
-        hub,
-        root / "models.json",
-    )
+    sources = sources_of(root, hub)
     steps = read_checkpoints(root / "checkpoints")
-    scores = {}
-    for step in steps:  # one after another, as a training makes them
-        scores |= previews.first_scores(CHARACTER, params_of(root), [step], sources, tmp_path / "work")
+    judge = first_round_judge(CHARACTER, params_of(root), sources, tmp_path / "work")
+    scores = {step.name: judge(step) for step in steps}  # one after another, as a training makes them
     before = {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir() if path.is_dir()}
     rows = read_table(render(world, tmp_path, tmp_path / "work") / "scores.parquet")
-    assert before < {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir()}, (
-        "none is drawn again"
-    )
-    chosen = choose(rows, ["tiny", "other"], [step.name for step in steps], RULE, previews_threshold(tmp_path), "")
-    assert scores == {found["checkpoint"]: found["score"] for found in chosen["curves"]}
+    after = {path.name for path in (tmp_path / "work" / CHARACTER / "previews").iterdir()}
+    assert before < after, "none is rendered again"
+    choice = choose(rows, ["tiny", "other"], [step.name for step in steps], RULE, previews_threshold(tmp_path), "")
+    assert scores == {counted["checkpoint"]: counted["score"] for counted in choice["curves"]}
 
 
 def previews_threshold(folder: Path) -> float:
@@ -353,7 +357,7 @@ def previews_threshold(folder: Path) -> float:
 
 
 def test_the_first_round_sees_every_outfit_in_another_scene(world):
-    prompts = previews.read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0]))
+    prompts = read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0]))
     assert [prompt.id for prompt in prompts] == [
         "red_kimono-portrait",
         "uniform-standing",
@@ -365,50 +369,36 @@ def test_the_first_round_sees_every_outfit_in_another_scene(world):
     assert [prompt.kind for prompt in prompts[2:4]] == ["trigger", "plain"]
 
 
-def test_more_seeds_draw_what_names_no_outfit_again(world):
-    prompts = previews.read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0], seeds=2))
+def test_more_seeds_render_what_names_no_outfit_again(world):
+    prompts = read_prompts(world[0] / "outfits.json", CHARACTER, params_of(world[0], seeds=2))
     assert [prompt.id for prompt in prompts[6:]] == ["trigger_only", "alone"]
     assert len({prompt.seed for prompt in prompts}) == 8
 
 
-@pytest.mark.parametrize(
-    ("prompts", "checkpoints", "expected"),
-    [
-        (20, 4, [(0, 5), (5, 10), (10, 20)]),
-        (3, 4, [(0, 1), (1, 2), (2, 3)]),
-        (1, 4, [(0, 1)]),
-        (5, 1, [(0, 5)]),
-    ],
-)
-def test_what_each_round_adds(prompts, checkpoints, expected):
-    shares = [share for _, share in schedule(checkpoints, RULE)]
-    assert [(part.start, part.stop) for part in previews.segments(prompts, shares)] == expected
-
-
-def test_the_same_seed_for_a_prompt_everywhere_and_another_for_each_prompt(drawn):
-    rows = read_table(drawn[0] / "scores.parquet")
+def test_the_same_seed_for_a_prompt_everywhere_and_another_for_each_prompt(rendered):
+    rows = read_table(rendered[0] / "scores.parquet")
     seeds = {(row["prompt_id"], row["seed"]) for row in rows}
     assert len(seeds) == len({seed for _, seed in seeds}) == 6
 
 
-def test_lora_embedding_weight_and_base_each_change_the_picture(drawn):
-    rows = [row for row in read_table(drawn[0] / "scores.parquet") if row["prompt_id"] == "red_kimono-portrait"]
+def test_lora_embedding_weight_and_base_each_change_the_picture(rendered):
+    rows = [row for row in read_table(rendered[0] / "scores.parquet") if row["prompt_id"] == "red_kimono-portrait"]
 
     def pixels(row: dict) -> bytes:
-        with Image.open(drawn[0] / row["file"]) as image:
+        with Image.open(rendered[0] / row["file"]) as image:
             return image.tobytes()
 
     assert len({pixels(row) for row in rows}) == len(rows) == 8
 
 
-def test_generation_data_in_the_file_reads_back(drawn):
+def test_generation_data_in_the_file_reads_back(rendered):
     from imgutils.sd import get_sdmeta_from_image
 
-    row = next(row for row in read_table(drawn[0] / "scores.parquet") if row["weight"] == 0.5)
-    with Image.open(drawn[0] / row["file"]) as image:
+    row = next(row for row in read_table(rendered[0] / "scores.parquet") if row["weight"] == 0.5)
+    with Image.open(rendered[0] / row["file"]) as image:
         assert set(image.info) == {"parameters", "prompt"}
         graph = json.loads(image.info["prompt"])
-    meta = get_sdmeta_from_image(str(drawn[0] / row["file"]))
+    meta = get_sdmeta_from_image(str(rendered[0] / row["file"]))
     assert meta.prompt == f"{row['prompt']} <lora:hana:0.5>"
     assert row["prompt"].startswith("hana_emb, hana_charaloom")
     assert meta.neg_prompt == PARAMS["negative"]
@@ -421,25 +411,25 @@ def test_generation_data_in_the_file_reads_back(drawn):
 
 
 def test_checkpoints_that_are_loaded_side_by_side_do_not_touch_each_other(world, tmp_path):
-    """In any order, each draws what it draws alone, and the base without LoRA stays what it was."""
+    """In any order, each renders what it renders alone, and the base without LoRA stays what it was."""
     root, _ = world
     params = params_of(root)
-    base = params["bases"][0]
     steps = read_checkpoints(root / "checkpoints")
-    folder = previews.local_base(base, tmp_path).folder
+    base = previews.local_bases(params, tmp_path, most=1)["tiny"]
 
-    def drawn_by(easel: Easel, checkpoint) -> np.ndarray:
-        return np.stack([np.asarray(image) for image in easel.draw(checkpoint, ["hana, solo"] * 2, [1, 2], params)])
+    def rendered_by(pipeline: BasePipeline, checkpoint) -> np.ndarray:
+        pictures = pipeline.render(checkpoint, ["hana, solo"] * 2, [1, 2], params)
+        return np.stack([np.asarray(picture) for picture in pictures])
 
-    alone = {one: drawn_by(Easel(folder, "sd15", 1, 1), one) for one in (NOTHING, *steps)}
-    easel = Easel(folder, "sd15", 1, 1)
+    alone = {step: rendered_by(BasePipeline(base, 1), step) for step in (NOTHING, *steps)}
+    pipeline = BasePipeline(base, 1)
     for checkpoint in (steps[0], NOTHING, steps[1], steps[0].weighing(0.5), steps[0], steps[1].by_text_alone(), *alone):
-        picture = drawn_by(easel, checkpoint)
+        picture = rendered_by(pipeline, checkpoint)
         assert checkpoint not in alone or np.array_equal(picture, alone[checkpoint])
 
 
-def test_a_killed_run_continues_and_ends_in_the_same_bytes(world, drawn, tmp_path, monkeypatch):
-    real, calls = Easel.draw, []
+def test_a_killed_run_continues_and_ends_in_the_same_bytes(world, rendered, tmp_path, monkeypatch):
+    real, calls = BasePipeline.render, []
 
     def dies_at_the_fifth(*args):
         calls.append(args)
@@ -447,38 +437,38 @@ def test_a_killed_run_continues_and_ends_in_the_same_bytes(world, drawn, tmp_pat
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(Easel, "draw", dies_at_the_fifth)
+    monkeypatch.setattr(BasePipeline, "render", dies_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         render(world, tmp_path, tmp_path / "work")
     assert not (tmp_path / "previews").exists()
-    monkeypatch.setattr(Easel, "draw", lambda *args: calls.append(args) or real(*args))
+    monkeypatch.setattr(BasePipeline, "render", lambda *args: calls.append(args) or real(*args))
     folder = render(world, tmp_path, tmp_path / "work")
     assert len(calls) == 5 + 12 - 4
-    assert bytes_of(folder) == bytes_of(drawn[0])
+    assert bytes_of(folder) == bytes_of(rendered[0])
     assert (tmp_path / "previews.manifest.json").read_bytes() == (
-        drawn[0].parent / "previews.manifest.json"
+        rendered[0].parent / "previews.manifest.json"
     ).read_bytes()
 
 
-def test_a_second_run_draws_nothing(world, drawn, tmp_path, monkeypatch):
+def test_a_second_run_renders_nothing(world, rendered, tmp_path, monkeypatch):
     def refuse(*args):
         raise AssertionError("a base was opened")
 
-    monkeypatch.setattr(previews, "Easel", refuse)
-    shutil.copytree(drawn[1], tmp_path / "work")
-    assert bytes_of(render(world, tmp_path, tmp_path / "work")) == bytes_of(drawn[0])
+    monkeypatch.setattr(renderer, "BasePipeline", refuse)
+    shutil.copytree(rendered[1], tmp_path / "work")
+    assert bytes_of(render(world, tmp_path, tmp_path / "work")) == bytes_of(rendered[0])
 
 
 def test_two_runs_on_one_store_do_not_mix(world, tmp_path):
     with (
-        previews.locked(tmp_path / "work" / CHARACTER / "previews"),
-        pytest.raises(CharaloomError, match="another run draws here"),
+        renderer.hold(tmp_path / "work" / CHARACTER / "previews"),
+        pytest.raises(CharaloomError, match="another run renders here"),
     ):
         render(world, tmp_path, tmp_path / "work")
 
 
-def test_pictures_above_the_allowed_rating_are_never_kept(world, drawn, tmp_path):
-    before = {row["file"]: row for row in read_table(drawn[0] / "scores.parquet")}
+def test_pictures_above_the_allowed_rating_are_never_kept(world, rendered, tmp_path):
+    before = {row["file"]: row for row in read_table(rendered[0] / "scores.parquet")}
 
     def above(row):
         return sum(entry["score"] for entry in row["rating"] if entry["name"] != "safe")
@@ -493,39 +483,39 @@ def test_pictures_above_the_allowed_rating_are_never_kept(world, drawn, tmp_path
     for row in withheld:
         assert (row["identity_distance"], row["recognised"]) == (None, False)
         with Image.open(folder / row["file"]) as image:
-            assert image.getcolors() == [(64 * 64, previews.BLANK)]
+            assert image.getcolors() == [(64 * 64, renderer.BLANK)]
     kept_bytes = {sha256_file(path) for path in (tmp_path / "work").rglob("*.png")}
     seen_before = {row["file"] for row in withheld} & set(before)
     assert seen_before
-    assert not kept_bytes & {sha256_file(drawn[0] / file) for file in seen_before}
+    assert not kept_bytes & {sha256_file(rendered[0] / file) for file in seen_before}
 
 
-def test_distance_is_the_median_to_the_held_out_pictures_and_the_threshold_comes_from_the_cache(world, drawn, tmp_path):
+def test_distance_is_the_median_to_held_out_pictures_and_the_threshold_comes_from_the_cache(world, rendered):
     from imgutils.metrics import ccip_difference
 
     root, hub = world
-    rows = read_table(drawn[0] / "scores.parquet")
-    detector = judging.Detector(hub, *judging.DETECTORS["person"])
+    rows = read_table(rendered[0] / "scores.parquet")
+    detector = judge.Detector(hub, *judge.DETECTORS["person"])
 
     def cut(image: Image.Image) -> Image.Image:
-        return judging.person(image, detector.detect([Shown(image)])[0])
+        return judge.largest_person(image, detector.detect([ModelInput(image)])[0])
 
     with picture_models(hub, 1):
         for row in rows[:3]:
-            with Image.open(drawn[0] / row["file"]) as image:
+            with Image.open(rendered[0] / row["file"]) as image:
                 seen = cut(image.convert("RGB"))
             assert seen.size == (56, 56)
-            held_out = map(open_picture, judging.held_out_pictures(judging.held_out_files(root / "dataset")))
+            held_out = map(open_picture, judge.held_out_pictures(judge.held_out_files(root / "dataset")))
             expected = np.median([ccip_difference(seen, cut(other)) for other in held_out])
             assert row["identity_distance"] == pytest.approx(expected, abs=1e-4)
             assert row["recognised"] == (row["identity_distance"] <= 0.178)
-    assert read_json(drawn[0].parent / "previews.manifest.json")["settings"]["threshold"] == 0.178
+    assert read_json(rendered[0].parent / "previews.manifest.json")["settings"]["threshold"] == 0.178
 
 
-def test_nothing_of_this_machine_reaches_the_artifacts(world, drawn):
-    told = (drawn[0].parent / "previews.manifest.json").read_text()
-    assert str(world[0]) not in told
-    assert str(world[0]).encode() not in (drawn[0] / "scores.parquet").read_bytes()
+def test_nothing_of_this_machine_reaches_the_artifacts(world, rendered):
+    manifest = (rendered[0].parent / "previews.manifest.json").read_text()
+    assert str(world[0]) not in manifest
+    assert str(world[0]).encode() not in (rendered[0] / "scores.parquet").read_bytes()
 
 
 def empty_held_out(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from PIL import Image
 
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
+from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
-from charaloom.publishing import dataset
-from charaloom.publishing.dataset import build_dataset, cut
+from charaloom.publishing import shards
+from charaloom.publishing.dataset import DatasetInputs, build_dataset
+from charaloom.publishing.shards import cut
 
-PARAMS = {"resolution": 64, "format": "WEBP", "quality": 95, "seed": 7, "version": 1}
+PARAMS = Dataset(version=1, resolution=64, format="WEBP", quality=95)
 POST = {
     **dict.fromkeys(("file_url", "md5", "score", "favourites", "parent_id", "created", "source")),
     **{"site": "danbooru", "post_id": "12", "page_url": "https://danbooru.donmai.us/posts/12", "rating": "general"},
@@ -94,11 +97,13 @@ def run(folder: Path, **changes: Any) -> Path:
     names = ("raw", "measured", "filtered", "clustered")
     build_dataset(
         character="hana",
-        params={**PARAMS, **changes},
-        **{name: folder / f"{name}.parquet" for name in names},
-        clustered_manifest=folder / "clustered.manifest.json",
-        outfits=folder / "outfits.json",
-        core=folder / "core.json",
+        params=replace(PARAMS, **changes),
+        inputs=DatasetInputs(
+            **{name: folder / f"{name}.parquet" for name in names},
+            clustered_manifest=folder / "clustered.manifest.json",
+            outfits=folder / "outfits.json",
+            core=folder / "core.json",
+        ),
         folder=folder / "dataset",
         manifest=folder / "dataset.manifest.json",
     )
@@ -139,10 +144,10 @@ def test_datasets_reads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from datasets import load_dataset
 
     write_world(tmp_path, SIZES)
-    found = load_dataset(str(run(tmp_path)), cache_dir=str(tmp_path / "cache"))
-    assert set(found) == {"train", "held_out"}
-    assert isinstance(found["train"].features["image"], Feature)
-    assert min(found["train"][0]["image"].size) > 0
+    splits = load_dataset(str(run(tmp_path)), cache_dir=str(tmp_path / "cache"))
+    assert set(splits) == {"train", "held_out"}
+    assert isinstance(splits["train"].features["image"], Feature)
+    assert min(splits["train"][0]["image"].size) > 0
 
 
 def test_card_tells_funnel_traits_and_removal(tmp_path: Path) -> None:
@@ -163,12 +168,12 @@ def test_same_bytes_again_and_shards_of_bounded_size(tmp_path: Path, monkeypatch
     first = (tmp_path / "dataset.manifest.json").read_bytes()
     run(tmp_path)
     assert (tmp_path / "dataset.manifest.json").read_bytes() == first
-    monkeypatch.setattr(dataset, "ROWS_PER_GROUP", 1)
-    monkeypatch.setattr(dataset, "BYTES_PER_SHARD", 1)
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 1)
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 1)
     folder = run(tmp_path)
-    shards = sorted(path.name for path in (folder / "data").glob("train-*"))
-    assert shards == [f"train-{number:05d}.parquet" for number in range(3)]
-    assert sum(pq.read_metadata(folder / "data" / name).num_rows for name in shards) == 3
+    names = sorted(path.name for path in (folder / "data").glob("train-*"))
+    assert names == [f"train-{number:05d}.parquet" for number in range(3)]
+    assert sum(pq.read_metadata(folder / "data" / name).num_rows for name in names) == 3
 
 
 def test_formats(tmp_path: Path) -> None:

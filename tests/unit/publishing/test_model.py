@@ -1,4 +1,4 @@
-"""The model repo: its files, its previews, and a card that other people's text cannot break."""
+"""The model repository: its files, its previews, and a card that other people's text cannot break."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,11 @@ from PIL import Image
 from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
+from charaloom.config.params import Model, SelectionRule
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
-from charaloom.publishing import model
+from charaloom.images import grid
+from charaloom.publishing import markdown, model, programs
 
 STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
@@ -83,15 +85,14 @@ def results(tmp_path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (20 * number % 256, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
-    rule = {"scores": {"recognised": 1}, "first": 1.0, "keep": 0.5}
+    rule = SelectionRule(scores={"recognised": 1}, first=1.0, keep=0.5)
     chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
     write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
-    told = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
-    write_json(folder / "outfits.json", {**told, "prompts": prompts})
-    write_json(folder / "core.json", {})
+    outfits = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
+    write_json(folder / "outfits.json", {**outfits, "prompts": prompts})
     for stage in ("selection", "dataset"):
         write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), {}, {})
     return folder
@@ -100,14 +101,15 @@ def results(tmp_path) -> Path:
 def build(results: Path, name: str = "model", **base) -> Path:
     model.build_model(
         character=CHARACTER,
-        params={"version": 1, "trigger": "hana_charaloom", "base": {**BASE, **base}},
-        checkpoints=results / "checkpoints",
-        previews=results / "previews",
-        selection=results / "selection.json",
-        selection_manifest=results / "selection.manifest.json",
-        outfits=results / "outfits.json",
-        core=results / "core.json",
-        dataset_manifest=results / "dataset.manifest.json",
+        params=Model.of({"version": 1, "base": {**BASE, **base}}),
+        inputs=model.ModelInputs(
+            checkpoints=results / "checkpoints",
+            previews=results / "previews",
+            selection=results / "selection.json",
+            selection_manifest=results / "selection.manifest.json",
+            outfits=results / "outfits.json",
+            dataset_manifest=results / "dataset.manifest.json",
+        ),
         folder=results / name,
         manifest=results / f"{name}.manifest.json",
     )
@@ -122,8 +124,8 @@ def parts(folder: Path) -> tuple[dict, str]:
 
 def shown(text: str) -> str:
     """The card as HTML, by a Markdown parser that knows tables."""
-    markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
-    return markdown.render(text)
+    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
+    return parser.render(text)
 
 
 def test_the_files_of_the_repo(results):
@@ -164,8 +166,8 @@ def test_a_preview_keeps_its_generation_data_and_a_withheld_one_is_not_copied(re
     original = results / "previews" / "demo" / "step-000200" / "red-portrait-7.png"
     assert (folder / "previews" / "red-portrait-7.png").read_bytes() == original.read_bytes()
     assert not (folder / "previews" / "red-standing-7.png").exists()
-    with Image.open(folder / "previews" / "grid.webp") as grid:
-        assert grid.size == (4 * model.TILE, model.LABEL + 2 * model.TILE)
+    with Image.open(folder / "previews" / "grid.webp") as sheet:
+        assert sheet.size == (4 * grid.TILE, grid.TITLE + 2 * grid.TILE)
 
 
 def test_the_front_matter_is_what_the_hub_reads(results):
@@ -174,7 +176,7 @@ def test_the_front_matter_is_what_the_hub_reads(results):
     assert (front["base_model"], front["base_model_relation"]) == ("someone/demo", "adapter")
     assert front["tags"] == ["lora", "stable-diffusion", "text-to-image", "charaloom"]
     assert front["instance_prompt"] == "hana_charaloom"
-    assert [one["output"]["url"] for one in front["widget"]] == ["previews/red-portrait-7.png"]
+    assert [entry["output"]["url"] for entry in front["widget"]] == ["previews/red-portrait-7.png"]
     front, text = parts(build(results))
     assert front["license"] == "creativeml-openrail-m"
     assert "license_name" not in front
@@ -201,7 +203,7 @@ def test_text_from_strangers_stays_text(results):
 def test_who_reads_which_file_is_one_table(results):
     page = shown(parts(build(results))[1])
     rows = [line for line in page.split("<tr>") if ".safetensors</code></td>" in line]
-    assert [row.count("<td>") for row in rows] == [2 + len(model.PROGRAMS)] * 3
+    assert [row.count("<td>") for row in rows] == [2 + len(programs.PROGRAMS)] * 3
     assert "refused" in rows[2]
 
 
@@ -225,9 +227,9 @@ def test_the_same_inputs_give_the_same_bytes_and_no_path(results):
     assert {path: sha256_file(first / path) for path in files_below(first)} == {
         path: sha256_file(second / path) for path in files_below(second)
     }
-    told = (results / "model.manifest.json").read_text() + (first / "README.md").read_text()
-    assert str(results) not in told
-    assert "/somewhere" not in told
+    written = (results / "model.manifest.json").read_text() + (first / "README.md").read_text()
+    assert str(results) not in written
+    assert "/somewhere" not in written
 
 
 def test_a_chosen_checkpoint_that_is_gone_is_named(results):
@@ -239,5 +241,5 @@ def test_a_chosen_checkpoint_that_is_gone_is_named(results):
 @pytest.mark.parametrize("text", ["a`b", "`", "``` x", "plain", "~~~", "<b>"])
 def test_code_cannot_be_left_from_inside(text):
     escaped = text.replace("<", "&lt;").replace(">", "&gt;")
-    assert shown(str(model.code_span(text))) == f"<p><code>{escaped}</code></p>\n"
-    assert shown(str(model.code_block(text))) == f'<pre><code class="language-text">{escaped}\n</code></pre>\n'
+    assert shown(str(markdown.code_span(text))) == f"<p><code>{escaped}</code></p>\n"
+    assert shown(str(markdown.code_block(text))) == f'<pre><code class="language-text">{escaped}\n</code></pre>\n'

@@ -6,8 +6,9 @@ import pytest
 
 from charaloom.artifacts.files import files_below, read_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
-from charaloom.publishing import published as publishing
+from charaloom.publishing import published, targets
 
 STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
@@ -30,9 +31,9 @@ def results(tmp_path) -> Path:
 
 def publish(results: Path, target: Path, kind: str = "folder") -> dict:
     receipt = results / "published" / "shelf.json"
-    publishing.publish(
+    published.publish(
         character=CHARACTER,
-        params={"version": 1, "private": True, "target": {"kind": kind, "path": str(target)}},
+        params=Published(version=1, private=True, target=Target(kind=kind, path=str(target))),
         dataset=results / "dataset",
         dataset_manifest=results / "dataset.manifest.json",
         model=results / "model",
@@ -43,8 +44,8 @@ def publish(results: Path, target: Path, kind: str = "folder") -> dict:
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int, int]]:
-    found = {path: folder / path for path in files_below(folder)}
-    return {str(path): (at.read_bytes(), at.stat().st_mtime_ns, at.stat().st_ino) for path, at in found.items()}
+    paths = {path: folder / path for path in files_below(folder)}
+    return {str(path): (at.read_bytes(), at.stat().st_mtime_ns, at.stat().st_ino) for path, at in paths.items()}
 
 
 def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path):
@@ -122,7 +123,7 @@ def test_a_copy_that_fails_leaves_the_old_version_whole(results, tmp_path, monke
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publishing.shutil, "copyfile", full)
+    monkeypatch.setattr(targets.shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left"):
         publish(results, tmp_path / "shelf")
     assert state(tmp_path / "shelf") == before

@@ -7,34 +7,33 @@ from typing import Any
 import pytest
 
 from charaloom.diffusion.bases import local_base
+from charaloom.diffusion.families import SDXL
 from charaloom.diffusion.lora import read_metadata, read_weights
-from charaloom.training import checkpoints as training
-from charaloom.training.process import Trainee, run_trainer
+from charaloom.training.export import Export
+from charaloom.training.inputs import prepare
+from charaloom.training.process import TrainerRun, run_trainer
 from charaloom.training.trainer_config import hcp_config
-from tests.unit.training.test_training import OUTFITS, TOLERANCE, latents, params, prompts, write_dataset
+from charaloom.training.working_directory import locked
+from tests.unit.training.trainings import OUTFITS, PROMPTS, TOLERANCE, Pictures, Trained, latents, params, write_dataset
 
-SIZE = (96, 64, 3, 5, 64, 64)  # what SDXL is told: height and width, top and left, height and width
+SIZE = (96, 64, 3, 5, 64, 64)  # size condition of SDXL: height and width, top and left, height and width
 
 
 @pytest.fixture(scope="module")
-def trained(
-    tiny_sdxl: Path, drawn_pictures: list[tuple[str, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> SimpleNamespace:
+def trained(tiny_sdxl: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     root = tmp_path_factory.mktemp("sdxl")
-    inputs = write_dataset(root, drawn_pictures)
-    chosen = params(tiny_sdxl, rank=4)
-    chosen["base"] |= {"family": "sdxl", "clip_skip": 0}
-    base = local_base(chosen["base"], root / "work")
-    room = root / "room"
-    with training.locked(room) as lock:
-        training.prepare(room, inputs["dataset"], OUTFITS)
-        run_trainer(Trainee(room, hcp_config("hana", chosen, base), base, 1, root / "log.txt", lock))
-    kept = training.collect("hana", chosen, base, room, "", root / "checkpoints", "of a test")
-    return SimpleNamespace(room=room, folder=root / "checkpoints", kept=kept)
+    inputs, workdir = write_dataset(root, drawn_pictures), root / "workdir"
+    chosen = params(tiny_sdxl, "sdxl", clip_skip=0).settled(len(drawn_pictures))
+    base = local_base(chosen.base, root / "work")
+    with locked(workdir) as lock:
+        prepare(workdir, Path(inputs.dataset), OUTFITS)
+        run_trainer(TrainerRun(workdir, hcp_config("hana", chosen, base), base, 1, root / "log.txt", lock))
+    checkpoints = Export("hana", chosen, base, workdir, "", "of a test").write(root / "checkpoints")
+    return Trained(root, workdir, root / "checkpoints", checkpoints)
 
 
 @pytest.mark.slow
-def test_sdxl_files_have_the_names_that_programs_read(trained: SimpleNamespace) -> None:
+def test_sdxl_files_have_the_names_that_programs_read(trained: Trained) -> None:
     lora = read_weights(trained.folder / "step-000006.safetensors")
     modules = {name.rpartition(".lora_")[0].removesuffix(".alpha") for name in lora if "lora_up" in name}
     heads = {name.split("_attn")[0].split("_ff")[0].split("_mlp")[0].split("_self")[0] for name in modules}
@@ -45,12 +44,12 @@ def test_sdxl_files_have_the_names_that_programs_read(trained: SimpleNamespace) 
     assert all(lora[name].abs().max() > 0 for name in lora if "lora_up" in name and "layers_2" not in name)
     words = read_weights(trained.folder / "step-000006_emb.safetensors")
     assert {key: tuple(value.shape) for key, value in words.items()} == {"clip_l": (3, 32), "clip_g": (3, 48)}
-    found = read_metadata(trained.folder / "step-000006.safetensors")
-    assert found["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
-    assert found["ss_base_model_version"] == "sdxl_base_v1-0"
+    metadata = read_metadata(trained.folder / "step-000006.safetensors")
+    assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
 
 
-def of_hcp(trained: SimpleNamespace, base: Path, mended: bool = True) -> dict[str, Any]:
+def of_hcp(trained: Trained, base: Path, mended: bool = True) -> dict[str, Any]:
     """What HCP's own SDXL wrapper computes with the weights that HCP wrote."""
     import torch
     from hcpdiff.ckpt_manager import HCPLoraLoader
@@ -60,14 +59,14 @@ def of_hcp(trained: SimpleNamespace, base: Path, mended: bool = True) -> dict[st
     from hcpdiff.models.text_emb_ex import EmbeddingPTHook
     from rainbowneko import _share
 
-    from charaloom.training.hcp.text import sdxl_text_encoder
+    from charaloom.training.hcp.text import composed_text_encoder
 
     _share.loggers = SimpleNamespace(info=print)
     hook = TEHookCFG(clip_skip=1, clip_final_norm=False)
-    models = SDXL_auto_loader(str(base), TE=sdxl_text_encoder(str(base)))
+    models = SDXL_auto_loader(str(base), TE=composed_text_encoder(str(base), SDXL))
     wrapper = SDXLWrapper.from_pretrained(models, TE_hook_cfg=hook)
     wrapper.requires_grad_(False)
-    raw = trained.room / "run" / "ckpts"
+    raw = trained.raw
     for part in ("lora_unet", "lora_te"):
         HCPLoraLoader(path=str(raw / f"{part}-6.safetensors")).load_to(part, model=wrapper)
     words = read_weights(raw / "hana_emb-6.safetensors")
@@ -79,7 +78,7 @@ def of_hcp(trained: SimpleNamespace, base: Path, mended: bool = True) -> dict[st
     wrapper.post_init()
     wrapper.eval()
     settings = {"truncation": True, "padding": "max_length", "return_tensors": "pt"}
-    tokens = ComposeTokenizer.tokenize_ex(wrapper.tokenizer, prompts(), **settings).input_ids
+    tokens = ComposeTokenizer.tokenize_ex(wrapper.tokenizer, PROMPTS, **settings).input_ids
     with torch.no_grad():
         text, pooled = wrapper.forward_TE(tokens, None)
         added = {"text_embeds": pooled, "time_ids": torch.tensor([SIZE, SIZE], dtype=torch.float)}
@@ -87,7 +86,7 @@ def of_hcp(trained: SimpleNamespace, base: Path, mended: bool = True) -> dict[st
     return {"text": text, "pooled": pooled, "noise": noise}
 
 
-def of_diffusers(trained: SimpleNamespace, base: Path, loaded: bool) -> dict[str, Any]:
+def of_diffusers(trained: Trained, base: Path, loaded: bool) -> dict[str, Any]:
     import torch
     from diffusers import StableDiffusionXLPipeline
 
@@ -101,14 +100,14 @@ def of_diffusers(trained: SimpleNamespace, base: Path, loaded: bool) -> dict[str
         ):
             pipe.load_textual_inversion(words[key], token="hana_emb", text_encoder=encoder, tokenizer=tokenizer)
     with torch.no_grad():
-        text, _, pooled, _ = pipe.encode_prompt(prompts(), device="cpu", do_classifier_free_guidance=False)
+        text, _, pooled, _ = pipe.encode_prompt(PROMPTS, device="cpu", do_classifier_free_guidance=False)
         added = {"text_embeds": pooled, "time_ids": torch.tensor([SIZE, SIZE], dtype=torch.float)}
         noise = pipe.unet(latents(), torch.tensor([500, 20]), text, added_cond_kwargs=added).sample
     return {"text": text, "pooled": pooled, "noise": noise}
 
 
 @pytest.mark.slow
-def test_diffusers_computes_what_hcp_trained(trained: SimpleNamespace, tiny_sdxl: Path) -> None:
+def test_diffusers_computes_what_hcp_trained(trained: Trained, tiny_sdxl: Path) -> None:
     ours, theirs = of_hcp(trained, tiny_sdxl), of_diffusers(trained, tiny_sdxl, loaded=True)
     plain = of_diffusers(trained, tiny_sdxl, loaded=False)
     stock = of_hcp(trained, tiny_sdxl, mended=False)
@@ -143,8 +142,8 @@ def test_mend_the_size_sdxl_is_told() -> None:
     picture = Image.new("RGB", (300, 100))
     stock = AutoSizeHandler().handle(picture, (64, 64))["coord"].tolist()
     assert stock[:2] == [192, 64], "width and height of the scaled picture"
-    found = SizeHandler().handle(picture, (64, 64))
-    height, width, top, left, *bucket = found["coord"].tolist()
+    sample = SizeHandler().handle(picture, (64, 64))
+    height, width, top, left, *bucket = sample["coord"].tolist()
     assert (height, width, top, bucket) == (100, 300, 0, [64, 64])
     assert 0 <= left <= 128
-    assert found["image"].size == (64, 64)
+    assert sample["image"].size == (64, 64)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from charaloom.artifacts.files import read_json, whole_file
 from charaloom.artifacts.tables import read_table
-from charaloom.publishing.model import compared
+from charaloom.publishing.comparison import compared
 
 TILE = 112
 COLUMNS = 8

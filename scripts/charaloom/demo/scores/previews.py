@@ -32,8 +32,9 @@ from charaloom.demo.scores.stages import Counts, Summed, count_outfits, kept_vie
 from charaloom.demo.world.building import cast_of
 from charaloom.demo.world.cast import Character, Outfit
 from charaloom.diffusion.bases import LocalBase, local_base
-from charaloom.diffusion.pipelines import WITHOUT_LORA, Checkpoint, Easel, read_checkpoints
-from charaloom.evaluation.previews import Prompt, read_prompts
+from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
+from charaloom.diffusion.pipelines import BasePipeline
+from charaloom.evaluation.prompts import Prompt, read_prompts
 from charaloom.outfits.prompts import PLAIN
 
 if TYPE_CHECKING:
@@ -135,9 +136,9 @@ def values_of_all(judging: Judging) -> dict[str, float]:
     What was judged once is kept in `work`, under a key of all that it depends on.
     """
     params, character = judging.params, judging.character
-    prompts = read_prompts(judging.folder / "outfits.json", character, params.plain())
+    prompts = read_prompts(judging.folder / "outfits.json", character, params)
     prompts = [prompt for prompt in prompts if prompt.kind != PLAIN]
-    checkpoints, base = read_checkpoints(judging.checkpoints), local_base(params.bases[0].plain(), judging.work)
+    checkpoints, base = read_checkpoints(judging.checkpoints), local_base(params.bases[0], judging.work)
     files = [MODEL, *(path for step in checkpoints for path in (step.lora, step.embedding) if path)]
     rendering = {name: getattr(params, name) for name in RENDERING}
     key = digest(
@@ -156,13 +157,13 @@ def judged_values(
 ) -> dict[str, float]:
     """Render every prompt with every checkpoint, and judge it."""
     params = judging.params
-    easel = Easel(base.folder, params.bases[0].family, base.clip_skip, params.threads)
+    pipeline = BasePipeline(base, params.threads)
     values = {}
     for checkpoint in checkpoints:
         recognised, worn = list[bool](), list[bool]()
         for start in range(0, len(prompts), params.batch):
             batch = prompts[start : start + params.batch]
-            for prompt, picture in zip(batch, rendered(easel, checkpoint, batch, params), strict=True):
+            for prompt, picture in zip(batch, rendered(pipeline, checkpoint, batch, params), strict=True):
                 is_character, is_outfit = judging.truth.judged(judging.classifier, picture, prompt.outfit)
                 recognised.append(is_character)
                 if is_outfit is not None:
@@ -172,9 +173,11 @@ def judged_values(
     return values
 
 
-def rendered(easel: Easel, checkpoint: Checkpoint, prompts: list[Prompt], params: Previews) -> list["Image.Image"]:
+def rendered(
+    pipeline: BasePipeline, checkpoint: Checkpoint, prompts: list[Prompt], params: Previews
+) -> list["Image.Image"]:
     texts, seeds = [prompt.text for prompt in prompts], [prompt.seed for prompt in prompts]
-    return easel.draw(checkpoint, texts, seeds, params.plain())
+    return pipeline.render(checkpoint, texts, seeds, params)
 
 
 def columns(bases: list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pictures and captions of a training, in an order and with draws that nothing outside decides."""
+"""Pictures and captions of a training, in an order and with random numbers that depend on the seed alone."""
 
 import random
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from charaloom.artifacts.seeds import derive_seed
 from charaloom.tagging.captions import training_caption
 from charaloom.training.hcp.seeding import seed_all
 
-ENCODED_TOGETHER = 8  # pictures of one size
+ENCODED_TOGETHER = 8  # pictures of one size; set by hand
 
 
 class CaptionSource(ImageLabelSource):
     """Pictures of a folder with captions from a JSON file, in the order of that file.
 
-    A sample is drawn from its caption by `captions.training_caption`, with the global random numbers that the trainer
-    seeds by the step. `triggers`: a JSON list of the character's and the outfits' triggers.
+    `captions.training_caption` varies each caption, with the global random numbers that the trainer seeds by the step.
+    `triggers`: a JSON list of the character's and the outfits' triggers.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class CaptionSource(ImageLabelSource):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name = self.img_ids[index]
-        prompt = {"template": "{caption}", "caption": self.draw(self.label_dict[name])}
+        prompt = {"template": "{caption}", "caption": self.varied(self.label_dict[name])}
         return {"id": name, "image": self.img_root / name, "prompt": prompt}
 
-    def draw(self, caption: str) -> str:
-        drawn = random.Random(random.getrandbits(64))
-        return training_caption(caption, self.triggers, self.word, drawn, **self.shares)
+    def varied(self, caption: str) -> str:
+        generator = random.Random(random.getrandbits(64))
+        return training_caption(caption, self.triggers, self.word, generator, **self.shares)
 
 
 class SizeHandler(AutoSizeHandler):
-    """Scale a picture until it covers its bucket, cut the rest off at a random place.
+    """Scale a picture until it covers its bucket, crop it at a random place.
 
-    `coord` is what SDXL is told: height and width of the picture as it came, top and left of the cut in the scaled
-    picture, height and width of the bucket (Podell et al. 2023, arXiv:2307.01952, section 2.2).
+    `coord` is the size condition of SDXL: height and width of the picture as it came, top and left of the crop in the
+    scaled picture, height and width of the bucket (Podell et al. 2023, arXiv:2307.01952, section 2.2).
     """
 
     def handle(self, image: Image.Image, size: Any) -> dict[str, Any]:
@@ -74,19 +74,19 @@ class SizeHandler(AutoSizeHandler):
 class Buckets(RatioBucket):
     """Buckets of aspect ratio, at most `num_bucket`, each with a batch of pictures of its own where there are enough.
 
-    Stock buckets repeat their members up to a multiple of the batch: a lone picture of an odd shape would be seen as
+    Stock buckets repeat their members up to a multiple of the batch: a lone picture of an odd shape would train as
     often as a batch of others.
     """
 
     num_bucket: int
     handler = SizeHandler()
-    seed = 0  # of the order, which hcpdiff draws from a number of its own
+    seed = 0  # of the order, which hcpdiff seeds by a number of its own
 
     @classmethod
     def seeded(cls, seed: int, **shape: Any) -> "Buckets":
-        found = cls.from_files(**shape)
-        found.seed = seed
-        return found
+        buckets = cls.from_files(**shape)
+        buckets.seed = seed
+        return buckets
 
     def build_buckets_from_images(self) -> None:
         for number in range(min(self.num_bucket, len(self.source)), 0, -1):
@@ -97,15 +97,15 @@ class Buckets(RatioBucket):
 
     def rest(self, epoch: int) -> None:
         """A new order within and of the batches, for each epoch."""
-        drawn = np.random.RandomState(derive_seed(self.seed, "order", str(epoch)))
-        batches = np.concatenate([drawn.permutation(bucket).reshape(-1, self.bs) for bucket in self.buckets])
-        self.idx_bucket = drawn.permutation(batches).reshape(-1).astype(int)
+        order = np.random.RandomState(derive_seed(self.seed, "order", str(epoch)))
+        batches = np.concatenate([order.permutation(bucket).reshape(-1, self.bs) for bucket in self.buckets])
+        self.idx_bucket = order.permutation(batches).reshape(-1).astype(int)
 
 
 class Latents(VaeCache):
     """Latents encoded once, kept in `file` for a restart and on the device for the steps.
 
-    Where each picture is cut, and the noise of its sample, are drawn from `seed` and its name alone.
+    The crop of each picture, and the noise of its sample, depend on `seed` and its name alone.
     """
 
     def __init__(self, file: str, seed: int):
@@ -114,9 +114,9 @@ class Latents(VaeCache):
 
     def build(self, dataset: Any, model: Any, all_gather: Callable[[Any], Any]) -> None:
         dataset.bucket.rest(0)
-        wanted = {dataset.source.source_list[0].img_ids[index]: None for index in range(len(dataset.source))}
+        names = {dataset.source.source_list[0].img_ids[index]: None for index in range(len(dataset.source))}
         kept = self.kept()
-        if set(kept) != set(wanted):
+        if set(kept) != set(names):
             kept = self.encoded(dataset, model)
             with whole_file(self.file) as part:
                 flat = {f"{name}.{key}": value.cpu() for name, values in kept.items() for key, value in values.items()}
@@ -126,7 +126,7 @@ class Latents(VaeCache):
         model.vae.to("cpu")
 
     def kept(self) -> dict[str, dict[str, Tensor]]:
-        """What an earlier run has encoded; nothing where that is not whole."""
+        """What an earlier run has encoded; nothing where its file is broken."""
         if not self.file.exists():
             return {}
         try:
@@ -134,43 +134,43 @@ class Latents(VaeCache):
         except (SafetensorError, OSError) as error:
             print(f"{self.file} cannot be read ({error}): encoding again", flush=True)
             return {}
-        found: dict[str, dict[str, Tensor]] = {}
+        latents: dict[str, dict[str, Tensor]] = {}
         for name, value in flat.items():
             picture, _, key = name.rpartition(".")
-            found.setdefault(picture, {})[key] = value
-        return found
+            latents.setdefault(picture, {})[key] = value
+        return latents
 
     @torch.no_grad()
     def encoded(self, dataset: Any, model: Any) -> dict[str, dict[str, Tensor]]:
         waiting: dict[tuple[int, ...], list[tuple[str, Tensor, Tensor]]] = {}
-        found: dict[str, dict[str, Tensor]] = {}
-        seen = set()
+        latents: dict[str, dict[str, Tensor]] = {}
+        names = set()
         for index in range(len(dataset)):
             data = dataset.bucket[index]
-            if data["id"] in seen:
+            if data["id"] in names:
                 continue
-            seen.add(data["id"])
+            names.add(data["id"])
             seed_all(self.seed, f"latents/{data['id']}")
             data = dataset.handler(data)
             same = waiting.setdefault(tuple(data["image"].shape), [])
             same.append((data["id"], data["image"], data["coord"]))
             if len(same) == ENCODED_TOGETHER:
-                found |= self.encode(model, same)
+                latents |= self.encode(model, same)
                 same.clear()
         for same in waiting.values():
             if same:
-                found |= self.encode(model, same)
-        return found
+                latents |= self.encode(model, same)
+        return latents
 
     def encode(self, model: Any, pictures: list[tuple[str, Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
-        """Latents [4, height / 8, width / 8] of pictures of one size."""
+        """Latents [channels, height / 8, width / 8] of pictures of one size."""
         vae = model.vae.to(_share.device)
         batch = torch.stack([image for _, image, _ in pictures]).to(next(vae.parameters()))
         posterior = vae.encode(batch).latent_dist
-        found = {}
+        latents = {}
         for row, (name, _, coord) in enumerate(pictures):
             seed_all(self.seed, f"posterior/{name}")
             noise = torch.randn(posterior.mean[row].shape).to(posterior.mean)
             latent = (posterior.mean[row] + posterior.std[row] * noise) * vae.config.scaling_factor
-            found[name] = {"latent": latent.contiguous(), "coord": coord}
-        return found
+            latents[name] = {"latent": latent.contiguous(), "coord": coord}
+        return latents

@@ -8,11 +8,10 @@ from hcpdiff.models.lora_layers_patch import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# One product with the sum of both weights beats three thin ones where many rows pass: found by counting products.
-# `make bench-train` shows the whole beside hcpdiff's own.
+# One product with the sum of both weights beats three thin ones above this many products per weight: set by counting
+# products. `make bench-train` measures the whole layer beside hcpdiff's own.
 MERGE_ABOVE = 4.0
-# Thin products reach about this share of the speed of whole ones.
-THIN_SPEED = 0.4
+THIN_SPEED = 0.4  # of thin products, as a share of the speed of whole ones; set by hand
 
 
 class LowRankLinear(torch.autograd.Function):
@@ -67,7 +66,7 @@ def worth_thin(weight: Tensor, down: Tensor) -> bool:
 
 
 class LoraContainer(LoraPatchContainer):
-    """Stands in the place of a layer: one plain LoRA on a linear layer takes the short way, all else HCP's."""
+    """Replaces a layer: one plain LoRA on a linear layer is computed here, everything else by HCP's container."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         block = self[self.plugin_names[0]]

@@ -1,4 +1,4 @@
-"""Noise as the base model knows it, drawn once for a whole batch."""
+"""Noise by the base model's own schedule, sampled once for a whole batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,20 +48,20 @@ class NoiseSchedule(DDPMSigmaScheduler):
 
 
 class Sampler(VPSampler):
-    """A sampler that uses noise drawn before, where there is some: the parts of a batch share the batch's one draw."""
+    """A sampler that uses the noise it is given, where there is some: the parts of a batch share the batch's noise."""
 
     def __init__(self, schedule: NoiseSchedule):
         super().__init__(schedule)
-        self.drawn: Noised | None = None
+        self.noised: Noised | None = None
 
     @contextmanager
     def given(self, noised: Noised) -> Iterator[None]:
         """Inside, `add_noise_rand_t` gives back `noised`."""
-        self.drawn = noised
+        self.noised = noised
         try:
             yield
         finally:
-            self.drawn = None
+            self.noised = None
 
     def add_noise_rand_t(self, x: Tensor, **states: Any) -> Noised:
-        return self.drawn or super().add_noise_rand_t(x, **states)
+        return self.noised or super().add_noise_rand_t(x, **states)

@@ -7,51 +7,52 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hcpdiff.easy import SD15_auto_loader, SDXL_auto_loader
+from hcpdiff import easy
 from rainbowneko.parser import cfg2py, load_config_with_cli, python_cfg
 
+from charaloom.diffusion.families import family_of
 from charaloom.training.hcp import MENDED
 from charaloom.training.hcp.noise import NoiseSchedule, Sampler
-from charaloom.training.hcp.text import sdxl_text_encoder
+from charaloom.training.hcp.text import composed_text_encoder
 from charaloom.training.hcp.trainer import Trainer
 
-LOADERS = {"sd15": SD15_auto_loader, "sdxl": SDXL_auto_loader}
 LOADED: dict[str, dict[str, Any]] = {}  # by real path; filled by a warm process before it forks
 
 
 def train_here(config: str) -> None:
-    """Train by a config in the working folder; ends the process with a message where it cannot."""
+    """Train by a config in the working directory; ends the process with a message where it cannot."""
     check_versions()
-    leave_code_as_it_is()
+    skip_formatting()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
-    parser, found = load_config_with_cli(config, args_list=[])
-    Trainer(parser, found).train()
+    parser, settings = load_config_with_cli(config, args_list=[])
+    Trainer(parser, settings).train()
 
 
-def leave_code_as_it_is() -> None:
-    """rainbowneko lays out its config three times before it runs it: two seconds for a file that nobody reads."""
+def skip_formatting() -> None:
+    """rainbowneko formats its config three times before it runs it: two seconds for a file that nobody reads."""
     for module in (python_cfg, cfg2py):
         module.FormatCode = lambda code, **style: (code, False)
 
 
 def check_versions() -> None:
     """The mends are tested against one version of each; another one may need others."""
-    found = {name: version(name) for name in MENDED}
-    if found != MENDED:
-        sys.exit(f"training needs {MENDED}, installed is {found}; install the versions of the environment's lock")
+    installed = {name: version(name) for name in MENDED}
+    if installed != MENDED:
+        sys.exit(f"training needs {MENDED}, installed is {installed}; install the versions of the environment's lock")
 
 
 def base_models(base: str, family: str) -> dict[str, Any]:
-    """The parts of a base model by HCP's names; those of a warm process belong to whom it forked."""
+    """The parts of a base model by HCP's names; a fork of a warm process has its own copy of those loaded before."""
     return LOADED.get(str(Path(base).resolve())) or load_base(base, family)
 
 
 def load_base(base: str, family: str) -> dict[str, Any]:
     """Load a diffusers folder for training: fp32, nothing of it learns."""
-    parts = {"TE": sdxl_text_encoder(base)} if family == "sdxl" else {}
-    models = LOADERS[family](ckpt_path=base, noise_sampler=Sampler(NoiseSchedule(base)), **parts)
+    record = family_of(family)
+    parts = {"TE": composed_text_encoder(base, record)} if len(record.text_encoders) > 1 else {}
+    models = getattr(easy, record.trainer_loader)(ckpt_path=base, noise_sampler=Sampler(NoiseSchedule(base)), **parts)
     for part in ("denoiser", "TE", "vae"):
         models[part].requires_grad_(False)
     models["denoiser"].to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Every draw of a training is a function of (seed, purpose, step)."""
+"""Every random number of a training is a function of (seed, purpose, step)."""
 
 import random
 
@@ -9,7 +9,7 @@ from charaloom.artifacts.seeds import derive_seed
 
 
 def seed_all(seed: int, purpose: str, step: int = 0) -> None:
-    """Every generator that hcpdiff draws from, as a function of (seed, purpose, step) alone."""
+    """Seed every generator that hcpdiff uses."""
     number = derive_seed(seed, purpose, str(step))
     random.seed(number)
     np.random.seed(number)

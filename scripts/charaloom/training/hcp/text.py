@@ -13,10 +13,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.seeds import derive_seed
-from charaloom.diffusion.lora import EMBEDDING_KEY, EMBEDDING_KEYS
+from charaloom.diffusion.families import EMBEDDING_KEY, FAMILIES, Family
 from charaloom.tagging.captions import SEPARATOR
 
-NOISE_AROUND_CORE = 0.5  # of the deviation of the token table: apart enough that vectors learn different things
+# Share of the token table's standard deviation; set by hand: far enough apart that vectors learn different things.
+NOISE_AROUND_CORE = 0.5
 
 
 class ProjectedTextEncoder(CLIPTextModelWithProjection):
@@ -31,36 +32,39 @@ class ProjectedTextEncoder(CLIPTextModelWithProjection):
     def forward(
         self, input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **other: Any
     ) -> BaseModelOutputWithPooling:
-        asked = {"attention_mask": attention_mask, "position_ids": position_ids, "output_hidden_states": True}
-        found = super().forward(input_ids, **asked)
+        output = super().forward(
+            input_ids, attention_mask=attention_mask, position_ids=position_ids, output_hidden_states=True
+        )
         return BaseModelOutputWithPooling(
-            last_hidden_state=found.last_hidden_state,
-            pooler_output=self.pooled(input_ids, found),
-            hidden_states=found.hidden_states,
+            last_hidden_state=output.last_hidden_state,
+            pooler_output=self.pooled(input_ids, output),
+            hidden_states=output.hidden_states,
         )
 
-    def pooled(self, tokens: Tensor, found: Any) -> Tensor:
+    def pooled(self, tokens: Tensor, output: Any) -> Tensor:
         """The projected end token, [batch, width]."""
         if self.word is None:
-            return found.text_embeds
+            return output.text_embeds
         end, word, vectors = self.word
         place = (tokens == end).int().argmax(-1) + (tokens == word).sum(-1) * (vectors - 1)
         place = place.clip(max=tokens.shape[1] - 1)
-        return self.text_projection(found.last_hidden_state[torch.arange(len(tokens), device=place.device), place])
+        return self.text_projection(output.last_hidden_state[torch.arange(len(tokens), device=place.device), place])
 
 
-def sdxl_text_encoder(base: str) -> SDXLTextEncoder:
-    """Both text encoders of a diffusers folder, under hcpdiff's names, in fp32."""
-    one = CLIPTextModel.from_pretrained(base, subfolder="text_encoder", torch_dtype=torch.float32)
-    two = ProjectedTextEncoder.from_pretrained(base, subfolder="text_encoder_2", torch_dtype=torch.float32)
-    return SDXLTextEncoder({"clip_L": one, "clip_bigG": two})
+def composed_text_encoder(base: str, family: Family) -> SDXLTextEncoder:
+    """The text encoders of a diffusers folder, under hcpdiff's names, in fp32."""
+    encoders = {}
+    for part in family.text_encoders:
+        kind = ProjectedTextEncoder if part.projected else CLIPTextModel
+        encoders[part.trainer_name] = kind.from_pretrained(base, subfolder=part.encoder, torch_dtype=torch.float32)
+    return SDXLTextEncoder(encoders)
 
 
 class EmbeddingParser:
     """Trains one new word of `vectors` vectors, without weight decay.
 
-    It starts as noise around the mean embedding of the tokens of her core tags (`core`: a JSON list); around nothing
-    where there are none. `seed` decides the noise.
+    It starts as noise around the mean embedding of the tokens of the core tags (`core`: a JSON list), around zero where
+    there are none. `seed` decides the noise.
     """
 
     def __init__(self, word: str, vectors: int, rate: float, core: str, seed: int):
@@ -98,9 +102,8 @@ def text_encoders(model: Any) -> dict[str, tuple[Any, nn.Module]]:
     """Tokenizer and text encoder by the key that an embedding has in its file."""
     if not isinstance(model.TE, ComposeTextEncoder):
         return {EMBEDDING_KEY: (model.tokenizer, model.TE)}
-    names = ("clip_L", "clip_bigG")
-    pairs = [(getattr(model.tokenizer, name), getattr(model.TE, name)) for name in names]
-    return dict(zip(EMBEDDING_KEYS["sdxl"], pairs, strict=True))
+    keys = {part.trainer_name: part.embedding_key for family in FAMILIES.values() for part in family.text_encoders}
+    return {keys[name]: (getattr(model.tokenizer, name), getattr(model.TE, name)) for name in model.TE.model_names}
 
 
 class EmbeddingFormat(EmbFormat):

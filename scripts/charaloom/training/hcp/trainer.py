@@ -18,8 +18,8 @@ from torch import Tensor
 
 from charaloom.artifacts.files import whole_file
 from charaloom.training.curves import Curves
-from charaloom.training.hcp.crew import Crew
 from charaloom.training.hcp.seeding import seed_all
+from charaloom.training.hcp.workers import WorkerPool
 
 STATE = "state.pt"
 REPORTS = 100  # lines of progress in a whole training
@@ -27,23 +27,24 @@ STOPPED = 143  # what a shell says of a process that SIGTERM ended
 
 
 class Trainer(HCPTrainerSingleCard):
-    """HCP's trainer with draws that depend on the step alone, milestones, a loss table, progress, and a state to go on
-    from.
+    """HCP's trainer with random numbers that depend on the step alone, milestones, a loss table, progress, and a state
+    that a killed training resumes from.
 
-    After a kill the next run sets weights, moments and learning rates back to the state and takes the batches that were
-    seen before out of the loader again, without looking at them: whatever the loader draws, it draws again, and the end
-    is the same to the byte. More steps than last time go on from that state too.
+    After a kill the next run sets weights, moments and learning rates back to the state and takes the batches up to
+    there out of the loader again without computing on them: the loader's random numbers come out the same, and the end
+    is the same to the byte. A training with more steps resumes from that state too.
 
-    What a milestone keeps is the moving average of the weights: single steps of a constant rate go to and fro about it.
+    A milestone keeps the moving average of the weights: weights of single steps oscillate around it at a constant
+    learning rate.
 
-    On a CPU with several threads as many processes compute a part of the batch each (`crew`).
+    On a CPU with several threads as many processes compute a part of the batch each (`workers`).
     """
 
-    resumed = 0  # step of the state that it goes on from
-    saved = 0  # step after which was saved what is due
+    resumed = 0  # step of the state that it resumed from
+    saved = 0  # last step whose milestone and state were saved where due
     kept = 0.0  # when the state was written, by the monotonic clock
-    told_to_stop = False
-    crew: Crew | None = None
+    stopping = False
+    pool: WorkerPool | None = None
 
     def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
         super().init_context(cfgs_raw, gradient_accumulation_steps)
@@ -53,7 +54,7 @@ class Trainer(HCPTrainerSingleCard):
         torch.backends.cudnn.deterministic = reproducible
         torch.backends.cudnn.benchmark = not reproducible
         torch.backends.cudnn.allow_tf32 = not reproducible
-        torch.backends.cuda.enable_mem_efficient_sdp(not reproducible)  # its backward adds in an order that changes
+        torch.backends.cuda.enable_mem_efficient_sdp(not reproducible)  # its backward adds in a varying order
         torch.backends.cuda.enable_cudnn_sdp(not reproducible)
         self.losses: list[str] = []
         self.smooth_loss: float | None = None
@@ -82,7 +83,7 @@ class Trainer(HCPTrainerSingleCard):
         self.averaged = [[value.clone() for value in group] for group in self.weights]
         self.resumed = self.saved = self.restore()
         self.started = self.kept = time.monotonic()
-        self.curves = Curves(self.cfgs.train.board, self.cfgs.train.title, self.cfgs.train.rates, self.resumed)
+        self.curves = Curves(self.cfgs.train.board, self.cfgs.train.rates, self.resumed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop_soon)
         seed_all(self.cfgs.seed, "captions", 1)
@@ -90,15 +91,15 @@ class Trainer(HCPTrainerSingleCard):
         self.curves.close()
 
     def split_batches(self) -> None:
-        """On a CPU one process for each thread, where a batch has as many pictures; else the threads share each one."""
+        """On a CPU one process for each thread, where a batch has as many pictures; else threads share each one."""
         threads = torch.get_num_threads()
         if self.device.type == "cpu" and sys.platform == "linux" and 1 < threads <= max(self.batch_size_list):
             torch.set_num_threads(1)
-            self.crew = Crew(threads, self.model_wrapper.trainable_parameters, self.part_gradients)
+            self.pool = WorkerPool(threads, self.model_wrapper.trainable_parameters, self.part_gradients)
 
     def stop_soon(self, number: int, frame: Any) -> None:
         """A time limit or Ctrl-C: the step that is being computed is the last one."""
-        self.told_to_stop = True
+        self.stopping = True
 
     def train_one_step(self, data_dict: dict[str, Any]) -> Any:
         step = self.global_step + 1
@@ -107,7 +108,7 @@ class Trainer(HCPTrainerSingleCard):
             return {"loss": 0.0}, {}, {}
         seed_all(self.cfgs.seed, "noise", step)
         rates = self.rates()
-        result = self.split_step(data_dict) if self.crew else super().train_one_step(data_dict)
+        result = self.split_step(data_dict) if self.pool else super().train_one_step(data_dict)
         loss = sum(result[0].values())
         if not math.isfinite(loss):
             sys.exit(f"step {step}: the loss is {loss}; lower the learning rates or train in fp32")
@@ -118,7 +119,7 @@ class Trainer(HCPTrainerSingleCard):
         return result
 
     def follow(self, step: int) -> None:
-        """Move the average towards the weights; at first quicker, so that it forgets where training began."""
+        """Move the average towards the weights; quicker at first, so that it forgets the initial weights."""
         decay = min(self.cfgs.train.ema, (1 + step) / (10 + step))
         for averaged, values in zip(self.averaged, self.weights, strict=True):
             torch._foreach_lerp_(averaged, values, 1 - decay)
@@ -130,10 +131,10 @@ class Trainer(HCPTrainerSingleCard):
 
     def split_step(self, data_dict: dict[str, Any]) -> Any:
         """One step of HCP's loop whose batch is computed in parts side by side; their gradients are added in order."""
-        assert self.crew
+        assert self.pool
         parameters = self.model_wrapper.trainable_parameters
         parts = [part for name, data in data_dict.items() for part in self.parts_of(name, data)]
-        loss, gradients = self.crew.compute_all(parts)
+        loss, gradients = self.pool.compute_all(parts)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         if self.cfgs.train.max_grad_norm:
@@ -145,10 +146,10 @@ class Trainer(HCPTrainerSingleCard):
 
     def parts_of(self, name: str, data: dict[str, Any]) -> list[tuple[Any, ...]]:
         """(name of the data, inputs, noised latents, share of the batch) of each part."""
-        assert self.crew
+        assert self.pool
         inputs = {key: self.to_dev(value) for key, value in data.items()}
         noised = self.model_wrapper.noise_sampler.add_noise_rand_t(inputs["image"])
-        number, parts = len(inputs["image"]), 1 + len(self.crew.others)
+        number, parts = len(inputs["image"]), 1 + len(self.pool.workers)
         edges = [number * part // parts for part in range(parts + 1)]
         rows = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
         return [(name, rows_of(inputs, row), rows_of(noised, row), (row.stop - row.start) / number) for row in rows]
@@ -156,16 +157,16 @@ class Trainer(HCPTrainerSingleCard):
     def part_gradients(
         self, name: str, inputs: dict[str, Any], noised: Any, share: float
     ) -> tuple[float, tuple[Tensor | None, ...]]:
-        """What one part adds to the loss, and to the gradient of each parameter."""
+        """The contribution of one part to the loss, and to the gradient of each parameter."""
         with self.model_wrapper.noise_sampler.given(noised):
             predicted = self.model_wrapper(name, **inputs)
         loss = sum(self.get_loss(name, predicted, inputs).values()) * share
         return loss.item(), torch.autograd.grad(loss, self.model_wrapper.trainable_parameters, allow_unused=True)
 
-    # --- what is kept
+    # --- the state and the milestones
 
     def restore(self) -> int:
-        """Take up what an earlier run has kept; returns its step, 0 where there is nothing to go on from."""
+        """Load the state of an earlier run; returns its step, 0 where there is none to resume from."""
         path = Path(self.exp_dir, STATE)
         for half in path.parent.glob(f".{STATE}.*.part"):  # of a kill while it was written
             half.unlink()
@@ -188,12 +189,13 @@ class Trainer(HCPTrainerSingleCard):
         return state["step"]
 
     def missing_before(self, step: int) -> int | None:
-        """A milestone that lies behind a state, or the end if it does, and is not there."""
-        behind = [milestone for milestone in self.cfgs.train.milestones if milestone <= step]
-        kept = [milestone for milestone in behind if Path(self.ckpt_dir, f"lora_unet-{milestone}.safetensors").exists()]
+        """The first milestone up to a state whose checkpoint is missing; the last step, if the state lies behind it."""
         if step > self.cfgs.train.train_steps:
             return self.cfgs.train.train_steps
-        return next((milestone for milestone in behind if milestone not in kept), None)
+        for milestone in self.cfgs.train.milestones:
+            if milestone <= step and not Path(self.ckpt_dir, f"lora_unet-{milestone}.safetensors").exists():
+                return milestone
+        return None
 
     def keep(self, step: int) -> None:
         """Write the state whole or not at all; training goes on where the disk is full."""
@@ -202,13 +204,13 @@ class Trainer(HCPTrainerSingleCard):
         try:
             with whole_file(Path(self.exp_dir, STATE)) as part:
                 torch.save(state, part)
-        except (OSError, RuntimeError) as error:  # torch tells a full disk as the one or the other
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as the one or the other
             print(f"step {step}: the state could not be kept ({error}); the one before stays", flush=True)
         self.kept = time.monotonic()
 
     @contextmanager
     def average_in_place(self) -> Iterator[None]:
-        """The average where the weights are."""
+        """Inside, the average takes the place of the weights."""
         before = [[value.clone() for value in group] for group in self.weights]
         write_over(self.weights, self.averaged)
         try:
@@ -217,7 +219,7 @@ class Trainer(HCPTrainerSingleCard):
             write_over(self.weights, before)
 
     def save_model(self, from_raw: bool = False) -> None:
-        """After every step: a milestone where one is due, then, from time to time, the state to go on from."""
+        """After every step: save a milestone where one is due, then, from time to time, the state to resume from."""
         if self.real_step <= self.saved:
             return
         self.saved = self.real_step
@@ -228,14 +230,14 @@ class Trainer(HCPTrainerSingleCard):
             names = "\t".join(["step", "loss", *self.cfgs.train.rates])
             with whole_file(Path(self.exp_dir, "loss.tsv")) as part:
                 part.write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
-        if milestone or self.told_to_stop or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
+        if milestone or self.stopping or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
             self.keep(self.real_step)
-        if self.told_to_stop:
+        if self.stopping:
             print(f"told to stop: the state of step {self.real_step} is kept, the next run goes on from it", flush=True)
             self.curves.close()
             sys.exit(STOPPED)
 
-    # --- what is told
+    # --- progress
 
     def report(self, step: int, loss: float, rates: list[float]) -> None:
         self.smooth_loss = loss if self.smooth_loss is None else 0.95 * self.smooth_loss + 0.05 * loss
@@ -253,11 +255,11 @@ class Trainer(HCPTrainerSingleCard):
         )
 
     def memory(self) -> float:
-        """Megabytes: the most that was taken of the GPU, or of the machine."""
+        """Peak use in MiB: of the GPU, or of the processes on the CPU."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        crew = sum(self.crew.grown) if self.crew else 0
-        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + crew) / 2**10
+        workers = sum(self.pool.grown) if self.pool else 0
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + workers) / 2**10
 
 
 def write_over(groups: list[list[Tensor]], values: list[list[Tensor]]) -> None:
@@ -268,7 +270,7 @@ def write_over(groups: list[list[Tensor]], values: list[list[Tensor]]) -> None:
 
 
 def rows_of(value: Any, rows: slice) -> Any:
-    """The rows of everything in `value` that has one for each picture."""
+    """Rows of every tensor and list in `value`, whose rows are pictures."""
     if isinstance(value, dict):
         return type(value)({key: rows_of(inside, rows) for key, inside in value.items()})
     if isinstance(value, tuple):

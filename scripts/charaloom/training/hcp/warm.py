@@ -1,9 +1,10 @@
-"""The warm process: everything imported, the base model loaded, one fork for each training that is asked for.
+"""The warm process: everything imported, the base model loaded, one fork for each training.
 
     python -m charaloom.training.hcp.warm '{"socket": …, "base": …, "family": "sd15", "seconds": 30}'
 
-A job sends one line of JSON with the folder to train in, and two open files: its log and its lock. It is answered with
-two lines: the process id of the fork, and its exit code. A job that hangs up takes its fork with it.
+A job sends one line of JSON with its working directory, and two open files: its log and its lock. The answer is two
+lines: the process id of the fork, and its exit code (negative: the signal that ended it). A job that hangs up takes its
+fork with it.
 """
 
 import json
@@ -37,7 +38,7 @@ EVERYTHING = (
 
 
 class Warm:
-    """Listens, forks, and tells each job how its fork ended."""
+    """Listens, forks, and reports to each job how its fork ended."""
 
     def __init__(self, path: str, seconds: float):
         self.path, self.seconds = Path(path), seconds
@@ -49,7 +50,7 @@ class Warm:
         self.jobs: dict[int, socket.socket] = {}  # by process id of the fork
 
     def serve(self) -> None:
-        """Until no job has come, and none was at work, for `seconds`."""
+        """Serve until no job has come, and none was running, for `seconds`."""
         while True:
             events = self.selector.select(None if self.jobs else self.seconds)
             for key, _ in events:
@@ -81,11 +82,11 @@ class Warm:
         os.close(pidfd)
         self.selector.unregister(connection)
         with suppress(OSError):  # the job has gone
-            connection.sendall(f"{abs(os.waitstatus_to_exitcode(status))}\n".encode())
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         connection.close()
 
     def become_trainer(self, connection: socket.socket, files: list[int], request: dict[str, str]) -> None:
-        """In the fork: nothing of the others stays open; the lock does, until this process is gone."""
+        """In the fork: close the sockets of other jobs, train, and exit; the lock stays open until then."""
         code = 1
         try:
             die_with_parent()
@@ -94,7 +95,7 @@ class Warm:
                 open_socket.close()
             for stream in (1, 2):
                 os.dup2(files[0], stream)
-            os.chdir(request["room"])
+            os.chdir(request["workdir"])
             train_here("config.py")
             code = 0
         except SystemExit as end:
@@ -108,7 +109,7 @@ class Warm:
 
 
 def import_everything() -> None:
-    """What a training imports later, each fork for itself if nobody did before."""
+    """Import what each training would import for itself."""
     for name in EVERYTHING:
         import_module(name)
 

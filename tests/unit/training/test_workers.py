@@ -26,42 +26,42 @@ def parts() -> Any:
     return weights, compute
 
 
-def crew_of(size: int, parts: Any) -> Any:
+def pool_of(size: int, parts: Any) -> Any:
     import torch
 
-    from charaloom.training.hcp.crew import Crew
+    from charaloom.training.hcp.workers import WorkerPool
 
     torch.set_num_threads(1)
-    return Crew(size, *parts)
+    return WorkerPool(size, *parts)
 
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("numbers", [[1.0], [1.0, 2.0], [1.0, 2.0, 4.0, 8.0, 16.0]])
 def test_sums_are_those_of_one_process(parts: Any, size: int, numbers: list[float]) -> None:
-    crew = crew_of(size, parts)
-    loss, (gradient, unused) = crew.compute_all([(number,) for number in numbers])
+    pool = pool_of(size, parts)
+    loss, (gradient, unused) = pool.compute_all([(number,) for number in numbers])
     assert (loss, gradient.tolist(), unused) == (2 * sum(numbers), [sum(numbers)], None)
 
 
 def test_all_see_the_weights_as_they_are_now(parts: Any) -> None:
     (weight, _), _ = parts
-    crew = crew_of(2, parts)
+    pool = pool_of(2, parts)
     weight.data.fill_(3.0)
-    assert crew.compute_all([(0.0,), (1.0,)])[0] == 3.0
+    assert pool.compute_all([(0.0,), (1.0,)])[0] == 3.0
 
 
 def test_a_process_that_has_ended_ends_the_training(parts: Any) -> None:
-    crew = crew_of(2, parts)
+    pool = pool_of(2, parts)
     with pytest.raises(SystemExit, match="most often memory ran out"):
-        crew.compute_all([(1.0,), (-1.0,)])
+        pool.compute_all([(1.0,), (-1.0,)])
 
 
 def test_nobody_stays_when_the_trainer_goes(parts: Any) -> None:
     before = children()
-    crew = crew_of(3, parts)
+    pool = pool_of(3, parts)
     assert len(children() - before) == 2
-    for other in crew.others:
-        other.close()
+    for worker in pool.workers:
+        worker.close()
     limit = time.monotonic() + 10
     while children() - before:
         assert time.monotonic() < limit

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from charaloom.artifacts.tables import MEASURED, write_table
-from charaloom.evaluation.judging import Training, Wardrobe, clothes, faults, person
+from charaloom.evaluation.judge import faults, largest_person
+from charaloom.evaluation.outfit_matcher import OutfitMatcher, clothes
+from charaloom.evaluation.training_pictures import TrainingPictures
 from charaloom.images.fingerprints import thumbnail
-from charaloom.vision.model_set import ModelInput as Shown
-from charaloom.vision.model_set import TaggerOutput as Tagged
+from charaloom.vision.model_set import ModelInput, TaggerOutput
 
 OUTFITS = {
     "kimono": ["red_kimono", "sash", "wide_sleeves"],
@@ -43,8 +44,8 @@ def measured(tmp_path: Path) -> tuple[Path, list[dict]]:
         grey = thumbnail(np.asarray(drawing(number).convert("L")))
         view = {"view": f"{number:02d}/picture/0", "picture": f"{number:02d}", "kind": "picture", **BOX}
         vector = np.eye(16)[number].tolist()
-        told = {"tags": [{"name": name, "score": score} for name, score in tags.items()], "tag_embedding": vector}
-        rows.append({**view, **told, "thumbnail": grey.tobytes(), "thumbnail_width": grey.shape[1]})
+        tagger = {"tags": [{"name": name, "score": score} for name, score in tags.items()], "tag_embedding": vector}
+        rows.append({**view, **tagger, "thumbnail": grey.tobytes(), "thumbnail_width": grey.shape[1]})
         views.append({**view, "split": "held_out" if number == 11 else "train", "outfit": outfit})
     write_table(tmp_path / "measured.parquet", rows, MEASURED, "view", {})
     return tmp_path / "measured.parquet", views
@@ -56,19 +57,20 @@ def measured(tmp_path: Path) -> tuple[Path, list[dict]]:
         ({"red_kimono": 0.9, "sash": 0.8, "wide_sleeves": 0.7}, "kimono"),
         ({"red_kimono": 0.8, "sash": 0.4}, "kimono"),  # a portrait
         ({"serafuku": 0.9, "sailor_collar": 0.8, "sash": 0.3}, "uniform"),
-        ({"black_suit": 0.9, "necktie": 0.9, "pants": 0.9}, None),  # nothing of hers
+        ({"black_suit": 0.9, "necktie": 0.9, "pants": 0.9}, None),  # no known outfit
         ({"serafuku": 0.9}, None),  # too little to name an outfit
         ({"red_kimono": 0.2, "sash": 0.1}, None),  # hardly seen
         ({}, None),
     ],
 )
 def test_the_outfit_is_that_of_the_nearest_views(measured, seen, worn):
-    assert Wardrobe(*measured).worn(seen) == worn
+    assert OutfitMatcher(*measured).outfit_of(seen) == worn
 
 
 def test_a_character_without_outfits_wears_none(measured):
     path, views = measured
-    assert Wardrobe(path, [{**view, "outfit": None} for view in views]).worn({"red_kimono": 0.9, "sash": 0.9}) is None
+    matcher = OutfitMatcher(path, [{**view, "outfit": None} for view in views])
+    assert matcher.outfit_of({"red_kimono": 0.9, "sash": 0.9}) is None
 
 
 def test_a_coloured_piece_is_also_the_plain_one():
@@ -76,20 +78,20 @@ def test_a_coloured_piece_is_also_the_plain_one():
 
 
 def test_a_picture_that_repeats_a_training_picture_is_found_and_another_is_not(measured):
-    training = Training(*measured)
+    training = TrainingPictures(*measured)
     small = drawing(4).resize((64, 64)).resize((96, 96))
-    likeness, view = training.nearest(Shown(small), np.eye(16)[4])
+    likeness, view = training.nearest(ModelInput(small), np.eye(16)[4])
     assert (view, likeness > 0.85) == ("04/picture/0", True)
-    likeness, _ = training.nearest(Shown(drawing(99)), np.eye(16)[4])
+    likeness, _ = training.nearest(ModelInput(drawing(99)), np.eye(16)[4])
     assert likeness < 0.85
 
 
 def test_held_out_pictures_are_not_what_a_preview_can_repeat(measured):
-    assert "11/picture/0" not in Training(*measured).names
+    assert "11/picture/0" not in TrainingPictures(*measured).names
 
 
 @pytest.mark.parametrize(
-    ("tags", "persons", "heads", "asked", "found"),
+    ("tags", "persons", "heads", "prompt_tags", "expected"),
     [
         ({"smile": 0.9}, PERSON, PERSON, [], []),
         ({"bad_hands": 0.5}, PERSON, PERSON, [], ["hands"]),
@@ -102,11 +104,11 @@ def test_held_out_pictures_are_not_what_a_preview_can_repeat(measured):
         ({}, PERSON * 2, PERSON, [], []),  # one head: the detector saw one person twice
     ],
 )
-def test_faults(tags, persons, heads, asked, found):
-    assert faults(Tagged({}, tags, np.zeros(1)), persons, heads, asked) == found
+def test_faults(tags, persons, heads, prompt_tags, expected):
+    assert faults(TaggerOutput({}, tags, np.zeros(1)), persons, heads, prompt_tags) == expected
 
 
 def test_the_largest_person_is_the_one_that_is_compared():
     picture = Image.new("RGB", (100, 100))
-    assert person(picture, [((0, 0, 10, 10), 0.9), ((0, 0, 50, 60), 0.4)]).size == (50, 60)
-    assert person(picture, []).size == (100, 100)
+    assert largest_person(picture, [((0, 0, 10, 10), 0.9), ((0, 0, 50, 60), 0.4)]).size == (50, 60)
+    assert largest_person(picture, []).size == (100, 100)

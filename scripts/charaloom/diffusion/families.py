@@ -1,0 +1,122 @@
+"""Model families: everything that differs between them, one frozen record each. Nothing else asks which family it is.
+
+A new family is one record here, its name in config/schemas/config.schema.yaml, and one test.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from charaloom.errors import CharaloomError
+
+DIFFUSERS, SGM = "diffusers", "sgm"  # how kohya's trainer names the modules of a UNet
+EMBEDDING_KEY = "emb_params"  # the tensor of an embedding for the only text encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """One text encoder of a family, by the names that diffusers, hcpdiff, kohya and A1111 have for it."""
+
+    encoder: str  # part of the pipeline
+    tokenizer: str  # part of the pipeline
+    embedding_key: str  # its tensor in an embedding file, as A1111 and ComfyUI read it
+    lora_prefix: str  # of its modules in a kohya LoRA
+    trainer_name: str | None = None  # in hcpdiff's composed text encoder; None: it is the only one
+    projected: bool = False  # its pooled output goes through a projection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family of base models."""
+
+    name: str  # in the config
+    title: str
+    parts: tuple[str, ...]  # subfolders of a diffusers folder
+    weights: Mapping[str, str]  # the weights file of each part that has one
+    latent_channels: int
+    resolution: int  # native, pixels of one side
+    predictions: tuple[str, ...]  # what the UNet of a base may predict to be trained
+    text_encoders: tuple[TextEncoder, ...]
+    final_norm: bool  # whether the last norm of the text encoder is applied after skipped layers
+    extra_clip_skip: int = 0  # text encoder layers that the family itself skips
+    pipeline: str  # class of diffusers
+    pipeline_options: Mapping[str, Any]  # for the class: no safety checker, no watermark
+    single_file_options: Mapping[str, Any] = field(default_factory=dict)  # for its `from_single_file`
+    trainer_wrapper: str  # class of `hcpdiff.models`
+    trainer_loader: str  # function of `hcpdiff.easy`
+    unet_names: str  # DIFFUSERS or SGM
+    architecture: str  # of its LoRA files, ModelSpec's name
+    base_version: str  # kohya's name
+
+    @property
+    def embedding_keys(self) -> tuple[str, ...]:
+        """The tensors of an embedding file."""
+        return tuple(encoder.embedding_key for encoder in self.text_encoders)
+
+
+DENOISER_WEIGHTS, ENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
+
+SD15 = Family(
+    name="sd15",
+    title="Stable Diffusion 1.x",
+    parts=("scheduler", "text_encoder", "tokenizer", "unet", "vae"),
+    weights={"unet": DENOISER_WEIGHTS, "vae": DENOISER_WEIGHTS, "text_encoder": ENCODER_WEIGHTS},
+    latent_channels=4,
+    resolution=512,
+    predictions=("epsilon",),
+    text_encoders=(
+        TextEncoder(encoder="text_encoder", tokenizer="tokenizer", embedding_key=EMBEDDING_KEY, lora_prefix="lora_te_"),
+    ),
+    final_norm=True,
+    pipeline="StableDiffusionPipeline",
+    pipeline_options={"safety_checker": None, "requires_safety_checker": False},
+    single_file_options={"safety_checker": None},
+    trainer_wrapper="SD15Wrapper",
+    trainer_loader="SD15_auto_loader",
+    unet_names=DIFFUSERS,
+    architecture="stable-diffusion-v1/lora",
+    base_version="sd_v1",
+)
+SDXL = Family(
+    name="sdxl",
+    title="Stable Diffusion XL",
+    parts=(*SD15.parts, "text_encoder_2", "tokenizer_2"),
+    weights={**SD15.weights, "text_encoder_2": ENCODER_WEIGHTS},
+    latent_channels=4,
+    resolution=1024,
+    predictions=("epsilon",),
+    text_encoders=(
+        TextEncoder(
+            encoder="text_encoder",
+            tokenizer="tokenizer",
+            embedding_key="clip_l",
+            lora_prefix="lora_te1_",
+            trainer_name="clip_L",
+        ),
+        TextEncoder(
+            encoder="text_encoder_2",
+            tokenizer="tokenizer_2",
+            embedding_key="clip_g",
+            lora_prefix="lora_te2_",
+            trainer_name="clip_bigG",
+            projected=True,
+        ),
+    ),
+    final_norm=False,
+    extra_clip_skip=1,  # it was trained on the last layer but one (Podell et al. 2023, arXiv:2307.01952, section 2.1)
+    pipeline="StableDiffusionXLPipeline",
+    pipeline_options={"add_watermarker": False},
+    trainer_wrapper="SDXLWrapper",
+    trainer_loader="SDXL_auto_loader",
+    unet_names=SGM,
+    architecture="stable-diffusion-xl-v1-base/lora",
+    base_version="sdxl_base_v1-0",
+)
+FAMILIES = {family.name: family for family in (SD15, SDXL)}
+
+
+def family_of(name: str) -> Family:
+    """The record of a family. Raises CharaloomError where there is none of that name."""
+    if name not in FAMILIES:
+        raise CharaloomError(f"family `{name}` is not one of {', '.join(FAMILIES)}")
+    return FAMILIES[name]

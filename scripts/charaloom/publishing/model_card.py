@@ -1,0 +1,112 @@
+"""The card of a model repository.
+
+Text from strangers flows into it (tags, names, prompts): whatever the template prints is escaped, unless a filter
+marked it as code.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charaloom.artifacts.types import Row
+from charaloom.config.params import Base
+from charaloom.diffusion.checkpoints import embedding_word
+from charaloom.publishing.markdown import code_block, code_span, escape_markdown
+from charaloom.publishing.programs import PROGRAMS, repo_files
+from charaloom.tagging.captions import as_words
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+WIDGETS = 4  # previews in the front matter
+LICENCES = {  # ids that the hub knows (huggingface.co/docs/hub/repositories-licenses); others become `other` and a name
+    "apache-2.0",
+    "bigscience-openrail-m",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "creativeml-openrail-m",
+    "gpl-3.0",
+    "mit",
+    "openrail",
+    "openrail++",
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a card is made of."""
+
+    character: str
+    base: Base
+    selection: Row  # selection.json
+    outfits: Row  # outfits.json
+    dataset: Row  # manifest of the dataset
+    version: str
+    examples: list[Row]  # previews in the repository: file, prompt
+    embedding: bool  # whether one was trained
+
+
+def card_text(card: ModelCard) -> str:
+    """The card as Markdown; every value is escaped but those that a filter below made code of."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        finalize=escape_markdown,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"words": as_words, "code": code_span, "block": code_block}
+    return environment.get_template("model_card.md.j2").render(
+        character=card.character,
+        word=embedding_word(card.character),
+        trigger=card.outfits["trigger"],
+        core=[as_words(tag) for tag in card.outfits["core"]],
+        base=card.base,
+        outfits=trained_outfits(card.outfits),
+        selection=card.selection,
+        dataset=card.dataset,
+        version=card.version,
+        embedding=card.embedding,
+        programs=PROGRAMS,
+        files=repo_files(card.character, card.embedding),
+        front_matter=front_matter(card),
+    )
+
+
+def trained_outfits(outfits: Row) -> list[Row]:
+    """The outfits that have a trigger, each with its first preview prompt: what was rendered is there to copy."""
+    prompts: dict[str | None, str] = {}
+    for prompt in outfits["prompts"]:
+        prompts.setdefault(prompt.get("outfit"), prompt["text"])
+    trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
+    return [{**outfit, "prompt": prompts.get(outfit["id"])} for outfit in trained]
+
+
+def front_matter(card: ModelCard) -> "Markup":
+    """The YAML that the hub reads. It refuses a base without a hub repo, which only the text names."""
+    import yaml
+    from markupsafe import Markup
+
+    licence = card.base.licence
+    values: Row = {"license": licence}
+    if licence not in LICENCES:
+        name = re.sub(r"[^a-z0-9.+-]+", "-", licence.lower()).strip("-") or "unknown"
+        values = {"license": "other", "license_name": name}
+    if card.base.repo:
+        values |= {"base_model": card.base.repo, "base_model_relation": "adapter"}
+    values |= {
+        "pipeline_tag": "text-to-image",
+        "tags": ["lora", "stable-diffusion", "text-to-image", "charaloom"],
+        "instance_prompt": card.outfits["trigger"],
+        "widget": [{"text": entry["prompt"], "output": {"url": entry["file"]}} for entry in card.examples[:WIDGETS]],
+    }
+    return Markup(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000))

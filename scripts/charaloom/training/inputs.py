@@ -1,0 +1,98 @@
+"""What the trainer reads: pictures, captions, triggers and core tags, written once into the working directory.
+
+Tags come from strangers, so they go into JSON files and never into the trainer's config, which is code.
+"""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from charaloom.artifacts.files import sha256_file, whole_folder, write_json
+from charaloom.artifacts.types import Row
+from charaloom.errors import CharaloomError
+from charaloom.images.files import EXTENSIONS, files_of
+from charaloom.tagging.captions import SEPARATOR, as_words
+
+PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+
+
+def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | None = None) -> None:
+    """Write `workdir`/inputs whole, once; a picture that an epoch repeats is there under as many names.
+
+    `dataset` is the dataset's folder, `outfits` the content of outfits.json, `regularisation` a folder of pictures.
+    Raises CharaloomError where a folder holds no picture, or one cannot be read.
+    """
+    if (workdir / "inputs").is_dir():
+        return
+    remove_parts(workdir / "inputs")
+    with whole_folder(workdir / "inputs") as part:
+        (part / "pictures").mkdir()
+        captions: dict[str, str] = {}
+        tags = []
+        for row in training_rows(dataset):
+            for _ in range(row["repeats"]):
+                name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
+                (part / "pictures" / name).write_bytes(row["image"]["bytes"])
+                captions[name] = row["caption"]
+            tags.append(row["tags"])
+        if not captions:
+            raise CharaloomError(f"{dataset}: no training picture; loosen the filters or fetch more pictures")
+        write_json(part / "pictures.json", captions)
+        write_json(part / "tags.json", tags)
+        write_json(part / "triggers.json", [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"])])
+        write_json(part / "core.json", [as_words(tag) for tag in outfits["core"]])
+        if regularisation:
+            prepare_regularisation(part, Path(regularisation))
+
+
+def prepare_regularisation(part: Path, folder: Path) -> None:
+    """The user's regularisation pictures with the captions beside them (.txt), in the order of their SHA-256."""
+    pictures = {}
+    for name in files_of(folder):
+        path = folder / name
+        if path.suffix.lower() in EXTENSIONS:
+            pictures[sha256_file(path)] = (path, caption_beside(path))
+    if not pictures:
+        raise CharaloomError(f"{folder}: no pictures to regularise with; training.regularisation names their folder")
+    (part / "regularisation").mkdir()
+    captions = {}
+    for number, (_, (path, caption)) in enumerate(sorted(pictures.items())):
+        content = path.read_bytes()
+        title = f"{number:06d}.{picture_suffix({'bytes': content, 'path': str(path)})}"
+        (part / "regularisation" / title).write_bytes(content)
+        captions[title] = caption
+    write_json(part / "regularisation.json", captions)
+
+
+def caption_beside(picture: Path) -> str:
+    """The words of the .txt file beside a picture, separated as in all captions; empty where there is none."""
+    side = picture.with_suffix(".txt")
+    text = " ".join(side.read_text(encoding="utf-8-sig").split()) if side.exists() else ""
+    return SEPARATOR.join(word.strip() for word in text.split(",") if word.strip())
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed run left of `folder` beside it; only under the lock, where nobody else writes it."""
+    for part in folder.parent.glob(f".{folder.name}.*.part"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def training_rows(dataset: Path) -> Iterator[Row]:
+    """Rows of the training split, a few at a time."""
+    for shard in sorted((dataset / "data").glob("train-*.parquet")):
+        for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=["image", "caption", "tags", "repeats"]):
+            yield from batch.to_pylist()
+
+
+def picture_suffix(image: Row) -> str:
+    """File ending by content: the trainer opens whatever the ending says."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(image["bytes"]), formats=list(PICTURE_SUFFIX)) as picture:
+            return PICTURE_SUFFIX[picture.format]
+    except OSError as error:
+        raise CharaloomError(f"picture {image['path']}: not readable ({error}); mend or remove it") from error

@@ -1,0 +1,50 @@
+"""The working directory of a training in `work`: its name, its lock, and what an earlier run has left in it."""
+
+import shutil
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from charaloom.artifacts import locks
+from charaloom.artifacts.files import digest
+from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.params import Training
+from charaloom.diffusion.bases import LocalBase
+from charaloom.errors import CharaloomError
+from charaloom.training.lengths import milestones
+from charaloom.training.provenance import STAGE, lineage_params
+from charaloom.training.trainer_config import hcp_config
+
+LENGTH = ("steps", "save_every", "early_stopping", "previews")  # a longer training goes on from a shorter one
+CONTENTS = ("inputs", "judged", "latents", "run")
+LOCK_SECONDS = 10.0  # set by hand: a trainer whose job was killed ends within moments
+
+
+def working_directory(work: PathLike, character: str, params: Training, base: LocalBase, facts: Row) -> Path:
+    """One directory for all lengths of a training; `facts` is the lineage of the stage."""
+    common = {key: value for key, value in lineage_params(params, base).items() if key not in LENGTH}
+    source = hcp_config(character, replace(params, steps=1, save_every=1), base)
+    inputs = {name: sha256 for name, sha256 in facts["inputs"].items() if name != "models"}
+    return Path(work) / character / f"{STAGE}-{digest([common, inputs, source])[:16]}"
+
+
+def locked(workdir: Path) -> AbstractContextManager[int]:
+    """Hold the working directory; yields the lock's descriptor. Raises CharaloomError where another run holds it."""
+    return locks.locked(workdir / "lock", f"{workdir}: another run trains here; wait for it or stop it", LOCK_SECONDS)
+
+
+def remove_others(workdir: Path) -> None:
+    """Free the disk of the character's other working directories: other settings or another dataset left them."""
+    for directory in workdir.parent.glob(f"{STAGE}-*"):
+        if directory == workdir or not directory.is_dir():
+            continue
+        with suppress(CharaloomError, OSError), locked(directory):
+            for name in CONTENTS:
+                shutil.rmtree(directory / name, ignore_errors=True)
+
+
+def trained(workdir: Path, params: Training) -> bool:
+    """Whether an earlier run, this long or longer, has trained all that these params ask for."""
+    losses, steps = workdir / "run" / "loss.tsv", milestones(params)
+    complete = all((workdir / "run" / "ckpts" / f"lora_unet-{step}.safetensors").exists() for step in steps)
+    return complete and losses.exists() and losses.read_bytes().count(b"\n") > steps[-1]

@@ -1,0 +1,155 @@
+"""The trainer itself, built from a config on the tiny base: milestones, average, state, reproducible settings."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charaloom.artifacts.files import write_text
+from charaloom.diffusion.bases import local_base
+from charaloom.training.inputs import prepare
+from charaloom.training.process import link
+from charaloom.training.trainer_config import hcp_config
+from tests.unit.training.trainings import OUTFITS, Pictures, params, write_dataset
+
+pytestmark = pytest.mark.slow
+
+Build = Callable[..., Any]
+
+
+@pytest.fixture
+def build(
+    tiny_base: Path, drawn_pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Build]:
+    """Builds trainers in a working directory, as `hcp.process.train_here` does; undoes what they set globally."""
+    import torch
+    from rainbowneko.parser import load_config_with_cli
+
+    from charaloom.training.hcp.trainer import Trainer
+
+    workdir, inputs = tmp_path / "workdir", write_dataset(tmp_path, drawn_pictures)
+    prepare(workdir, Path(inputs.dataset), OUTFITS)
+    (workdir / "board").mkdir()
+    monkeypatch.chdir(workdir)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    threads = torch.get_num_threads()
+
+    def built(**other: Any) -> Trainer:
+        chosen = params(tiny_base, **other)
+        base = local_base(chosen.base, tmp_path / "work")
+        link(workdir / "base", base.folder)
+        write_text(workdir / "config.py", hcp_config("hana", chosen.settled(len(drawn_pictures)), base))
+        torch.set_num_threads(1)
+        return Trainer(*load_config_with_cli("config.py", args_list=[]))
+
+    yield built
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+    torch.set_num_threads(threads)
+
+
+def checkpoints() -> list[str]:
+    return sorted(path.name for path in Path("run/ckpts").glob("lora_unet-*"))
+
+
+def test_mend_milestones_are_saved_once_and_the_last_step_too(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hcpdiff.trainer_ac import HCPTrainer
+    from rainbowneko.ckpt_manager import NekoSaver
+
+    trainer = build(steps=4, save_every=3)
+    saved: list[str] = []
+    save_all = NekoSaver.save_all
+    monkeypatch.setattr(
+        NekoSaver, "save_all", lambda **facts: saved.append(facts["name_template"]) or save_all(**facts)
+    )
+    trainer.train()
+    assert saved == ["{}-3", "{}-4"]
+    assert checkpoints() == ["lora_unet-3.safetensors", "lora_unet-4.safetensors"]
+    saved.clear()
+    for _ in range(2):  # the loop saves at the last step, and once more after it
+        HCPTrainer.save_model(trainer)
+    assert saved == ["{}-4", "{}-4"], "stock"
+
+
+def test_mend_nan_ends_the_training(build: Build) -> None:
+    with pytest.raises(SystemExit, match=r"step \d: the loss is nan"):
+        build(rate_unet=1.0, alpha=1e20).train()
+
+
+def test_a_milestone_keeps_the_average_of_the_last_steps(build: Build) -> None:
+    trainer = build(steps=1)
+    trainer.train()
+
+    def average(steps: int, decay: float) -> float:
+        """Of weights that are 1, 2, 3 … after each step, from 1."""
+        trainer.cfgs.train.ema = decay
+        for values in trainer.averaged:
+            for value in values:
+                value.fill_(1.0)
+        weights = [value for values in trainer.weights for value in values]
+        for step in range(1, steps + 1):
+            for value in weights:
+                value.fill_(float(step))
+            trainer.follow(step)
+        with trainer.average_in_place():
+            shown = [float(value.flatten()[0]) for value in weights]
+        assert all((value == steps).all() for value in weights), "training goes on from its own weights"
+        assert max(shown) == min(shown)
+        return shown[0]
+
+    assert average(5, decay=0.0) == 5.0
+    assert average(400, decay=0.9) == pytest.approx(400 - 9, abs=1e-2)  # the mean age is decay / (1 - decay) steps
+    assert average(20, decay=0.999) > 10, "the initial weights are forgotten soon"
+
+
+def test_a_full_disk_costs_the_new_state_only(
+    build: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from charaloom.training.hcp import trainer as hcp
+
+    trainer = build(steps=2, save_every=2)
+    trainer.train()
+    tensors = [value for values in (*trainer.weights, *trainer.averaged) for value in values]
+    saved = [value.clone() for value in tensors]
+    for value in tensors:
+        value.zero_()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hcp.torch, "save", full)
+        trainer.keep(3)
+    assert "No space left" in capsys.readouterr().out
+    assert [name for name in os.listdir("run") if "state" in name] == ["state.pt"]
+    assert trainer.restore() == 2
+    assert all((value == before).all() for value, before in zip(tensors, saved, strict=True))
+    Path("run/state.pt").write_bytes(b"half")
+    assert trainer.restore() == 0
+
+
+def test_mend_reproducible_settings(build: Build) -> None:
+    import torch
+    from rainbowneko.engine import NekoEngineMixin
+
+    from charaloom.training.hcp.seeding import seed_all
+
+    NekoEngineMixin(None, {}, seed=1)
+    assert torch.backends.cudnn.benchmark, "stock: kernels are chosen by the clock"
+    build()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+    numbers = []
+    for before in (0, 5):  # whatever was sampled before, step 7 samples the same
+        torch.rand(before + 1)
+        seed_all(1, "noise", 7)
+        numbers.append((random.random(), torch.rand(2).tolist()))
+    assert numbers[0] == numbers[1]
