@@ -34,7 +34,7 @@ demo-weights: setup ## train the demo's small models again (hours on a laptop)
 
 # Three at once on two cores: the tests of the cluster mostly wait. WORKERS=0 runs all in one process, for a debugger.
 WORKERS ?= 3
-PYTEST = $(PYTHON_BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(PYTHON_BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
 .PHONY: test
 test: setup ## run the tests (ARGS="-k name" to choose)

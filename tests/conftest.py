@@ -3,28 +3,35 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-# Groups of tests that take longest, in the order they are begun: whoever is ready first takes the next one.
-LONGEST = ("slurm", "end_to_end", "training", "plan", "run", "formats", "raw")
+# Groups of tests that take longest, in the order they are begun: the worker that is ready first takes the next one.
+LONGEST = ("slurm", "test_end_to_end", "training", "test_plan", "test_run", "test_raw", "test_formats")
 QUICK_SECONDS = 10.0  # a test that takes longer belongs among the slow ones
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several workers: a group stays on one, since its tests share costly fixtures; the mark for it needs pytest 8."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(Path(nodeid.partition("::")[0]))
+
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Several workers: the tests of a file share its fixtures, so they stay together, and the longest come first."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
-    items.sort(key=lambda item: rank(item.get_closest_marker("xdist_group").args[0]))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(group_of(item.path)))
 
 
 def group_of(file: Path) -> str:
     """A group is a file, or a folder whose files share something costly: a cluster, a training."""
-    return file.parent.name if file.parent.name in ("slurm", "training") else file.stem.removeprefix("test_")
+    return file.parent.name if file.parent.name in LONGEST else file.stem
 
 
 def rank(group: str) -> int:

@@ -18,7 +18,7 @@ from charaloom.demo.world.board import serve
 from charaloom.demo.world.building import build_world
 from tests.workflow.workplace import Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+pytestmark = pytest.mark.slow
 
 MODELS = CODE / "resources" / "demo"
 RULE = re.compile(r"^rule (\w+):", re.MULTILINE)
