@@ -345,16 +345,30 @@ def test_a_folder_is_known_by_its_pictures_and_what_is_written_beside_them(place
     assert folder_content(hana) == {"folder": red}
 
 
-def test_a_thousand_characters_are_read_quickly(place: Path) -> None:
-    import time
+def test_no_file_is_read_once_more_for_each_character(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    opening = open
 
-    roster(*(f"c{number}\tdanbooru\tc{number}" for number in range(1000)))
-    started = time.process_time()
-    project = load_project()
-    for name in project.characters:
-        for stage in STAGES:
-            stage_params(project, name, stage)
-    assert time.process_time() - started < 5
+    def counted(file: Any, *arguments: Any, **settings: Any) -> Any:
+        opened.append(str(file))
+        return opening(file, *arguments, **settings)
+
+    def files_read(number: int) -> list[str]:
+        roster(*(f"c{index}\tdanbooru\tc{index}" for index in range(number)))
+        read_removals.cache_clear()
+        read_lock.cache_clear()
+        opened.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr("builtins.open", counted)
+            patched.setattr("io.open", counted)
+            project = load_project()
+            for name in project.characters:
+                for stage in STAGES:
+                    stage_params(project, name, stage)
+        return sorted(opened)
+
+    assert len(files_read(2)) >= 5
+    assert files_read(500) == files_read(2)
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from charaloom.training.checkpoints import TrainingInputs, train
 
 STEPS = 6
 TOLERANCE = 1e-4
+WARM_SECONDS = 20.0  # longer than the pause between two trainings of the tests, and gone soon after them
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 OUTFITS = {"trigger": "hana_charaloom", "outfits": [], "core": ["blue_hair", "${neko.eval:print(1)}"]}
 PROMPTS = ["hana_emb, hana_charaloom, 1girl, blue hair", "hana_charaloom, red hair"]
@@ -101,7 +102,11 @@ def write_dataset(folder: Path, pictures: Pictures) -> TrainingInputs:
 
 
 def train_once(folder: Path, inputs: TrainingInputs, chosen: Checkpoints, **other: Any) -> dict[str, str]:
-    """A training into `folder`/checkpoints with `folder`/work; the digests of its weights by file."""
+    """A training into `folder`/checkpoints with `folder`/work; the digests of its weights by file.
+
+    By a warm process, which loads everything once for the tests in a row; what is compared with it was trained cold.
+    """
+    other = {"warm_seconds": WARM_SECONDS, **other}
     places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json"}
     train("hana", chosen, inputs, **places, work=folder / "work", log=folder / "log.txt", **other)
     return digests_of(folder / "checkpoints")
