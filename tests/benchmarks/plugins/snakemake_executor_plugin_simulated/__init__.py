@@ -2,10 +2,33 @@
 
 from pathlib import Path
 
+from snakemake.io import is_flagged
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode
+
+from charaloom.artifacts.files import canonical_json, digest, sha256_file
+from charaloom.vision.models import MODELS_VERSION
+
+MANIFEST = ".manifest.json"
+
+
+def write_lineage(job: JobExecutorInterface) -> None:
+    """What `charaloom run` compares, beside the manifest or the receipt."""
+    for output in map(Path, job.output):
+        if output.name.endswith(MANIFEST) or output.parent.name == "published":
+            character = job.wildcards.get("character")
+            inputs = [Path(file) for file in job.input if not is_flagged(file, "ancient")]
+            names = {path: path.name if character not in path.parts else "/".join(path.parts[2:]) for path in inputs}
+            version = {} if character else {"version": MODELS_VERSION}
+            content = {
+                "asked": digest({**job.params.stage, **version}),
+                "inputs": {name: sha256_file(path) for path, name in names.items()},
+            }
+            stem = output.name.removesuffix(MANIFEST).removesuffix(".json")
+            output.with_name(f"{stem}.lineage.json").write_text(canonical_json(content))
+
 
 common_settings = CommonSettings(
     non_local_exec=False,  # what Snakemake would run beside itself is simulated too
@@ -25,6 +48,7 @@ class Executor(RealExecutor):
         for output in filter(None, [*job.output, job.benchmark]):
             Path(output).parent.mkdir(parents=True, exist_ok=True)
             Path(output).write_text("made\n")
+        write_lineage(job)
         info = SubmittedJobInfo(job)
         self.report_job_submission(info)
         self.report_job_success(info)
