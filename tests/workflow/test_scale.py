@@ -15,5 +15,5 @@ def test_one_of_a_thousand_characters_config_entry_changed_plans_only_its_jobs(t
     plan.change_one(tmp_path, 500)
     said = plan.snakemake(tmp_path, "--dry-run")
     planned = [line.strip() for line in said.splitlines() if line.strip().startswith("wildcards: ")]
-    assert {word.split(",")[0] for word in planned} == {"wildcards: character=c0500"}
+    assert {word.split(",")[0] for word in planned} == {"wildcards: character=c00500"}
     assert len(planned) == len(STAGES)
