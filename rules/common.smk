@@ -41,6 +41,9 @@ def targets(stage):
     return collect("<results>/{character}/{file}", character=project.characters, file=files)
 
 
+REPORTED = ("raw", "tagged", "clustered", "checkpoints", "previews", "selection", "model")  # what the report shows
+
+
 def asked(stage):
     """The targets of a stage, listed where a rule asks for them: most runs and every job name files instead."""
     return inspected(lambda wildcards: targets(stage))
@@ -73,18 +76,13 @@ def models_params(wildcards):
 
 
 @inspected
-def folder_digest(wildcards):
-    return settings.folder_digest(project.characters[wildcards.character])
-
-
-@inspected
 def early_stopping_inputs(wildcards):
     """What the checkpoints of a training that may end early are judged by."""
     if not project.config_of(wildcards.character)["training"]["early_stopping"]:
         return []
     results, work = (project.config["paths"][place] for place in ("results", "work"))
-    tables = [f"{results}/{wildcards.character}/{table}.parquet" for table in ("measured", "clustered")]
-    return [*tables, f"{work}/models.manifest.json"]
+    names = ["measured.parquet", "clustered.parquet", "clustered.prompts.json", "dataset.judging.json"]
+    return [*(f"{results}/{wildcards.character}/{name}" for name in names), f"{work}/models.manifest.json"]
 
 
 def board_slots():
