@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, digest, read_json, sha256_bytes, sha256_file, write_text
+from charaloom.artifacts.manifest import lineage_file
 from charaloom.artifacts.types import Row
 from charaloom.config.project import Project
 from charaloom.config.roster import FOLDER, Character
@@ -47,7 +48,7 @@ class Artifact:
 
     @property
     def lineage(self) -> str:
-        return self.manifest.removesuffix(".json").removesuffix(".manifest") + ".lineage.json"
+        return str(lineage_file(self.manifest))
 
 
 def artifacts_of(project: Project) -> list[Artifact]:

@@ -125,7 +125,8 @@ class Builder:
         for names in self.queue.slices(size, first):
             last = self.queue.taken
             whole = last == len(names) and not self.queue.waiting and not self.queue.names
-            title = "" if whole else f"characters {last - len(names) + 1:,}–{last:,} of {self.queue.all:,}"
+            place = f"{last - len(names) + 1:,}–{last:,}" if len(names) > 1 else f"{last:,}"
+            title = "" if whole else f"characters {place} of {self.queue.all:,}"
             self.build_slice(names, title)
             if self.outcome.broken:
                 return

@@ -8,26 +8,19 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode
 
-from charaloom.artifacts.files import canonical_json, digest, sha256_file
+from charaloom.artifacts.files import canonical_json
+from charaloom.artifacts.manifest import MANIFEST_ENDING, lineage, lineage_file
 from charaloom.vision.models import MODELS_VERSION
-
-MANIFEST = ".manifest.json"
 
 
 def write_lineage(job: JobExecutorInterface) -> None:
     """What `charaloom run` compares, beside the manifest or the receipt."""
-    for output in map(Path, job.output):
-        if output.name.endswith(MANIFEST) or output.parent.name == "published":
-            character = job.wildcards.get("character")
-            inputs = [Path(file) for file in job.input if not is_flagged(file, "ancient")]
-            names = {path: path.name if character not in path.parts else "/".join(path.parts[2:]) for path in inputs}
-            version = {} if character else {"version": MODELS_VERSION}
-            content = {
-                "asked": digest({**job.params.stage, **version}),
-                "inputs": {name: sha256_file(path) for path, name in names.items()},
-            }
-            stem = output.name.removesuffix(MANIFEST).removesuffix(".json")
-            output.with_name(f"{stem}.lineage.json").write_text(canonical_json(content))
+    character = job.wildcards.get("character", "")
+    params = job.params.stage if character else {**job.params.stage, "version": MODELS_VERSION}
+    inputs = [file for file in job.input if not is_flagged(file, "ancient")]
+    for output in job.output:
+        if output.endswith(MANIFEST_ENDING) or Path(output).parent.name == "published":
+            lineage_file(output).write_text(canonical_json(lineage(job.name, character, params, inputs).plain()))
 
 
 common_settings = CommonSettings(
