@@ -13,7 +13,7 @@ from charaloom.config import stage_params as settings
 from charaloom.config.layers import config_files
 from charaloom.config.project import open_project
 from charaloom.config.roster import empty_roster
-from charaloom.config.stages import STAGES
+from charaloom.config.stages import LOOKED_AT, STAGES
 from charaloom.errors import CharaloomError
 
 
@@ -37,18 +37,16 @@ def targets(stage):
         return "<work>/models.manifest.json"
     if stage == "published":
         return [receipt for character in project.characters for receipt in receipts(character)]
-    pages = {
-        "curation": ["curation.html"],
-        "outfits": ["outfits.html"],
-        "selection": ["previews.html"],
-        "report": ["report.html"],
-    }
-    looked_at = {"dataset": ["dataset/README.md"], "model": ["model/README.md"], **pages}
-    files = [f"{stage}.manifest.json", *looked_at.get(stage, [])]
+    files = [f"{stage}.manifest.json", *LOOKED_AT.get(stage, [])]
     return collect("<results>/{character}/{file}", character=project.characters, file=files)
 
 
 REPORTED = ("raw", "tagged", "clustered", "checkpoints", "previews", "selection", "model")  # what the report shows
+
+
+def asked(stage):
+    """The targets of a stage, listed where a rule asks for them: most runs and every job name files instead."""
+    return inspected(lambda wildcards: targets(stage))
 
 
 def receipts(character):

@@ -23,3 +23,12 @@ STAGE_VERSION: dict[str, int] = {
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)
 
 PASSES: tuple[str, ...] = ("models", *STAGES)  # what `charaloom run` asks for, one after another
+
+LOOKED_AT: dict[str, tuple[str, ...]] = {  # what a person would miss beside a stage's manifest
+    "curation": ("curation.html",),
+    "outfits": ("outfits.html",),
+    "dataset": ("dataset/README.md",),
+    "selection": ("previews.html",),
+    "model": ("model/README.md",),
+    "report": ("report.html",),
+}
