@@ -300,7 +300,8 @@ def ended_with(running: Running) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        running.process.wait()
+        for _ in running:  # what it still writes: with nobody to read it, it would wait forever
+            pass
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
