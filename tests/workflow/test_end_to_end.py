@@ -146,7 +146,9 @@ def test_every_stage_left_its_manifest(builds: dict[int, Build], cores: int) -> 
     for folder in characters:
         assert {path.name for path in folder.glob("*.manifest.json")} == {f"{stage}.manifest.json" for stage in stages}
         assert all(read_manifest(path)["counts"] is not None for path in folder.glob("*.manifest.json"))
-        assert {path.name for path in (folder / "published").iterdir()} == {"folder.json", "second.json"}
+        receipts = {f"{target}{ending}" for target in ("folder", "second") for ending in (".json", ".lineage.json")}
+        assert {path.name for path in (folder / "published").iterdir()} == receipts
+        assert {path.name for path in folder.glob("*.lineage.json")} == {f"{stage}.lineage.json" for stage in stages}
     assert (place / "work" / "models.manifest.json").is_file()
 
 
