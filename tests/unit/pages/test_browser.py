@@ -63,7 +63,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_results(tmp_path_factory.mktemp("browser") / CHARACTER)
     write_curation(folder)
     write_outfits(folder)
-    write_report(CHARACTER, Report(version=1), folder, folder / "report.html", folder / "report.manifest.json")
+    page, manifest = folder / "report.html", folder / "report.manifest.json"
+    write_report(CHARACTER, Report(version=1), folder, [], [folder / "model.manifest.json"], page, manifest)
     return folder
 
 
