@@ -20,8 +20,7 @@ from typing import Any
 
 from plan import ROOT, change_one, make_roster
 
-from charaloom.config.project import Project, load_project
-from tests.finished import finish_many, finish_models
+from tests.finished import finish_many, finish_models, opened
 
 PLUGINS = Path(__file__).with_name("plugins")
 SIMULATED = ["--executor", "simulated", "--jobs", "1000", "--latency-wait", "0"]
@@ -37,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
         folder = Path(scratch)
         make_roster(folder, number)
-        project = loaded(folder)
+        project = opened(folder)
         finish_models(project, folder)
         figures["nothing_done"] = measured("nothing done", folder, started)
         finish_models(project, folder)
@@ -50,15 +49,6 @@ def main() -> None:
         figures["status"] = measured("status and page", folder, over, "status")
         figures["page_mb"] = round((folder / "results" / "status.html").stat().st_size / 1e6, 2)
     print(json.dumps(figures))
-
-
-def loaded(folder: Path) -> Project:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return load_project()
-    finally:
-        os.chdir(before)
 
 
 def measured(label: str, folder: Path, ended: Callable[[Path, Path], bool], command: str = "run") -> dict[str, float]:

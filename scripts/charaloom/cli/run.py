@@ -177,7 +177,7 @@ class Builder:
         return running
 
     def follow(self, targets: Sequence[str], rules: Sequence[str], display: "Pass") -> Running:
-        running = self.snakemake.run(targets, self.log, rules)
+        running = self.snakemake.run(targets, self.log, rules, force=True)
         if self.controller:
             self.controller.started(running.process.pid)
         display.follow(running)

@@ -34,7 +34,8 @@ class Finishing:
     def on_cluster(self) -> bool:
         return False
 
-    def run(self, targets: list[str], log: Path, rules: list[str] = []) -> "Ended":  # noqa: B006
+    def run(self, targets: list[str], log: Path, rules: list[str], force: bool) -> "Ended":
+        assert force
         ended = Ended(list(self.words))
         self.words.clear()
         self.calls.append((Counter(), list(rules)))
@@ -198,7 +199,7 @@ def test_until_a_stage(project: Project) -> None:
 def test_a_snakemake_that_makes_nothing_is_not_asked_forever(project: Project, monkeypatch: Any) -> None:
     """`charaloom run -- --dry-run`."""
     snakemake = Finishing(project)
-    monkeypatch.setattr(snakemake, "run", lambda *_: snakemake.calls.append((Counter(), [])) or Ended([]))
+    monkeypatch.setattr(snakemake, "run", lambda *_, **__: snakemake.calls.append((Counter(), [])) or Ended([]))
     assert build(snakemake).code == 0
     assert len(snakemake.calls) == 1
 

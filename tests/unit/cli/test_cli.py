@@ -9,6 +9,7 @@ import pytest
 from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
 from charaloom.cli import progress, status, text
+from charaloom.cli import snakemake as snakemake_module
 from charaloom.cli.needs import needs_table
 from charaloom.cli.snakemake import Snakemake, error_lines, find_profile
 from charaloom.config.project import load_project
@@ -64,10 +65,16 @@ def test_the_one_line_of_an_error_is_found() -> None:
     assert error_lines(["first", "boom"]) == ["first", "boom"]
 
 
-def test_given_rules_run_alone_and_whatever_snakemake_knows() -> None:
-    command = Snakemake(profile=None).command(["a"], "--force", "--allowed-rules", "raw", "measured")
-    assert command[3] == "a"
-    assert command[-4:] == ["--force", "--allowed-rules", "raw", "measured"]
+def test_given_rules_run_alone_and_whatever_snakemake_knows(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(snakemake_module, "Running", lambda command, log: command)
+    plain = Snakemake(profile=None)
+    assert plain.run(["a"], tmp_path)[3:] == ["a", "--snakefile", str(CODE / "Snakefile")]
+    assert plain.run(["a"], tmp_path, ["raw", "report"], force=True)[-4:] == [
+        "--force",
+        "--allowed-rules",
+        "raw",
+        "report",
+    ]
 
 
 # --- progress
