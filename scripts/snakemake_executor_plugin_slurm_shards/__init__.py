@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Optional
 
 import snakemake_executor_plugin_slurm as slurm
-from snakemake_executor_plugin_shard_member import code_name
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
@@ -157,7 +156,9 @@ class Executor(slurm.Executor):
     def shard(self, jobs: list[JobExecutorInterface]) -> Shard:
         """A shard of `jobs` and the jobs that can follow them."""
         with_followers = [[job, *followers(job, self.chains.get(job.rule.name, ()), self.dag)] for job in jobs]
-        return Shard([job for chain in with_followers for job in chain])
+        shard = Shard([job for chain in with_followers for job in chain], self.codes)
+        shard.codes.mkdir()
+        return shard
 
     def has_started(self, job: JobExecutorInterface) -> bool:
         """Whether a job already runs, or has ended, behind another in its SLURM job."""
@@ -172,7 +173,7 @@ class Executor(slurm.Executor):
         """Take a job as submitted that has started already."""
         info = self.ahead.pop(job)
         self.logger.info(f"Job {job.jobid} runs already in SLURM job {info.external_jobid}.")
-        if (self.codes / info.aux["code"]).exists():
+        if info.aux["code"].exists():
             RealExecutor.report_job_submission(self, info)
             self.report_code(info)
         else:
@@ -191,31 +192,31 @@ class Executor(slurm.Executor):
             self._job_submission_executor.submit(self.run_job, shard)
 
     def additional_general_args(self) -> str:
-        return f"--executor shard-member {format_cli_arg('--shard-member-codes', str(self.codes))} --keep-going"
+        return "--executor shard-member --keep-going"
 
     def get_job_args(self, job: Shard) -> str:
         """The plugin's, with cores and memory for one job at a time, or for small ones beside each other."""
         memory = job.resources.get("mem_mb")
         limit = f" --resources mem_mb={memory}" if isinstance(memory, int) else ""
-        return f"{super().get_job_args(job)} --cores {job.threads}{limit}"
+        codes = format_cli_arg("--shard-member-codes", str(job.codes))
+        return f"{super().get_job_args(job)} --cores {job.threads}{limit} {codes}"
 
     def format_job_exec(self, job: Shard) -> str:
-        return job.script(super().format_job_exec(job), self.codes)
+        return job.script(super().format_job_exec(job))
 
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
-        first = job_info.job.jobs[0]
-        for job in job_info.job.jobs:
-            aux = {**job_info.aux, "code": code_name(job), "alive": time.monotonic()}
+        shard: Shard = job_info.job
+        for job in shard.jobs:
+            aux = {**job_info.aux, "code": shard.code_of(job), "alive": time.monotonic()}
             info = SubmittedJobInfo(job, job_info.external_jobid, aux)
-            if job.rule.name == first.rule.name:
+            if job.rule.name == shard.name:
                 super()._report_job_submission_threadsafe(info)
             else:
                 self.ahead[job] = info
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
-        first = job_info.job.jobs[0]
         for job in job_info.job.jobs:
-            if job.rule.name != first.rule.name:
+            if job.rule.name != job_info.job.name:
                 continue  # a follower, which Snakemake has not submitted
             for path in job.log:
                 note(path, " ".join(msg.split("\n    sbatch call:")[0].split()))
@@ -228,7 +229,8 @@ class Executor(slurm.Executor):
         self.next_seconds_between_status_checks = min(SECONDS_BETWEEN_LOOKS, interval)
         if not active_jobs:
             return
-        ended = set(os.listdir(self.codes))
+        folders = {info.aux["code"].parent for info in active_jobs}
+        ended = {Path(entry.path) for folder in folders for entry in os.scandir(folder)}
         silent = [info for info in active_jobs if info.aux["code"] not in ended]
         for info in active_jobs:
             if info.aux["code"] in ended:
@@ -243,7 +245,7 @@ class Executor(slurm.Executor):
                 self.report_state(info, state)
 
     def report_code(self, info: SubmittedJobInfo) -> None:
-        code = (self.codes / info.aux["code"]).read_text().strip()
+        code = info.aux["code"].read_text().strip()
         if code == "0":
             self.report_job_success(info)
         else:

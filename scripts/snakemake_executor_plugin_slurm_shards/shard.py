@@ -12,6 +12,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.utils import TargetSpec, encode_target_jobs_cli_args, format_cli_arg
 
 Kind = tuple[str, int, int, tuple[tuple[str, str], ...]]  # rule, attempt, threads, resources that are text
+SIZES = ("mem", "disk", "tmpdir")  # first letters of resources that are sizes or places
 SCRIPT = r"""# One Snakemake runs all jobs that have no exit code: SLURM may start this job once more.
 trap 'kill -TERM $snakemake; wait $snakemake; exit 143' TERM
 set --
@@ -30,12 +31,13 @@ done
 class Shard:
     """Jobs that one Snakemake runs in one SLURM job; to sbatch and to Snakemake's interface a single job.
 
-    It requests the largest of their memory and cores, and the sum of their times.
+    It requests the largest of their memory and cores, and the sum of their times. `codes` is the folder with a folder
+    for the exit codes of each shard.
     """
 
-    def __init__(self, jobs: list[JobExecutorInterface]):
-        self.jobs = jobs
+    def __init__(self, jobs: list[JobExecutorInterface], codes: Path):
         first = jobs[0]
+        self.jobs, self.codes = jobs, codes / f"{first.jobid}-{first.attempt}"
         self.name, self.rule, self.jobid, self.attempt = first.name, first.rule, first.jobid, first.attempt
         self.is_updated = any(job.is_updated for job in jobs)
         self.threads = max(job.threads for job in jobs)
@@ -72,9 +74,13 @@ class Shard:
         own = {file for job in self.jobs for file in job.output}
         return list(dict.fromkeys(file for job in self.jobs for file in job.get_wait_for_files() if file not in own))
 
-    def script(self, command: str, codes: Path) -> str:
+    def code_of(self, job: JobExecutorInterface) -> Path:
+        """Path of a job's exit code; it has another one in each shard."""
+        return self.codes / code_name(job)
+
+    def script(self, command: str) -> str:
         """A shell script that runs `command`, Snakemake with all jobs as targets, for those without an exit code."""
-        targets = {shlex.quote(str(codes / code_name(job))): target_of(job) for job in self.jobs}
+        targets = {shlex.quote(str(self.code_of(job))): target_of(job) for job in self.jobs}
         every = format_cli_arg("--target-jobs", list(targets.values()))
         assert every in command, command
         return SCRIPT.format(
@@ -95,8 +101,9 @@ def kind_of(job: JobExecutorInterface) -> Kind:
 
 
 def texts_of(job: JobExecutorInterface) -> tuple[tuple[str, str], ...]:
-    """What a job requests by name: partition, account, kind of GPU."""
-    return tuple(sorted((name, value) for name, value in job.resources.items() if isinstance(value, str)))
+    """What a job requests by name: partition, account, kind of GPU. Snakemake also writes sizes as text ("2 GB")."""
+    texts = ((name, value) for name, value in job.resources.items() if isinstance(value, str))
+    return tuple(sorted((name, value) for name, value in texts if not name.startswith(SIZES)))
 
 
 def followers(leader: JobExecutorInterface, chain: Iterable[str], dag: Any) -> list[JobExecutorInterface]:
