@@ -52,10 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
         folder = Path(scratch)
         make_roster(folder, options.characters)
-        project = opened(folder)
-        models = cpu_seconds(
-            folder, f"{project.config['paths']['work']}/{MODELS}", "--force", "--allowed-rules", "models"
-        )
+        models = cpu_seconds(folder, f"work/{MODELS}", "--force", "--allowed-rules", "models")
         slices = [cpu_seconds(folder, *words) for words in invocations(folder)]
         passes = [stages for stages in first_passes() if stages[0] not in LOCAL]
         starts = {stages: start_of_shard(folder, stages, options.characters) for stages in passes}
