@@ -1,23 +1,26 @@
-"""`executor: slurm-shards`: snakemake-executor-plugin-slurm with two additions.
+"""`executor: slurm-shards`: snakemake-executor-plugin-slurm with three additions.
 
-Shards. Several jobs of a rule run one after another in one SLURM job (`slurm-shards-sizes: checkpoints=8`): later
-members find warm what the first has loaded, and short jobs do not cost a SLURM job each. Snakemake's own groups do not
-serve: a group starts only when all of its members are ready, and when one fails the outputs of all are removed
-(dag._ready, GroupJob.postprocess). Here each member remains a job of its own: it is submitted with the other ready ones
-and leaves an exit code of its own. A second attempt runs alone, so that a job that exhausts memory or time cannot end
-others twice.
+Shards. Several jobs of a rule share one SLURM job (`slurm-shards-sizes: checkpoints=8`), which starts Snakemake once
+for all of them (`shard-member`): later members find warm what the first has loaded, and short jobs cost neither a SLURM
+job nor a start of Snakemake each. Snakemake's own groups do not serve: a group starts only when all of its members are
+ready, and when one fails the outputs of all are removed (dag._ready, GroupJob.postprocess). Here each member remains a
+job of its own: it is submitted with the other ready ones and leaves an exit code of its own. A second attempt runs
+alone, so that a job that exhausts memory or time cannot end others twice.
+
+Chains. `slurm-shards-chains: filtered+tagged+clustered`: a job takes along the jobs of its chain that this run makes
+anyway and that wait only for it and for each other. Snakemake submits them when the jobs they need have ended; by then
+they run already, or have ended, and only their exit codes are read.
 
 Endings. A job is finished when its exit code lies on the shared file system; SLURM is asked only about jobs that left
 none. The plugin asks SLURM alone, loses all jobs where that fails five times in a row, and then waits for ever (2.8.0:
 check_active_jobs). Here an outage of SLURM, or jobs that it has forgotten, cost nothing.
 
-The plugin submits, with its settings (`--slurm-shards-…` in place of `--slurm-…`), its logs and its cancelling. A job
-runs Snakemake once, in the batch script: in a job step of its own, the end of the step would end what is kept warm.
+The plugin submits, with its settings (`--slurm-shards-…` in place of `--slurm-…`), its logs and its cancelling. A shard
+runs Snakemake in the batch script: in a job step of its own, the end of the step would end what is kept warm.
 """
 
 import asyncio
 import os
-import shlex
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -26,21 +29,22 @@ from pathlib import Path
 from typing import Optional
 
 import snakemake_executor_plugin_slurm as slurm
-from snakemake.iocontainers import ResourceList
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from charaloom.cli import slurm as cluster
 from charaloom.cli.text import counted
 from charaloom.errors import CharaloomError
+from snakemake_executor_plugin_slurm_shards.shard import Kind, Shard, chains_of, followers, kind_of, sizes_of
 
 common_settings = slurm.common_settings
 
 SECONDS_BETWEEN_LOOKS = 10  # at exit codes; squeue runs every `init-seconds-before-status-checks`
 LOG_TAIL = 4000  # characters of a log that are searched
 SECONDS_UNTIL_FORGOTTEN = 300  # neither listed by squeue nor with an exit code; set by hand
-Kind = tuple[str, int, tuple[tuple[str, str], ...]]  # rule, attempt, resources that are text
 ALIVE = frozenset(
     {
         "COMPLETING",
@@ -67,21 +71,17 @@ ADVICE = {
     "PREEMPTED": "another job preempted it",
     "TIMEOUT": "it needed longer than its runtime",
 }
-HEAD = r"""# One after another; each leaves its exit code. A job that SLURM ends starts no further member.
-trap 'exit 143' TERM
-member() {
-    [ -e "$1" ] && return # SLURM has started this job once more
-    sh -c "$2"
-    echo $? > "$1.part" && mv "$1.part" "$1"
-}
-"""
 
 
 @dataclass
 class ExecutorSettings(slurm.ExecutorSettings):
     sizes: Optional[str] = field(  # noqa: UP045 - Snakemake's registry understands no other spelling
         default=None,
-        metadata={"help": "How many jobs of a rule run one after another in one SLURM job: checkpoints=8,filtered=20"},
+        metadata={"help": "How many jobs of a rule share a SLURM job: checkpoints=8,filtered=20"},
+    )
+    chains: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "Rules whose jobs run right after each other in one SLURM job: filtered+tagged+clustered"},
     )
     hold: Optional[int] = field(  # noqa: UP045
         default=20,
@@ -94,39 +94,12 @@ class ExecutorSettings(slurm.ExecutorSettings):
         self.pass_command_as_script = True  # a shard is a script
 
 
-class Shard:
-    """Jobs of one rule, to sbatch a single job: the largest of their memory and cores, the sum of their times."""
-
-    def __init__(self, jobs: list[JobExecutorInterface]):
-        self.jobs = jobs
-        first = jobs[0]
-        self.name, self.rule, self.jobid = first.name, first.rule, first.jobid
-        self.threads = max(job.threads for job in jobs)
-        self.wildcards = list(first.wildcards)
-        if len(jobs) > 1:
-            self.wildcards.append(f"and_{len(jobs) - 1}_more")
-        self.resources = ResourceList(fromdict=self.needs())
-
-    def needs(self) -> dict[str, int | str]:
-        needs: dict[str, int | str] = {}
-        for job in self.jobs:
-            for name, amount in job.resources.items():
-                before = needs.get(name)
-                if not isinstance(amount, int) or not isinstance(before, int):
-                    needs[name] = amount
-                else:
-                    needs[name] = before + amount if name == "runtime" else max(before, amount)
-        return needs
-
-    def is_group(self) -> bool:
-        return False
-
-
 class Executor(slurm.Executor):
     def __post_init__(self) -> None:
         super().__post_init__()
         settings = self.workflow.executor_settings
-        self.sizes = sizes_of(settings.sizes)
+        self.sizes, self.chains = sizes_of(settings.sizes), chains_of(settings.chains)
+        self.ahead: dict[JobExecutorInterface, SubmittedJobInfo] = {}  # followers that Snakemake has not submitted yet
         self.hold = settings.hold
         self.held: dict[Kind, list[JobExecutorInterface]] = {}
         self.holding = threading.Lock()
@@ -155,9 +128,13 @@ class Executor(slurm.Executor):
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         for job in jobs:
             self.run_job_pre(job)
+        started = [job for job in jobs if self.has_started(job)]
+        for job in started:
+            self.join(job)
         with self.holding:
             for job in jobs:
-                self.held.setdefault(kind_of(job), []).append(job)
+                if job not in started:
+                    self.held.setdefault(kind_of(job), []).append(job)
             full = [shard for kind in self.held for shard in self.full_shards(kind)]
             if any(self.held.values()) and self.timer is None:
                 self.timer = threading.Timer(self.hold, self.release)
@@ -166,7 +143,7 @@ class Executor(slurm.Executor):
         self.submit(full)
 
     def size_of(self, kind: Kind) -> int:
-        rule, attempt, _ = kind
+        rule, attempt, *_ = kind
         return self.sizes.get(rule, 1) if attempt == 1 else 1
 
     def full_shards(self, kind: Kind) -> list[Shard]:
@@ -174,13 +151,39 @@ class Executor(slurm.Executor):
         jobs, size = self.held[kind], self.size_of(kind)
         whole = len(jobs) - len(jobs) % size
         self.held[kind] = jobs[whole:]
-        return [Shard(jobs[start : start + size]) for start in range(0, whole, size)]
+        return [self.shard(jobs[start : start + size]) for start in range(0, whole, size)]
+
+    def shard(self, jobs: list[JobExecutorInterface]) -> Shard:
+        """A shard of `jobs` and the jobs that can follow them."""
+        with_followers = [[job, *followers(job, self.chains.get(job.rule.name, ()), self.dag)] for job in jobs]
+        shard = Shard([job for chain in with_followers for job in chain], self.codes)
+        shard.codes.mkdir()
+        return shard
+
+    def has_started(self, job: JobExecutorInterface) -> bool:
+        """Whether a job already runs, or has ended, behind another in its SLURM job."""
+        if job not in self.ahead:
+            return False
+        if job.attempt == 1 and all(need.attempt == 1 for need in self.dag.dependencies[job]):
+            return True
+        del self.ahead[job]  # a job that it needs has failed there and was made elsewhere
+        return False
+
+    def join(self, job: JobExecutorInterface) -> None:
+        """Take a job as submitted that has started already."""
+        info = self.ahead.pop(job)
+        self.logger.info(f"Job {job.jobid} runs already in SLURM job {info.external_jobid}.")
+        if info.aux["code"].exists():
+            RealExecutor.report_job_submission(self, info)
+            self.report_code(info)
+        else:
+            self.report_job_submission(info)
 
     def release(self) -> None:
         """Submit the held jobs, although their shards are not full."""
         with self.holding:
             self.timer = None
-            shards = [Shard(jobs) for jobs in self.held.values() if jobs]
+            shards = [self.shard(jobs) for jobs in self.held.values() if jobs]
             self.held.clear()
         self.submit(shards)
 
@@ -189,24 +192,32 @@ class Executor(slurm.Executor):
             self._job_submission_executor.submit(self.run_job, shard)
 
     def additional_general_args(self) -> str:
-        return ""  # the plugin would start a second Snakemake in a job step
+        return "--executor shard-member --keep-going"
+
+    def get_job_args(self, job: Shard) -> str:
+        """The plugin's, with cores and memory for one job at a time, or for small ones beside each other."""
+        memory = job.resources.get("mem_mb")
+        limit = f" --resources mem_mb={memory}" if isinstance(memory, int) else ""
+        codes = format_cli_arg("--shard-member-codes", str(job.codes))
+        return f"{super().get_job_args(job)} --cores {job.threads}{limit} {codes}"
 
     def format_job_exec(self, job: Shard) -> str:
-        start = super().format_job_exec
-        members = [["member", str(self.code_of(member)), start(member)] for member in job.jobs]
-        return HEAD + "\n".join(map(shlex.join, members)) + "\n"
-
-    def code_of(self, job: JobExecutorInterface) -> Path:
-        """Path of a job's exit code; each attempt has its own."""
-        return self.codes / f"{job.jobid}-{job.attempt}"
+        return job.script(super().format_job_exec(job))
 
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
-        for job in job_info.job.jobs:
-            aux = {**job_info.aux, "code": self.code_of(job).name, "alive": time.monotonic()}
-            super()._report_job_submission_threadsafe(SubmittedJobInfo(job, job_info.external_jobid, aux))
+        shard: Shard = job_info.job
+        for job in shard.jobs:
+            aux = {**job_info.aux, "code": shard.code_of(job), "alive": time.monotonic()}
+            info = SubmittedJobInfo(job, job_info.external_jobid, aux)
+            if job.rule.name == shard.name:
+                super()._report_job_submission_threadsafe(info)
+            else:
+                self.ahead[job] = info
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
         for job in job_info.job.jobs:
+            if job.rule.name != job_info.job.name:
+                continue  # a follower, which Snakemake has not submitted
             for path in job.log:
                 note(path, " ".join(msg.split("\n    sbatch call:")[0].split()))
             super()._report_job_error_threadsafe(SubmittedJobInfo(job), msg)
@@ -218,7 +229,8 @@ class Executor(slurm.Executor):
         self.next_seconds_between_status_checks = min(SECONDS_BETWEEN_LOOKS, interval)
         if not active_jobs:
             return
-        ended = set(os.listdir(self.codes))
+        folders = {info.aux["code"].parent for info in active_jobs}
+        ended = {Path(entry.path) for folder in folders for entry in os.scandir(folder)}
         silent = [info for info in active_jobs if info.aux["code"] not in ended]
         for info in active_jobs:
             if info.aux["code"] in ended:
@@ -233,7 +245,7 @@ class Executor(slurm.Executor):
                 self.report_state(info, state)
 
     def report_code(self, info: SubmittedJobInfo) -> None:
-        code = (self.codes / info.aux["code"]).read_text().strip()
+        code = info.aux["code"].read_text().strip()
         if code == "0":
             self.report_job_success(info)
         else:
@@ -300,24 +312,8 @@ class Executor(slurm.Executor):
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel each SLURM job once: the members of a shard share one."""
-        super().cancel_jobs(list({info.external_jobid: info for info in active_jobs}.values()))
-
-
-def sizes_of(text: str | None) -> dict[str, int]:
-    """`checkpoints=8, filtered=20` as a mapping. Raises WorkflowError for anything else."""
-    sizes = {}
-    for part in (text or "").replace(",", " ").split():
-        rule, _, size = part.partition("=")
-        if not size.isdigit() or int(size) < 1:
-            raise WorkflowError(f"slurm-shards-sizes: {part!r} is not <rule>=<number of jobs>")
-        sizes[rule] = int(size)
-    return sizes
-
-
-def kind_of(job: JobExecutorInterface) -> Kind:
-    """Only jobs of one rule, attempt, partition and so on share a SLURM job."""
-    texts = sorted((name, value) for name, value in job.resources.items() if isinstance(value, str))
-    return job.rule.name, job.attempt, tuple(texts)
+        running = [*active_jobs, *self.ahead.values()]
+        super().cancel_jobs(list({info.external_jobid: info for info in running}.values()))
 
 
 def true_state(state: str, log: Path) -> str:

@@ -1,11 +1,13 @@
-"""make bench-simulate: Snakemake's share of the wall time of 1,000 characters on a cluster; the goal is 2 %.
+"""make bench-simulate: Snakemake's share of the wall time of 1,000 characters on a cluster; the goal is 0.5 %.
 
-Snakemake is real: it plans and runs every pass of `charaloom run` on the real Snakefile, with an executor that finishes
-all jobs at once, so that only its own work is measured (in CPU time, so that a busy machine does not matter). The
-cluster is simulated: the stages take their times for a thousand pictures each (stage_times_cluster.json), in shards as
-the profile cuts them, on a number of GPUs and cores, with one crawler per board. Each job also pays for the start of
-its own Snakemake, each pass for the look that notices its end. Beside it the output has the shares without crawling,
-and with the stage times of the demo (stage_times_demo.json).
+Snakemake is real: it runs the invocations of `charaloom run` over characters that have nothing yet, a slice each, on
+the real Snakefile, with an executor that finishes all jobs at once, so that only its own work is measured (in CPU time,
+so that a busy machine does not matter). The cluster is simulated: the stages take their times for a thousand pictures
+each (stage_times_cluster.json), in shards and chains as the profile cuts them, on a number of GPUs and cores, with one
+crawler per board, one stage or chain after another, although an invocation waits for nobody. Each shard also pays for
+its own Snakemake: its start and what it does for its jobs, measured with the shard's jobs; each chain for the look that
+notices its end. Beside it the output has the shares without crawling, and with the stage times of the demo
+(stage_times_demo.json), where the goal is 2 %.
 Benchmark files of your own run: ARGS="--benchmarks work/benchmarks".
 """
 
@@ -16,15 +18,20 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from plan import ROOT, make_roster, name_of
 
+from charaloom.cli.due import MODELS, Due
 from charaloom.cli.progress import measured_seconds
+from charaloom.cli.slices import SLICE_ON_CLUSTER, Queue, targets_of
 from charaloom.cli.snakemake import Snakemake
-from charaloom.config.stages import PASSES
+from charaloom.config.project import load_project
+from charaloom.config.stages import STAGES, first_passes
 
 TIMES = {name: Path(__file__).with_name(f"stage_times_{name}.json") for name in ("cluster", "demo")}
 PLUGINS = Path(__file__).with_name("plugins")
@@ -43,27 +50,45 @@ def main() -> None:
     options = parser.parse_args()
     own = {stage: float(seconds) for stage, seconds in (pair.split("=") for pair in options.set)}
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
-        make_roster(Path(scratch), options.characters)
-        start = cpu_seconds(Path(scratch), f"results/{name_of(0)}/raw.manifest.json", "--dry-run")
-        planning = cpu_seconds(Path(scratch), "--dry-run", "--quiet", "rules")
-        passes = {stage: cpu_seconds(Path(scratch), f"stage_{stage}") for stage in PASSES}
-    cost = Cost(start, planning, passes)
+        folder = Path(scratch)
+        make_roster(folder, options.characters)
+        models = cpu_seconds(folder, f"work/{MODELS}", "--force", "--allowed-rules", "models")
+        slices = [cpu_seconds(folder, *words) for words in invocations(folder)]
+        passes = [stages for stages in first_passes() if stages[0] not in LOCAL]
+        starts = {stages: start_of_shard(folder, stages, options.characters) for stages in passes}
+    cost = Cost(starts, models + sum(slices))
     demo = simulated(stage_times("demo", None), cost, options)
     times = stage_times("cluster", options.benchmarks) | own
     figures = simulated(times, cost, options, shown=True)
     fetched = simulated(times | {"raw": 0.0}, cost, options)  # as if every picture had been fetched
     figures |= {"share_without_crawling": fetched["share"], "share_of_demo": demo["share"]}
-    figures |= {"start_seconds": start, "characters": options.characters}
+    figures |= {"start_seconds": max(starts.values()), "characters": options.characters}
     print(json.dumps(figures))
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds of Snakemake: the start of a job, the plan, each pass."""
+    """CPU seconds of Snakemake: inside a shard of each chain of stages, and for the invocations of all slices."""
 
-    start: float
-    planning: float
-    passes: dict[str, float]
+    starts: dict[tuple[str, ...], float]
+    controller: float
+
+
+def invocations(folder: Path) -> Iterator[list[str]]:
+    """Targets and options of each slice of characters that have nothing yet, as `charaloom run` gives them."""
+    with chdir(folder):
+        due = Due(load_project())
+        queue = Queue(due)
+        for names in queue.slices(SLICE_ON_CLUSTER, SLICE_ON_CLUSTER):
+            targets = targets_of(due.results, {name: due.of(name) for name in names})
+            yield [*targets, "--force", "--allowed-rules", *STAGES]
+
+
+def start_of_shard(folder: Path, stages: tuple[str, ...], characters: int) -> float:
+    """What the Snakemake inside a shard costs beside the work of its jobs. It is run for the first characters."""
+    members = min(shard_sizes().get(stages[0], 1), characters)
+    files = [f"results/{name_of(k)}/{stage}.manifest.json" for k in range(members) for stage in stages]
+    return cpu_seconds(folder, *files, "--force", "--allowed-rules", *stages)
 
 
 def simulated(
@@ -72,19 +97,21 @@ def simulated(
     """Wall seconds of the stages and of Snakemake, one pass after another."""
     sizes = shard_sizes()
     rows = []
-    for stage in PASSES:
-        jobs = 1 if stage == "models" else options.characters
-        slots = 1 if stage in LOCAL else options.gpus if stage in ON_GPU else options.cores
-        begin, look = (0.0, 0.0) if stage in LOCAL else (cost.start, LOOK)
-        work = makespan(jobs, times[stage], sizes.get(stage, 1), slots)
-        with_starts = makespan(jobs, times[stage] + begin, sizes.get(stage, 1), slots)
-        rows.append((stage, work, with_starts - work, cost.passes[stage] + look))
+    for stages in first_passes():
+        first = stages[0]
+        jobs = 1 if first == "models" else options.characters
+        slots = 1 if first in LOCAL else options.gpus if first in ON_GPU else options.cores
+        start, look = cost.starts.get(stages, 0.0), 0.0 if first in LOCAL else LOOK
+        seconds = sum(times[stage] for stage in stages)
+        work = makespan(jobs, seconds, sizes.get(first, 1), slots)
+        with_starts = makespan(jobs, seconds, sizes.get(first, 1), slots, start)
+        rows.append(("+".join(stages), work, with_starts - work, look))
     if shown:
-        print(f"{'stage':<12}{'work':>10}{'starts':>10}{'Snakemake':>11}   seconds")
-        for row in rows:
-            print("{:<12}{:>10.0f}{:>10.0f}{:>11.1f}".format(*row))
+        print(f"{'work':>10}{'starts':>10}{'look':>10}   seconds")
+        for chain, *seconds in rows:
+            print("{:>10.0f}{:>10.0f}{:>10.0f}   {}".format(*seconds, chain))
     work, starts, own = (sum(row[column] for row in rows) for column in (1, 2, 3))
-    own += cost.planning
+    own += cost.controller
     total = work + starts + own
     return {
         "share": round((starts + own) / total, 4),
@@ -99,7 +126,7 @@ def simulated(
 def stage_times(name: str, folder: Path | None) -> dict[str, float]:
     """Seconds of one job of each stage."""
     seconds = json.loads(TIMES[name].read_text())["seconds"]
-    return {stage: (measured_seconds(folder, stage) if folder else None) or seconds[stage] for stage in PASSES}
+    return seconds | (measured_seconds(folder) if folder else {})
 
 
 def shard_sizes() -> dict[str, int]:
@@ -108,12 +135,12 @@ def shard_sizes() -> dict[str, int]:
     return {stage: int(size) for stage, size in pairs}
 
 
-def makespan(jobs: int, seconds: float, size: int, slots: int) -> float:
-    """Seconds until the last job ends: `seconds` each, `size` in turn in a SLURM job, `slots` SLURM jobs at once."""
+def makespan(jobs: int, seconds: float, size: int, slots: int, start: float = 0.0) -> float:
+    """Seconds until the last job ends: `size` jobs in turn in a SLURM job, which starts in `start`, `slots` at once."""
     shards = [min(size, jobs - first) for first in range(0, jobs, size)]
     free = [0.0] * slots
     for members in shards:
-        heapq.heapreplace(free, free[0] + members * seconds)
+        heapq.heapreplace(free, free[0] + start + members * seconds)
     return max(free)
 
 

@@ -186,7 +186,7 @@ def test_a_shared_file_system_shows_files_late(project: Project, undisturbed: di
     """The job's exit code is visible at once, its outputs ten seconds later."""
     write_profile(project.folder / "profile", **{"latency-wait": 40})
     run = project.submit(HANA)
-    assert run.until(lambda: [*project.folder.glob(".snakemake/**/codes/*[0-9]")], "an exit code", pause=0.01)
+    assert run.until(lambda: [*project.folder.glob(".snakemake/*/codes/*/*[0-9]")], "an exit code", pause=0.01)
     hidden = project.folder / "results" / "hana" / "checkpoints"
     files = [hidden / "config.py", hidden.with_suffix(".manifest.json")]
     for file in files:

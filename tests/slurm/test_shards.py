@@ -67,6 +67,52 @@ def test_what_the_first_loads_is_warm_for_the_others_and_gone_with_the_job(proje
     assert not (folder / "b.txt").exists()
 
 
+CHAIN = """
+rule all:
+    input: expand("{name}.{part}.txt", name=["a", "b", "c"], part=["first", "page", "second", "third"])
+
+rule first:
+    output: "{name}.first.txt"
+    shell: "echo $SLURM_JOB_ID > {output}"
+
+rule page:
+    input: "{name}.first.txt"
+    output: "{name}.page.txt"
+    shell: "echo $SLURM_JOB_ID > {output}"
+
+rule second:
+    input: "{name}.first.txt"
+    output: "{name}.second.txt"
+    log: "{name}.second.log"
+    resources: attempt=lambda wildcards, attempt: attempt
+    shell: "[ {wildcards.name} != b -o {resources.attempt} = 2 ] && echo $SLURM_JOB_ID > {output}"
+
+rule third:
+    input: "{name}.second.txt", "{name}.page.txt"
+    output: "{name}.third.txt"
+    shell: "cat {input} > /dev/null && echo $SLURM_JOB_ID > {output}"
+"""
+
+
+def test_a_chain_runs_in_one_job_and_each_part_of_it_ends_alone(project: Project) -> None:
+    """Three chains of four jobs in one SLURM job. In one chain a job fails; it and what needs it run elsewhere."""
+    folder = project.folder / "chain"
+    folder.mkdir()
+    (folder / "Snakefile").write_text(CHAIN)
+    write_profile(
+        folder, **{"slurm-shards-sizes": "first=3", "slurm-shards-chains": "first+page+second+third", "retries": 1}
+    )
+    own = [sys.executable, "-m", "snakemake", "--profile", ".", "--directory", ".", "--workflow-profile", "none"]
+    run = Project(folder, project.cluster).start(*own, "--keep-going", "--scheduler", "greedy")
+    assert run.wait() == 0, run.said
+    jobs = {path.stem: path.read_text().strip() for path in folder.glob("*.*.txt")}
+    elsewhere = {"b.second", "b.third"}
+    assert len({jobs[part] for part in jobs.keys() - elsewhere}) == 1, jobs
+    assert len(jobs) == 12, jobs
+    assert jobs["a.first"] not in {jobs[part] for part in elsewhere}, jobs
+    assert len(submissions(run.said)) == 3, "the shard, b.second once more, b.third"
+
+
 def test_a_profile_with_a_broken_size_is_refused(project: Project) -> None:
     write_profile(project.folder / "profile", **{"slurm-shards-sizes": "checkpoints=many"})
     run = project.submit()
