@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from charaloom.runtime.processes import die_with_parent
 from charaloom.training.hcp.process import LOADED, load_base, train_here
 
@@ -116,6 +118,7 @@ def import_everything() -> None:
 
 def main() -> None:
     import_everything()
+    torch.set_num_threads(1)  # threads of OpenMP that run before a fork are missing after it, and awaited forever
     facts = json.loads(sys.argv[1])
     LOADED[facts["base"]] = load_base(facts["base"], facts["family"])
     Warm(facts["socket"], facts["seconds"]).serve()
