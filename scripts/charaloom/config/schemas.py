@@ -29,7 +29,19 @@ def read_yaml(path: PathLike) -> Any:
         raise CharaloomError(f"{path}: cannot be read: {problem.strerror}") from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise CharaloomError(f"{path}: is no valid YAML: {' '.join(str(problem).split())}") from problem
+    if contains_itself(content, set(), set()):
+        raise CharaloomError(f"{path}: holds a value that contains itself; write it out without the alias (`*name`)")
     return {} if content is None else content
+
+
+def contains_itself(value: Any, above: set[int], seen: set[int]) -> bool:
+    """Whether a YAML value has itself among its parts, which aliases allow. `above`, `seen`: ids of those on the way
+    to it, and of those that were looked at."""
+    if not isinstance(value, dict | list) or id(value) in seen:
+        return id(value) in above
+    seen.add(id(value))
+    parts = value.values() if isinstance(value, dict) else value
+    return any(contains_itself(part, above | {id(value)}, seen) for part in parts)
 
 
 @cache
@@ -56,7 +68,13 @@ def check(value: Config, name: str, files: Sequence[PathLike]) -> None:
     broken = violation(value, name)
     if broken:
         key, message = broken
-        raise CharaloomError(f"{origin(files, key, value)}: {'.'.join(map(str, key)) or 'config'}: {message}")
+        raise CharaloomError(f"{origin(files, key, value)}: {'.'.join(map(key_text, key)) or 'config'}: {message}")
+
+
+def key_text(part: Any) -> str:
+    """A part of a key path in one line."""
+    text = str(part)
+    return text if text.isprintable() else repr(text)
 
 
 def violation(value: Config, name: str) -> tuple[tuple[Any, ...], str] | None:

@@ -164,7 +164,7 @@ def test_two_threads_share_a_batch_and_give_the_same_bytes_each_time(
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         inputs = write_dataset(tmp_path / name, drawn_pictures)
-        digests.append(train_once(tmp_path / name, inputs, params(tiny_base, threads=2), warm_seconds=0))
+        digests.append(train_once(tmp_path / name, inputs, params(tiny_base, threads=2)))
     assert digests[0] == digests[1]
     alone, shared = (
         [float(line.split("\t")[1]) for line in (folder / "loss.tsv").read_text().splitlines()[1:]]
