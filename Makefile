@@ -32,9 +32,17 @@ drill-slurm: setup ## build the demo on a real SLURM of three nodes and on this 
 demo-weights: setup ## train the demo's small models again (hours on a laptop)
 	@$(PYTHON_BIN)/python -m charaloom.demo.models.train_all
 
+# Three at once on two cores: the tests of the cluster mostly wait. WORKERS=0 runs all in one process, for a debugger.
+WORKERS ?= 3
+PYTEST = $(PYTHON_BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
+
 .PHONY: test
 test: setup ## run the tests (ARGS="-k name" to choose)
-	@$(PYTHON_BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## run the tests that take no training, no cluster and no Snakemake to its end: two minutes
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style, types and the workflow

@@ -40,7 +40,7 @@ onstart:
 
 rule all:
     input:
-        [targets(stage) for stage in STAGES],
+        [asked(stage) for stage in STAGES],
 
 
 include: "rules/models.smk"

@@ -9,10 +9,10 @@ The trainer's own state lives in work/, so that a killed run continues; here app
 
 rule checkpoints:
     input:
-        manifest="<results>/{character}/dataset.manifest.json",
+        content="<results>/{character}/dataset.training.json",
         dataset=ancient("<results>/{character}/dataset/README.md"),
         outfits=ancient("<results>/{character}/outfits.json"),
-        judged_by=ancient(early_stopping_inputs),
+        judged_by=early_stopping_inputs,
     output:
         config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
         manifest=ensure("<results>/{character}/checkpoints.manifest.json", non_empty=True),

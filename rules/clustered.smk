@@ -8,14 +8,18 @@ MAKES   clustered.parquet   one row per kept view: its outfit and its caption
 
 rule clustered:
     input:
-        manifest="<results>/{character}/tagged.manifest.json",
+        upstream=[
+            "<results>/{character}/tagged.manifest.json",
+            "<results>/{character}/measured.manifest.json",
+            "<work>/models.manifest.json",
+        ],
         tagged=ancient("<results>/{character}/tagged.parquet"),
         core=ancient("<results>/{character}/core.json"),
         measured=ancient("<results>/{character}/measured.parquet"),
-        models=ancient("<work>/models.manifest.json"),
     output:
         table=ensure("<results>/{character}/clustered.parquet", non_empty=True),
         outfits=ensure("<results>/{character}/outfits.json", non_empty=True),
+        prompts=ensure("<results>/{character}/clustered.prompts.json", non_empty=True),
         manifest=ensure("<results>/{character}/clustered.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/clustered.log",

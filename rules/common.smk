@@ -13,7 +13,7 @@ from charaloom.config import stage_params as settings
 from charaloom.config.layers import config_files
 from charaloom.config.project import open_project
 from charaloom.config.roster import empty_roster
-from charaloom.config.stages import STAGES
+from charaloom.config.stages import LOOKED_AT, STAGES
 from charaloom.errors import CharaloomError
 
 
@@ -37,15 +37,16 @@ def targets(stage):
         return "<work>/models.manifest.json"
     if stage == "published":
         return [receipt for character in project.characters for receipt in receipts(character)]
-    pages = {
-        "curation": ["curation.html"],
-        "outfits": ["outfits.html"],
-        "selection": ["previews.html"],
-        "report": ["report.html"],
-    }
-    looked_at = {"dataset": ["dataset/README.md"], "model": ["model/README.md"], **pages}
-    files = [f"{stage}.manifest.json", *looked_at.get(stage, [])]
+    files = [f"{stage}.manifest.json", *LOOKED_AT.get(stage, [])]
     return collect("<results>/{character}/{file}", character=project.characters, file=files)
+
+
+REPORTED = ("raw", "tagged", "clustered", "checkpoints", "previews", "selection", "model")  # what the report shows
+
+
+def asked(stage):
+    """The targets of a stage, listed where a rule asks for them: most runs and every job name files instead."""
+    return inspected(lambda wildcards: targets(stage))
 
 
 def receipts(character):
@@ -75,18 +76,13 @@ def models_params(wildcards):
 
 
 @inspected
-def folder_digest(wildcards):
-    return settings.folder_digest(project.characters[wildcards.character])
-
-
-@inspected
 def early_stopping_inputs(wildcards):
     """What the checkpoints of a training that may end early are judged by."""
     if not project.config_of(wildcards.character)["training"]["early_stopping"]:
         return []
     results, work = (project.config["paths"][place] for place in ("results", "work"))
-    tables = [f"{results}/{wildcards.character}/{table}.parquet" for table in ("measured", "clustered")]
-    return [*tables, f"{work}/models.manifest.json"]
+    names = ["measured.parquet", "clustered.parquet", "clustered.prompts.json", "dataset.judging.json"]
+    return [*(f"{results}/{wildcards.character}/{name}" for name in names), f"{work}/models.manifest.json"]
 
 
 def board_slots():

@@ -7,6 +7,10 @@ MAKES   curation.html   self-contained, written long before training ends
 
 rule curation:
     input:
+        upstream=[
+            "<results>/{character}/measured.manifest.json",
+            "<results>/{character}/raw.manifest.json",
+        ],
         manifest="<results>/{character}/filtered.manifest.json",
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),

@@ -10,7 +10,13 @@ published. The manifest lists every file.
 
 rule dataset:
     input:
-        manifest="<results>/{character}/clustered.manifest.json",
+        upstream=[
+            "<results>/{character}/clustered.manifest.json",
+            "<results>/{character}/tagged.manifest.json",
+            "<results>/{character}/filtered.decisions.json",
+            "<results>/{character}/measured.manifest.json",
+            "<results>/{character}/raw.manifest.json",
+        ],
         clustered=ancient("<results>/{character}/clustered.parquet"),
         outfits=ancient("<results>/{character}/outfits.json"),
         core=ancient("<results>/{character}/core.json"),
@@ -19,6 +25,8 @@ rule dataset:
         raw=ancient("<results>/{character}/raw.parquet"),
     output:
         card=ensure("<results>/{character}/dataset/README.md", non_empty=True),
+        training=ensure("<results>/{character}/dataset.training.json", non_empty=True),
+        judging=ensure("<results>/{character}/dataset.judging.json", non_empty=True),
         manifest=ensure("<results>/{character}/dataset.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/dataset.log",

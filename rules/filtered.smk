@@ -7,12 +7,16 @@ MAKES   filtered.parquet   one row per view
 
 rule filtered:
     input:
-        manifest="<results>/{character}/measured.manifest.json",
+        upstream=[
+            "<results>/{character}/measured.manifest.json",
+            "<results>/{character}/raw.manifest.json",
+            "<work>/models.manifest.json",
+        ],
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),
-        models=ancient("<work>/models.manifest.json"),
     output:
         table=ensure("<results>/{character}/filtered.parquet", non_empty=True),
+        decisions=ensure("<results>/{character}/filtered.decisions.json", non_empty=True),
         manifest=ensure("<results>/{character}/filtered.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/filtered.log",

@@ -7,7 +7,7 @@ MAKES   measured.parquet   one row per view: the picture and its crops, with box
 
 rule measured:
     input:
-        manifest="<results>/{character}/raw.manifest.json",
+        pictures="<results>/{character}/raw.pictures.json",
         raw=ancient("<results>/{character}/raw.parquet"),
         models="<work>/models.manifest.json",
     output:

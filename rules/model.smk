@@ -7,12 +7,16 @@ MAKES   model/   <character>.safetensors, the embedding, the bundle of both, pre
 
 rule model:
     input:
-        manifest="<results>/{character}/selection.manifest.json",
+        upstream=[
+            "<results>/{character}/selection.manifest.json",
+            "<results>/{character}/checkpoints.manifest.json",
+            "<results>/{character}/clustered.manifest.json",
+        ],
         selection=ancient("<results>/{character}/selection.json"),
         checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
         previews=ancient("<results>/{character}/previews/scores.parquet"),
         outfits=ancient("<results>/{character}/outfits.json"),
-        dataset="<results>/{character}/dataset.manifest.json",
+        content="<results>/{character}/dataset.training.json",
     output:
         card=ensure("<results>/{character}/model/README.md", non_empty=True),
         manifest=ensure("<results>/{character}/model.manifest.json", non_empty=True),

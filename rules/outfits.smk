@@ -7,7 +7,12 @@ MAKES   outfits.html   self-contained, written long before training ends
 
 rule outfits:
     input:
-        manifest="<results>/{character}/clustered.manifest.json",
+        upstream=[
+            "<results>/{character}/clustered.manifest.json",
+            "<results>/{character}/tagged.manifest.json",
+            "<results>/{character}/measured.manifest.json",
+            "<results>/{character}/raw.pictures.json",
+        ],
         clustered=ancient("<results>/{character}/clustered.parquet"),
         outfits=ancient("<results>/{character}/outfits.json"),
         tagged=ancient("<results>/{character}/tagged.parquet"),

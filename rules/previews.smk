@@ -9,12 +9,16 @@ MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
 rule previews:
     input:
         manifest="<results>/{character}/checkpoints.manifest.json",
+        judged_by=[
+            "<results>/{character}/clustered.prompts.json",
+            "<results>/{character}/dataset.judging.json",
+            "<work>/models.manifest.json",
+        ],
         checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
         outfits=ancient("<results>/{character}/outfits.json"),
         dataset=ancient("<results>/{character}/dataset/README.md"),
         measured=ancient("<results>/{character}/measured.parquet"),
         clustered=ancient("<results>/{character}/clustered.parquet"),
-        models="<work>/models.manifest.json",
     output:
         scores=ensure("<results>/{character}/previews/scores.parquet", non_empty=True),
         manifest=ensure("<results>/{character}/previews.manifest.json", non_empty=True),

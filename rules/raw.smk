@@ -10,6 +10,7 @@ A folder is no input but a digest: its pictures are compared by name and size, w
 rule raw:
     output:
         table=ensure("<results>/{character}/raw.parquet", non_empty=True),
+        pictures=ensure("<results>/{character}/raw.pictures.json", non_empty=True),
         manifest=ensure("<results>/{character}/raw.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/raw.log",
@@ -24,7 +25,6 @@ rule raw:
         mem_mb=growing(2000),
         runtime=growing(240),
     params:
-        folder=folder_digest,
         stage=stage_params("raw"),
     script:
         "../scripts/raw.py"

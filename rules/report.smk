@@ -7,9 +7,9 @@ MAKES   report.html   self-contained
 
 rule report:
     input:
-        manifests=collect(
-            "<results>/{{character}}/{stage}.manifest.json",
-            stage=[stage for stage in STAGES if stage not in ("published", "report")],
+        upstream=collect(
+            "<results>/{{character}}/{file}",
+            file=["filtered.decisions.json", *(f"{stage}.manifest.json" for stage in REPORTED)],
         ),
         receipts=lambda wildcards: receipts(wildcards.character),
     output:

@@ -8,11 +8,15 @@ MAKES   tagged.parquet   one row per kept view
 
 rule tagged:
     input:
-        manifest="<results>/{character}/filtered.manifest.json",
+        upstream=[
+            "<results>/{character}/filtered.decisions.json",
+            "<results>/{character}/measured.manifest.json",
+            "<results>/{character}/raw.manifest.json",
+            "<work>/models.manifest.json",
+        ],
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),
-        models=ancient("<work>/models.manifest.json"),
     output:
         table=ensure("<results>/{character}/tagged.parquet", non_empty=True),
         core=ensure("<results>/{character}/core.json", non_empty=True),

@@ -19,19 +19,19 @@ with job(log, offline=bool(params.base.path), gpu=True):
 
     work = Path(snakemake.config["paths"]["work"])
     outfits, dataset = snakemake.input.outfits, Path(snakemake.input.dataset).parent
-    judge, models = None, None
+    judge, judged_by = None, []
     if params.previews:  # of early stopping
         from charaloom.evaluation.early_stopping import first_round_judge
         from charaloom.evaluation.previews import Sources
 
-        measured, clustered, models = snakemake.input.judged_by
-        sources = Sources(outfits, dataset, measured, clustered, work / "hub", models)
+        measured, clustered, *judged_by = snakemake.input.judged_by
+        sources = Sources(outfits, dataset, measured, clustered, work / "hub", judged_by)
         judge = first_round_judge(character, params.previews, sources, work)
     with training_page(curves_folder(log), character):
         train(
             character=character,
             params=params,
-            inputs=TrainingInputs(dataset, snakemake.input.manifest, outfits, models),
+            inputs=TrainingInputs(dataset, outfits, snakemake.input.content, judged_by),
             folder=Path(snakemake.output.config).parent,
             manifest=snakemake.output.manifest,
             work=work,

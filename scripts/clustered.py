@@ -18,11 +18,12 @@ with job(snakemake.log[0]):
         inputs=ClusterInputs(
             measured=snakemake.input.measured,
             tagged=snakemake.input.tagged,
-            tagged_manifest=snakemake.input.manifest,
             core=snakemake.input.core,
             hub=Path(snakemake.config["paths"]["work"]) / "hub",
+            upstream=snakemake.input.upstream,
         ),
         table=snakemake.output.table,
         outfits=snakemake.output.outfits,
+        prompts_facet=snakemake.output.prompts,
         manifest=snakemake.output.manifest,
     )

@@ -18,6 +18,7 @@ with job(snakemake.log[0]):
         measured=snakemake.input.measured,
         filtered=snakemake.input.filtered,
         filtered_manifest=snakemake.input.manifest,
+        upstream=[snakemake.input.manifest, *snakemake.input.upstream],
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,
     )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    from charaloom.publishing.dataset import DatasetInputs, build_dataset
+    from charaloom.publishing.dataset import DatasetFiles, DatasetInputs, build_dataset
 
     build_dataset(
         character=snakemake.wildcards.character,
@@ -20,10 +20,14 @@ with job(snakemake.log[0]):
             measured=snakemake.input.measured,
             filtered=snakemake.input.filtered,
             clustered=snakemake.input.clustered,
-            clustered_manifest=snakemake.input.manifest,
             outfits=snakemake.input.outfits,
             core=snakemake.input.core,
+            upstream=snakemake.input.upstream,
         ),
-        folder=Path(snakemake.output.card).parent,
-        manifest=snakemake.output.manifest,
+        files=DatasetFiles(
+            folder=Path(snakemake.output.card).parent,
+            training=snakemake.output.training,
+            judging=snakemake.output.judging,
+            manifest=snakemake.output.manifest,
+        ),
     )

@@ -17,8 +17,9 @@ with job(snakemake.log[0]):
         params=Filtered.of(snakemake.params.stage),
         raw=snakemake.input.raw,
         measured=snakemake.input.measured,
-        measured_manifest=snakemake.input.manifest,
         hub=Path(snakemake.config["paths"]["work"]) / "hub",
+        upstream=snakemake.input.upstream,
         table=snakemake.output.table,
+        decisions=snakemake.output.decisions,
         manifest=snakemake.output.manifest,
     )

@@ -17,9 +17,9 @@ with job(snakemake.log[0]):
         params=Measured.of(snakemake.params.stage),
         inputs=MeasuredInputs(
             raw=snakemake.input.raw,
-            raw_manifest=snakemake.input.manifest,
             models_manifest=snakemake.input.models,
             hub=Path(snakemake.config["paths"]["work"]) / "hub",
+            upstream=[snakemake.input.pictures, snakemake.input.models],
         ),
         table=snakemake.output.table,
         manifest=snakemake.output.manifest,

@@ -15,6 +15,7 @@ with job(snakemake.log[0], offline=False):
         character=snakemake.wildcards.character,
         params=Raw.of(snakemake.params.stage),
         table=snakemake.output.table,
+        pictures_facet=snakemake.output.pictures,
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],
     )

@@ -16,6 +16,8 @@ with job(snakemake.log[0]):
         character=snakemake.wildcards.character,
         params=Report.of(snakemake.params.stage),
         results_folder=Path(snakemake.output.page).parent,
+        receipts=snakemake.input.receipts,
+        upstream=[*snakemake.input.upstream, *snakemake.input.receipts],
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,
     )

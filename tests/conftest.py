@@ -1,10 +1,51 @@
-"""Fixtures that several test files share: a tiny random base model and a dataset drawn by code."""
+"""What all tests share: tiny random base models, a dataset drawn by code, and how several workers divide the tests."""
 
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# Groups of tests that take longest, in the order they are begun: the worker that is ready first takes the next one.
+LONGEST = ("slurm", "test_end_to_end", "training", "test_plan", "test_run", "test_raw", "test_formats")
+QUICK_SECONDS = 10.0  # a test that takes longer belongs among the slow ones
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several workers: a group stays on one, since its tests share costly fixtures; the mark for it needs pytest 8."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(Path(nodeid.partition("::")[0]))
+
+    return ByGroup(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(group_of(item.path)))
+
+
+def group_of(file: Path) -> str:
+    """A group is a file, or a folder whose files share something costly: a cluster, a training."""
+    return file.parent.name if file.parent.name in LONGEST else file.stem
+
+
+def rank(group: str) -> int:
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that `make test-fast` runs and should not; a busy machine is no failure, so nothing fails."""
+    calls = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
+    late = [report for report in calls if report.duration > QUICK_SECONDS and "slow" not in report.keywords]
+    if late:
+        terminalreporter.section(f"longer than {QUICK_SECONDS:.0f} s and not marked slow")
+        for report in sorted(late, key=lambda report: -report.duration)[:10]:
+            terminalreporter.line(f"{report.duration:6.1f} s  {report.nodeid.partition('@')[0]}")
 
 
 @pytest.fixture(scope="session")

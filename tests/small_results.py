@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from charaloom.artifacts.files import sha256_bytes, write_json, write_text
-from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, SCORES, TAGGED, write_table
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Selection
@@ -146,11 +146,12 @@ def score_row(base: str, checkpoint: str, scene: str, recognised: bool, kept: bo
 
 def write_curated(folder: Path, filtered: list[Row] | None = None) -> Path:
     """As far as the filters: what the curation page reads."""
-    write_table(folder / "raw.parquet", raw_rows(), RAW, "picture", {})
-    write_table(folder / "measured.parquet", measured_rows(), MEASURED, "view", {})
-    write_table(folder / "filtered.parquet", filtered or filtered_rows(), FILTERED, "view", {})
-    facts = lineage("filtered", CHARACTER, {**STAGE_PARAMS, "rules": ASKED}, {})
-    write_manifest(folder / "filtered.manifest.json", facts, {}, {})
+    write_table(folder / "raw.parquet", raw_rows(), RAW, "picture")
+    write_table(folder / "measured.parquet", measured_rows(), MEASURED, "view")
+    write_table(folder / "filtered.parquet", filtered or filtered_rows(), FILTERED, "view")
+    facts = lineage("filtered", CHARACTER, STAGE_PARAMS, ())
+    write_facet(folder / "filtered.decisions.json", [], rules=ASKED)
+    write_manifest(folder / "filtered.manifest.json", facts, {}, {}, rules=ASKED)
     return folder
 
 
@@ -161,8 +162,8 @@ def write_tagged(folder: Path) -> None:
     second = {**first, "view": f"{NAMES[1]}/picture/0", "picture": NAMES[1], "split": "held_out"}
     said = {"tags": tags, "dropped": [{"name": "blue_hair", "reason": "core"}], "variants": []}
     worn = {"outfit": "red", "stability": 0.93, "repeats": 1, "caption": "hana_charaloom, hana_red, 1girl, smile"}
-    write_table(folder / "tagged.parquet", [{**row, **said} for row in (first, second)], TAGGED, "view", {})
-    write_table(folder / "clustered.parquet", [{**row, **worn} for row in (first, second)], CLUSTERED, "view", {})
+    write_table(folder / "tagged.parquet", [{**row, **said} for row in (first, second)], TAGGED, "view")
+    write_table(folder / "clustered.parquet", [{**row, **worn} for row in (first, second)], CLUSTERED, "view")
 
 
 def write_results(folder: Path) -> Path:
@@ -202,9 +203,9 @@ def write_results(folder: Path) -> Path:
     for row in rows:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
-    write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
+    write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file")
     rendered = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
-    facts = lineage("previews", CHARACTER, STAGE_PARAMS, {})
+    facts = lineage("previews", CHARACTER, STAGE_PARAMS, ())
     write_manifest(folder / "previews.manifest.json", facts, {}, {}, **rendered)
     select(
         character=CHARACTER,
@@ -223,7 +224,7 @@ def write_results(folder: Path) -> Path:
     for stage in STAGES:
         if stage not in ("filtered", "published", "report"):
             outputs = {"model": folder / "model"} if stage == "model" else {}
-            write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), outputs, {})
+            write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, ()), outputs, {})
     write_json(folder / "published" / "folder.json", {"target": {"name": "folder"}, "tag": "v-123"})
     return folder
 
@@ -241,8 +242,8 @@ def write_outfits(folder: Path, name: str = "outfits") -> Path:
         inputs=OutfitsInputs(
             **tables,
             core=folder / "core.json",
-            clustered_manifest=folder / "clustered.manifest.json",
             outfits=folder / "outfits.json",
+            upstream=[folder / "clustered.manifest.json"],
         ),
         page=page,
         manifest=folder / f"{name}.manifest.json",
@@ -263,6 +264,7 @@ def write_curation(folder: Path, name: str = "curation") -> Path:
         measured=folder / "measured.parquet",
         filtered=folder / "filtered.parquet",
         filtered_manifest=folder / "filtered.manifest.json",
+        upstream=[folder / "filtered.manifest.json"],
         page=page,
         manifest=folder / f"{name}.manifest.json",
     )

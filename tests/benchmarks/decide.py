@@ -53,10 +53,11 @@ def decide(folder: Path) -> None:
         params=params,
         raw=folder / "raw.parquet",
         measured=folder / "measured.parquet",
-        measured_manifest=folder / "measured.manifest.json",
-        table=folder / "filtered.parquet",
-        manifest=folder / "filtered.manifest.json",
         hub=folder / "hub",
+        upstream=[folder / "measured.manifest.json"],
+        table=folder / "filtered.parquet",
+        decisions=folder / "filtered.decisions.json",
+        manifest=folder / "filtered.manifest.json",
     )
     seconds = time.perf_counter() - started
     counts = read_json(folder / "filtered.manifest.json")["counts"]
@@ -72,8 +73,8 @@ def write_tables(folder: Path, number: int) -> None:
 
     params = Models.of({"lock": read_lock(), "hub": str(write_models(folder / "source"))})
     fetch_models(params, folder / "hub", folder / "models.manifest.json")
-    write_stream(folder / "raw.parquet", (raw_row(k) for k in range(number)), RAW, {})
-    write_stream(folder / "measured.parquet", measured_rows(number), MEASURED, {})
+    write_stream(folder / "raw.parquet", (raw_row(k) for k in range(number)), RAW)
+    write_stream(folder / "measured.parquet", measured_rows(number), MEASURED)
     (folder / "measured.manifest.json").write_text("{}")
 
 

@@ -59,8 +59,8 @@ def work(folder: Path) -> None:
             raw=folder / "raw.parquet",
             measured=folder / "measured.parquet",
             filtered=folder / "filtered.parquet",
-            filtered_manifest=folder / "filtered.manifest.json",
             hub=hub,
+            upstream=[folder / "filtered.manifest.json"],
         ),
         table=folder / "tagged.parquet",
         core=folder / "core.json",
@@ -73,12 +73,13 @@ def work(folder: Path) -> None:
         inputs=ClusterInputs(
             measured=folder / "measured.parquet",
             tagged=folder / "tagged.parquet",
-            tagged_manifest=folder / "tagged.manifest.json",
             core=folder / "core.json",
             hub=hub,
+            upstream=[folder / "tagged.manifest.json"],
         ),
         table=folder / "clustered.parquet",
         outfits=folder / "outfits.json",
+        prompts_facet=folder / "clustered.prompts.json",
         manifest=folder / "clustered.manifest.json",
     )
     ended = time.perf_counter()
@@ -112,9 +113,9 @@ def write_tables(folder: Path, number: int) -> None:
     scores = [{name: round(float(rng.uniform(0.4, 1)), 3) for name in names} for names in tags]
     (folder / "truth.json").write_text(json.dumps({view(k): int(outfit) for k, outfit in enumerate(worn)}))
     (folder / "filtered.manifest.json").write_text("{}")
-    write_stream(folder / "raw.parquet", raw_rows(rng, tags), RAW, {})
-    write_stream(folder / "measured.parquet", measured_rows(rng, scores, worn), MEASURED, {})
-    write_stream(folder / "filtered.parquet", filtered_rows(number), FILTERED, {})
+    write_stream(folder / "raw.parquet", raw_rows(rng, tags), RAW)
+    write_stream(folder / "measured.parquet", measured_rows(rng, scores, worn), MEASURED)
+    write_stream(folder / "filtered.parquet", filtered_rows(number), FILTERED)
 
 
 def drawn_tags(rng: np.random.Generator, outfit: list[str], outfits: list[list[str]]) -> list[str]:

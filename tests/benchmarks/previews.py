@@ -81,7 +81,7 @@ def prompts() -> list[str]:
 
 class Ours:
     def __init__(self, threads: int):
-        base = LocalBase("demo", family_of("sd15"), BASE, "", "epsilon", 0, "")
+        base = LocalBase("demo", family_of("sd15"), BASE, "", "epsilon", 0)
         self.pipeline = BasePipeline(base, threads)
 
     def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:

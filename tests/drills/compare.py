@@ -8,6 +8,7 @@ receipts, digests of lineages, generated Python (its import paths), and words. P
 per difference; exits with 1 if there is any.
 """
 
+import html
 import json
 import re
 import sys
@@ -24,7 +25,17 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*[a-f_])")
 DIGEST = re.compile(r"\b(?:v-)?(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b")
 INLINED = re.compile(r"data:[a-z/+-]+;base64,[A-Za-z0-9+/=]+")
 STYLES = re.compile(r"<(style|script)\b.*?</\1>", re.DOTALL)
-WORDS = {"reason", "why", "words", "advice", "what"}  # keys of JSON artifacts that hold sentences
+WORDS = {
+    "reason",
+    "rule",
+    "meaning",
+    "why",
+    "words",
+    "advice",
+    "what",
+    "columns",
+}  # keys of JSON artifacts that hold words
+SHOWN = 20  # differences
 
 
 def table(path: Path) -> Any:
@@ -41,7 +52,8 @@ def tensors(path: Path) -> Any:
 
 def picture(path: Path) -> Any:
     with Image.open(path) as image:
-        return image.size, image.mode, image.tobytes(), dict(getattr(image, "text", {}))
+        texts = {key: DIGEST.sub("", text) for key, text in getattr(image, "text", {}).items()}
+        return image.size, image.mode, image.tobytes(), texts
 
 
 def document(path: Path) -> Any:
@@ -55,7 +67,7 @@ def without_words(value: Any) -> Any:
 
 
 def numbers(path: Path) -> Any:
-    text = DIGEST.sub("", STYLES.sub("", INLINED.sub("", path.read_text(encoding="utf-8"))))
+    text = DIGEST.sub("", STYLES.sub("", INLINED.sub("", html.unescape(path.read_text(encoding="utf-8")))))
     return NUMBER.findall(text)
 
 
@@ -93,7 +105,9 @@ def main(arguments: list[str]) -> int:
             different.append(f"{name}: {read.__name__} differ")
     for suffix, count in sorted(equal.items()):
         print(f"{count:5} equal  {suffix}")
-    print("\n".join(different) or "no difference")
+    print("\n".join(different[:SHOWN]) or "no difference")
+    if len(different) > SHOWN:
+        print(f"and {len(different) - SHOWN} more")
     return 1 if different or not equal else 0
 
 

@@ -29,6 +29,7 @@ def test_a_new_project_plans_every_stage_of_every_character(project: Workplace) 
     assert project.planned() == {"models": 1, **dict.fromkeys(STAGES, 2)}
 
 
+@pytest.mark.slow
 def test_every_stage_has_a_target_of_its_own(project: Workplace) -> None:
     assert project.planned("stage_raw") == {"raw": 2, "stage_raw": 1}
     before = dict.fromkeys(("raw", "measured", "filtered"), 2)
@@ -38,6 +39,7 @@ def test_every_stage_has_a_target_of_its_own(project: Workplace) -> None:
     assert project.planned("stage_models") == {"models": 1, "stage_models": 1}
 
 
+@pytest.mark.slow
 def test_after_a_full_run_nothing_is_to_be_done(finished: Workplace) -> None:
     assert finished.planned() == {}
     assert "Nothing to be done" in finished.snakemake().stdout
@@ -66,6 +68,7 @@ def test_one_characters_own_key_concerns_her_alone(finished: Workplace) -> None:
     assert "results/hana/" not in finished.snakemake("--dry-run").stdout.replace("input:", "\n").split("rule all")[0]
 
 
+@pytest.mark.slow
 def test_two_values_that_swap_places_are_noticed(finished: Workplace) -> None:
     """Snakemake compares params as an unnamed set: so there is one, and it holds them by name."""
     change(finished, previews={"width": 64, "height": 128})
@@ -90,6 +93,7 @@ def test_a_picture_that_comes_or_goes_is_noticed_and_a_touched_one_is_not(finish
     assert finished.planned() == dict.fromkeys(STAGES, 1)
 
 
+@pytest.mark.slow
 def test_a_lost_artifact_is_made_again(finished: Workplace) -> None:
     shutil.rmtree(finished.folder / "results/hana/model")
     assert finished.planned() == {"model": 1, "published": 1, "report": 1}
@@ -102,6 +106,7 @@ def test_a_lost_artifact_is_made_again(finished: Workplace) -> None:
     assert "clustered" not in planned
 
 
+@pytest.mark.slow
 def test_a_stage_that_comes_out_the_same_ends_there(finished: Workplace) -> None:
     """Stage by stage: hana was crawled again, to the same manifest."""
     for name in ("raw.parquet", "raw.manifest.json"):

@@ -1,29 +1,83 @@
-"""Manifests decide: one small, byte-deterministic file per stage and character, compared by content."""
+"""Manifests decide: small, byte-deterministic files, one set per stage and character.
 
-from collections.abc import Mapping
+`<stage>.manifest.json` holds digests and counts of what a stage made and what later stages need of it, and nothing
+about where it came from: a stage that runs again to the same content leaves the same manifest, and what Snakemake
+compares ends there. `<stage>.<facet>.json` is the digest of a part of it, for stages that read only that part.
+`<stage>.lineage.json` says where it came from; cards and `charaloom explain` read it, and it is an input of nobody.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.types import PathLike
 
-SCHEMA = 1
+SCHEMA = 2  # of manifests
+LINEAGE_SCHEMA = 1
+FACET_SCHEMA = 1
+MANIFEST_ENDING = ".manifest.json"
 
 
-def lineage(stage: str, character: str, params: Mapping[str, object], inputs: Mapping[str, PathLike]) -> dict[str, Any]:
-    """What an artifact is a function of; its digest is the artifact's version.
+@dataclass(frozen=True)
+class Lineage:
+    """What an artifact is a function of: its stage's params and the content of what it was made of.
 
-    `params` are JSON-able, with the stage's `version` among them (`Params.plain()`). `inputs` maps a name (the upstream
-    stage, `models`) to the path of its manifest, whose bytes are hashed.
+    `asked` is the digest of the params as the rule has them; `params` are those that decide a byte, so no path of this
+    machine. `inputs`: SHA-256 of each file that the stage depends on, by its name in the character's folder.
     """
-    facts = {
-        "stage": stage,
-        "character": character,
-        "version": params["version"],
-        "params": dict(params),
-        "inputs": {name: sha256_file(path) for name, path in sorted(inputs.items())},
-    }
-    return {**facts, "digest": digest(facts)}
+
+    stage: str
+    character: str
+    asked: str
+    params: Mapping[str, object]
+    inputs: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """The version of the artifact: it changes with params, the stage's own version and the content of inputs."""
+        return digest({"stage": self.stage, "character": self.character, "params": self.params, "inputs": self.inputs})
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "schema": LINEAGE_SCHEMA,
+            "stage": self.stage,
+            "character": self.character,
+            "asked": self.asked,
+            "params": dict(self.params),
+            "inputs": dict(self.inputs),
+            "digest": self.version,
+        }
+
+
+def lineage(
+    stage: str,
+    character: str,
+    params: Mapping[str, object],
+    inputs: Iterable[PathLike],
+    recorded: Mapping[str, object] | None = None,
+) -> Lineage:
+    """The lineage of a run that starts now.
+
+    `params` are JSON-able, as the rule passes them (`Params.plain()`); `recorded` is what the version is a function of
+    where that is not the same: without paths, with digests and versions of libraries. `inputs` are the manifests and
+    facets that the rule names.
+    """
+    files = {input_name(path, character): sha256_file(path) for path in inputs}
+    return Lineage(stage, character, digest(dict(params)), recorded or params, dict(sorted(files.items())))
+
+
+def input_name(path: PathLike, character: str) -> str:
+    """A file by its place in the character's folder; one that all characters share by its name alone."""
+    parts = Path(path).parts
+    return "/".join(parts[parts.index(character) + 1 :]) if character in parts[:-1] else parts[-1]
+
+
+def lineage_file(manifest: PathLike) -> Path:
+    """Where the lineage of an artifact lies: beside its manifest or receipt."""
+    path = Path(manifest)
+    return path.with_name(path.name.removesuffix(MANIFEST_ENDING).removesuffix(".json") + ".lineage.json")
 
 
 def describe(path: PathLike) -> dict[str, Any]:
@@ -36,15 +90,35 @@ def describe(path: PathLike) -> dict[str, Any]:
 
 def write_manifest(
     path: PathLike,
-    lineage: dict[str, Any],
+    lineage: Lineage,
     outputs: Mapping[str, PathLike],
     counts: dict[str, Any],
-    **extra: Any,
+    **content: Any,
 ) -> None:
-    """Write the manifest last: `outputs` maps a short name to a finished file or folder, `counts` what was made."""
+    """Write the lineage, and last the manifest.
+
+    `outputs` maps a short name to a finished file or folder, `counts` says what was made, `content` is what later
+    stages need of it.
+    """
     described = {name: describe(target) for name, target in sorted(outputs.items())}
-    write_json(path, {"schema": SCHEMA, "lineage": lineage, "outputs": described, "counts": counts, **extra})
+    write_lineage(path, lineage)
+    write_json(path, {"schema": SCHEMA, "outputs": described, "counts": counts, **content})
+
+
+def write_lineage(manifest: PathLike, lineage: Lineage) -> None:
+    """Write where the artifact of this manifest or receipt came from."""
+    write_json(lineage_file(manifest), lineage.plain())
 
 
 def read_manifest(path: PathLike) -> dict[str, Any]:
     return read_json(path)
+
+
+def write_facet(path: PathLike, value: Any, **content: Any) -> None:
+    """Write the digest of the part of an artifact that some stages read, and what else they need to know of it."""
+    write_json(path, {"schema": FACET_SCHEMA, "digest": digest(value), **content})
+
+
+def facet_digest(path: PathLike) -> str:
+    """The digest of a facet. Raises KeyError where the file is none."""
+    return read_json(path)["digest"]

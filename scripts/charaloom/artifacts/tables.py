@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from charaloom.artifacts.files import canonical_json, whole_file
+from charaloom.artifacts.files import whole_file
 from charaloom.artifacts.types import PathLike
 
 TABLE_SCHEMA = 1
@@ -162,28 +162,30 @@ SCORES = pa.schema(
 )
 
 
+def with_version(schema: pa.Schema) -> pa.Schema:
+    """A schema whose file says which version of the tables it follows."""
+    return schema.with_metadata({"charaloom.schema": str(TABLE_SCHEMA)})
+
+
 def write_table(
     path: PathLike,
     rows: list[dict[str, Any]],
     schema: pa.Schema,
     key: str,
-    lineage: dict[str, Any],
     row_group_size: int = 64,
 ) -> None:
     """Write rows, sorted by `key` (unique), as zstd Parquet."""
-    write_stream(path, sorted(rows, key=lambda row: row[key]), schema, lineage, row_group_size)
+    write_stream(path, sorted(rows, key=lambda row: row[key]), schema, row_group_size)
 
 
 def write_stream(
     path: PathLike,
     rows: Iterable[dict[str, Any]],
     schema: pa.Schema,
-    lineage: dict[str, Any],
     row_group_size: int = 64,
 ) -> None:
     """Write rows in the order they come, a row group at a time: memory holds no more of them."""
-    meta = {"charaloom.schema": str(TABLE_SCHEMA), "charaloom.lineage": canonical_json(lineage)}
-    described = schema.with_metadata(meta)
+    described = with_version(schema)
     waiting = iter(rows)
     with whole_file(path) as part, pq.ParquetWriter(part, described, compression="zstd") as writer:
         while group := list(islice(waiting, row_group_size)):

@@ -12,11 +12,17 @@ if TYPE_CHECKING:
 
 def add_commands(commands: "Subcommands") -> None:
     """Add the commands; `command` of their options is what runs them: it returns the exit code."""
-    run = commands.add_parser("run", help="build everything the roster asks for, stage by stage")
+    run = commands.add_parser("run", help="build what is due of everything the roster asks for, in slices")
     configured(run)
     run.add_argument("--profile", default="local", help="a folder, or one of Charaloom's own: local (default), slurm")
     run.add_argument("--cores", type=positive, help="processor cores to use; the profile's number if not given")
     run.add_argument("--until", metavar="STAGE", choices=PASSES, help=f"stop after one of {', '.join(PASSES)}")
+    run.add_argument(
+        "--slice",
+        type=positive,
+        metavar="N",
+        help="characters that are built together; 200 if not given, on a cluster 1,000",
+    )
     run.add_argument(
         "--orphans",
         default="ask",
@@ -59,21 +65,23 @@ def run_command(options: argparse.Namespace) -> int:
     from charaloom.cli.snakemake import Snakemake
 
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
-    return run(snakemake, until=options.until, orphans=options.orphans)
+    return run(snakemake, until=options.until, orphans=options.orphans, size=options.slice)
 
 
 def status_command(options: argparse.Namespace) -> int:
     from charaloom.cli.needs import needs_table
     from charaloom.cli.status import status_table
     from charaloom.config.project import load_project
+    from charaloom.pages.standing import Standings
     from charaloom.pages.status import write_status_page
 
     project = load_project(options.configfile)
     if options.needs:
         print(needs_table(Path(project.config["paths"]["work"]) / "benchmarks"))
         return 0
-    print(status_table(project))
-    print(f"The same as a page: {write_status_page(project)}")
+    standings = Standings(project)
+    print(status_table(project, standings))
+    print(f"The same as a page: {write_status_page(project, standings)}")
     return 0
 
 

@@ -1,11 +1,10 @@
 """Time and memory that each stage needed, by the benchmark files of past runs: what to request of a cluster."""
 
-import json
 import statistics
-from collections import defaultdict
 from pathlib import Path
 
 from charaloom.artifacts.types import Row
+from charaloom.cli.progress import records
 from charaloom.cli.text import clock, table
 from charaloom.config.stages import PASSES
 
@@ -14,20 +13,8 @@ COLUMNS = ("stage", "jobs", "median", "longest", "most memory")
 
 def needs_table(benchmarks: Path) -> str:
     """One row per stage; times as 1:02:03, memory in gigabytes."""
-    jobs = records(benchmarks)
-    return table([row_of(stage, jobs[stage]) for stage in PASSES], COLUMNS)
-
-
-def records(benchmarks: Path) -> dict[str, list[Row]]:
-    """Snakemake's records by stage; skips a file that a job is still writing."""
-    jobs: dict[str, list[Row]] = defaultdict(list)
-    for file in sorted([*benchmarks.glob("*.jsonl"), *benchmarks.glob("*/*.jsonl")]):
-        try:
-            lines = [json.loads(line) for line in file.read_text().splitlines()]
-        except (OSError, ValueError):
-            continue
-        jobs[file.stem.partition("-")[0]] += lines
-    return jobs
+    jobs = records([benchmarks, *benchmarks.glob("*/")])
+    return table([row_of(stage, jobs.get(stage, [])) for stage in PASSES], COLUMNS)
 
 
 def row_of(stage: str, jobs: list[Row]) -> dict[str, str | None]:

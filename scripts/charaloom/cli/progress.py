@@ -1,19 +1,24 @@
-"""Progress of a run on the terminal: which stage of how many, jobs done, time taken, time left."""
+"""Progress of a run on the terminal: jobs done, time taken, time left."""
 
 import json
+import os
 import shutil
+import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from charaloom.artifacts.types import Row
 from charaloom.pages.standing import tail
 
 HEARTBEAT = 1.0  # seconds between updates of the line on a terminal
 SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
 LEAST_EXPECTED = 10.0  # seconds of TYPICAL that must have run before the pace is measured; set by hand
+MOST_MEASURED = 100  # characters whose benchmark files are read for the estimate; set by hand
 UNKNOWN_STAGE = 10.0  # seconds of a job that TYPICAL does not list; set by hand
 
 # Seconds of one job in the demo on two cores (`charaloom status --needs` there). Only the proportions matter, and only
@@ -38,46 +43,59 @@ TYPICAL = {
 
 
 class Estimate:
-    """Seconds left: from this project's benchmark files, else from typical proportions and this run's pace."""
+    """Seconds of work: from this project's benchmark files, else from typical proportions and this run's pace."""
 
-    def __init__(self, benchmarks: Path, planned: dict[str, int], parallel: int):
-        self.planned = planned
+    def __init__(self, benchmarks: Path, parallel: int):
         self.parallel = max(1, parallel)
-        self.measured = {stage: seconds for stage in planned if (seconds := measured_seconds(benchmarks, stage))}
+        self.measured = measured_seconds(benchmarks)
         self.took = 0.0
         self.expected = 0.0
 
-    def finished(self, stage: str, seconds: float) -> None:
+    def finished(self, jobs: Mapping[str, int], seconds: float) -> None:
+        """Learn from jobs by stage that took `seconds` together."""
         self.took += seconds
-        self.expected += TYPICAL.get(stage, UNKNOWN_STAGE) * self.rounds(stage)
+        self.expected += sum(TYPICAL.get(stage, UNKNOWN_STAGE) * self.rounds(count) for stage, count in jobs.items())
 
-    def rounds(self, stage: str) -> int:
+    def rounds(self, jobs: int) -> int:
         """How many batches of parallel jobs a stage takes."""
-        return -(-self.planned.get(stage, 0) // self.parallel)
-
-    def of_stage(self, stage: str) -> float:
-        """Wall seconds of one stage for all its planned jobs."""
-        return self.rounds(stage) * self.measured.get(stage, TYPICAL.get(stage, UNKNOWN_STAGE) * self.pace())
+        return -(-jobs // self.parallel)
 
     def pace(self) -> float:
         """Seconds here per second in TYPICAL; 1 until enough has run to measure it."""
         return self.took / self.expected if self.expected > LEAST_EXPECTED else 1.0
 
-    def remaining(self, stages: list[str], running: str | None = None, elapsed: float = 0.0) -> float:
-        """Seconds for the `stages` to come, and for the rest of the one that has been running for `elapsed` seconds."""
-        ahead = sum(self.of_stage(stage) for stage in stages)
-        return ahead + (max(self.of_stage(running) - elapsed, 0.0) if running else 0.0)
+    def of_job(self, stage: str) -> float:
+        return self.measured.get(stage, TYPICAL.get(stage, UNKNOWN_STAGE) * self.pace())
+
+    def of(self, jobs: Mapping[str, int]) -> float:
+        """Wall seconds of jobs by stage."""
+        return sum(self.rounds(count) * self.of_job(stage) for stage, count in jobs.items() if count > 0)
+
+    def rest(self, jobs: Mapping[str, int], since: float) -> float:
+        """Wall seconds of jobs some of which run: `since` seconds ago the last one ended."""
+        longest = max((self.of_job(stage) for stage, count in jobs.items() if count > 0), default=0.0)
+        return self.of(jobs) - min(since, longest)
 
 
-def measured_seconds(benchmarks: Path, stage: str) -> float | None:
-    """Mean seconds of a stage's jobs in Snakemake's benchmark files."""
-    seconds = []
-    for file in sorted(benchmarks.glob(f"*/{stage}*.jsonl")) + sorted(benchmarks.glob(f"{stage}.jsonl")):
+def measured_seconds(benchmarks: Path) -> dict[str, float]:
+    """Mean seconds of each stage's jobs in the benchmark files of some characters, spread over all."""
+    folders = sorted(entry.path for entry in os.scandir(benchmarks) if entry.is_dir()) if benchmarks.is_dir() else []
+    sample = folders[:: -(-len(folders) // MOST_MEASURED)] if folders else []
+    jobs = records([benchmarks, *map(Path, sample)])
+    seconds = {stage: [float(job["s"]) for job in own if "s" in job] for stage, own in jobs.items()}
+    return {stage: statistics.fmean(own) for stage, own in seconds.items() if own}
+
+
+def records(folders: Iterable[Path]) -> dict[str, list[Row]]:
+    """Snakemake's benchmark records by stage; skips a file that a job is still writing."""
+    jobs: dict[str, list[Row]] = defaultdict(list)
+    for file in sorted(file for folder in folders for file in folder.glob("*.jsonl")):
         try:
-            seconds += [float(json.loads(line)["s"]) for line in file.read_text().splitlines()]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a job is still writing this file
-    return sum(seconds) / len(seconds) if seconds else None
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+        except (OSError, ValueError):
+            continue
+        jobs[file.stem.partition("-")[0]] += lines
+    return jobs
 
 
 class Line:
@@ -124,11 +142,14 @@ class Line:
             thread.join()
 
 
-def latest_line(logs: Path, stage: str, since: float) -> str:
-    """The last line of a stage's most recently written log; empty where none was written after `since` (epoch, s)."""
-    files = [(path.stat().st_mtime, path) for path in logs.glob(f"*/{stage}*.log")]
-    fresh = [(changed, path) for changed, path in files if changed >= since]
-    if not fresh:
+def latest_line(logs: Iterable[Path], since: float) -> str:
+    """The last line of the log that was written last; empty where none was written after `since` (epoch, s)."""
+    times = []
+    for log in logs:
+        with suppress(OSError):
+            times.append((log.stat().st_mtime, log))
+    changed, newest = max(times, default=(0.0, Path()))
+    if changed < since:
         return ""
-    lines = [line.strip() for line in tail(max(fresh)[1]).replace("\r", "\n").splitlines() if line.strip()]
+    lines = [line.strip() for line in tail(newest).replace("\r", "\n").splitlines() if line.strip()]
     return lines[-1] if lines else ""

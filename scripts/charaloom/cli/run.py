@@ -1,12 +1,14 @@
-"""`charaloom run`: everything the roster lists, stage by stage.
+"""`charaloom run`: everything the roster lists, in slices of characters.
 
-Snakemake has no cut-off inside one invocation: once a stage runs, every later stage runs. Stage by stage, a run ends
-where a stage's manifest comes out the same: a crawl that finds nothing new does not train again.
+What is due is decided by content (`cli.due`), Snakemake makes it. One invocation runs all that is certainly due of a
+slice; then this looks again, since Snakemake has no cut-off inside an invocation: a stage that came out the same ends
+there. A crawl that finds nothing new does not train again.
 """
 
 import os
 import signal
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -14,17 +16,21 @@ from pathlib import Path
 
 from charaloom.artifacts.files import write_text
 from charaloom.cli.controller import Controller, controlling
+from charaloom.cli.due import MODELS, Due, Plan
 from charaloom.cli.progress import Estimate, Line, latest_line
-from charaloom.cli.snakemake import Running, Snakemake
+from charaloom.cli.slices import FIRST_SLICE, SLICE, SLICE_ON_CLUSTER, Queue, stages_of, targets_of
+from charaloom.cli.snakemake import Running, Snakemake, error_lines
 from charaloom.cli.status import status_table
 from charaloom.cli.text import about, clock, counted
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
-from charaloom.config.stages import PASSES
-from charaloom.pages.standing import finished, stage_outputs, tail
+from charaloom.config.stages import PASSES, STAGES
+from charaloom.pages.standing import Standings, tail
 from charaloom.pages.status import write_status_page
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+MOST_FAILURES = 20  # characters whose failure is printed at the end
+MISSING_INPUT = "MissingInputException"  # of Snakemake, where a file is gone that no rule of this invocation makes
 
 Sources = Callable[[], AbstractContextManager[object]]
 
@@ -42,21 +48,29 @@ class Outcome:
         return 1 if self.failed or self.broken else 0
 
 
-def run(snakemake: Snakemake, sources: Sources = nullcontext, until: str | None = None, orphans: str = "ask") -> int:
+def run(
+    snakemake: Snakemake,
+    sources: Sources = nullcontext,
+    until: str | None = None,
+    orphans: str = "ask",
+    size: int | None = None,
+) -> int:
     """Build everything, print how it ended, return the exit code. `sources()` is open while pictures are fetched.
 
-    `until` is the last stage wanted; `orphans` says what to do about jobs that a killed run left on a cluster.
+    `until` is the last stage wanted; `orphans` says what to do about jobs that a killed run left on a cluster; `size`
+    is the number of characters in a slice.
     """
     try:
-        work = Path(load_project(snakemake.overlays).config["paths"]["work"])
-        with controlling(work, snakemake, orphans) as controller:
-            outcome = build(snakemake, sources, until, controller)
+        project = load_project(snakemake.overlays)
+        with controlling(Path(project.config["paths"]["work"]), snakemake, orphans) as controller:
+            outcome = build(snakemake, sources, until, controller, size, project)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.")
         return INTERRUPTED
     print()
-    print(status_table(outcome.project))
-    write_status_page(outcome.project)
+    standings = Standings(outcome.project)
+    print(status_table(outcome.project, standings))
+    write_status_page(outcome.project, standings)
     print_failures(outcome)
     return outcome.code
 
@@ -66,84 +80,142 @@ def build(
     sources: Sources = nullcontext,
     until: str | None = None,
     controller: Controller | None = None,
+    size: int | None = None,
+    project: Project | None = None,
 ) -> Outcome:
-    """Run the stages that have jobs to do, one after another."""
-    project = load_project(snakemake.overlays)
-    outcome = Outcome(project)
+    """Run what is due, slice by slice."""
+    project = project or load_project(snakemake.overlays)
     wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
-    planned = snakemake.plan([f"stage_{stage}" for stage in wanted] if until else ())
-    if not planned:
-        print("Nothing to be done (all is up to date).")
-        return outcome
-    stages = [stage for stage in wanted if planned.get(stage)]
-    work = Path(project.config["paths"]["work"])
-    log = work / "logs" / "run.log"
-    write_text(log, "")
-    estimate = Estimate(work / "benchmarks", planned, parallel=snakemake.cores or os.cpu_count() or 1)
-    jobs, characters = counted(sum(planned.values()), "job"), counted(len(project.characters), "character")
-    print(f"{jobs} in {counted(len(stages), 'stage')} for {characters}, {about(estimate.remaining(stages))}.", end=" ")
-    print(f"Snakemake's output: {log}", flush=True)
-    started = time.monotonic()
-    watch = Watch(log) if snakemake.on_cluster() else None
-    with sources() if "raw" in stages else nullcontext():
-        done = 0
-        while stages and not outcome.broken:
-            stage, *stages = stages
-            done += 1
-            head = f"{done:>2}/{done + len(stages)} {stage:<12}"
-            display = Pass(head, stage, started, estimate, stages, work / "logs", watch)
-            running = snakemake.run(targets_of(project, stage, outcome.failed), log)
-            if controller:
-                controller.started(running.process.pid)
-            display.follow(running)
-            write_status_page(project)
-            if note_failures(outcome, stage, running):
-                estimate.planned = snakemake.plan(everything(project, outcome.failed, wanted))
-                stages = [later for later in stages if estimate.planned.get(later)]
-    return outcome
+    due = Due(project, [stage for stage in wanted if stage in STAGES])
+    builder = Builder(snakemake, due, sources, controller)
+    try:
+        builder.build(size or (SLICE_ON_CLUSTER if builder.on_cluster else SLICE))
+    finally:
+        due.keep()
+    return builder.outcome
 
 
-def everything(project: Project, failed: dict[str, str], stages: Sequence[str]) -> list[str]:
-    """Targets of all characters that have not failed; `stage_models` where none is left."""
-    wanted = [stage for stage in stages if stage != "models"]
-    return [target for stage in wanted for target in targets_of(project, stage, failed)] or ["stage_models"]
+class Builder:
+    """One run: what it knows from slice to slice."""
 
+    def __init__(self, snakemake: Snakemake, due: Due, sources: Sources, controller: Controller | None):
+        self.snakemake, self.due, self.sources, self.controller = snakemake, due, sources, controller
+        self.project = due.project
+        self.outcome = Outcome(due.project)
+        self.on_cluster = snakemake.on_cluster()
+        self.log = due.work / "logs" / "run.log"
+        self.estimate = Estimate(due.work / "benchmarks", parallel=snakemake.cores or os.cpu_count() or 1)
+        self.queue = Queue(due)
+        self.started = time.monotonic()
+        self.watch = Watch(self.log) if self.on_cluster else None
+        self.standings: Standings | None = None
+        self.made: defaultdict[str, set[str]] = defaultdict(set)  # manifests by character, made by this run
 
-def targets_of(project: Project, stage: str, failed: dict[str, str]) -> list[str]:
-    """Targets of one stage, without the characters that failed before it."""
-    if not failed:
-        return [f"stage_{stage}"]
-    names = [name for name in project.characters if name not in failed]
-    return [str(path) for name in names for path in stage_outputs(project, name, stage)]
+    def build(self, size: int) -> None:
+        first = size if self.on_cluster else FIRST_SLICE
+        models = self.due.models_due()
+        self.queue.look(min(size, first))
+        if not models and not self.queue.waiting:
+            print("Nothing to be done (all is up to date).")
+            return
+        write_text(self.log, "")
+        self.announce(models)
+        if models and not self.build_models():
+            return
+        for names in self.queue.slices(size, first):
+            last = self.queue.taken
+            whole = last == len(names) and not self.queue.waiting and not self.queue.names
+            place = f"{last - len(names) + 1:,}–{last:,}" if len(names) > 1 else f"{last:,}"
+            title = "" if whole else f"characters {place} of {self.queue.all:,}"
+            self.build_slice(names, title)
+            if self.outcome.broken:
+                return
 
+    def announce(self, models: bool) -> None:
+        jobs = self.queue.ahead() + Counter(models=int(models))
+        number, characters = self.queue.all, counted(len(self.project.characters), "character")
+        whose = characters if number == len(self.project.characters) else f"{number:,} of {characters}"
+        what = f"{counted(jobs.total(), 'job')} for {whose}" if number else "The picture models are due"
+        print(f"{what}, {about(self.estimate.of(jobs))}.", end=" ")
+        print(f"Snakemake's output: {self.log}", flush=True)
 
-def note_failures(outcome: Outcome, stage: str, running: Running) -> list[str]:
-    """Note in `outcome` and return the characters that failed: those without this stage's manifest.
+    def build_models(self) -> bool:
+        """Fetch the picture models, which every character needs; whether they are there."""
+        display = self.display("", Counter(models=1))
+        running = self.follow([str(self.due.work / MODELS)], ["models"], display)
+        if running.code:
+            log = self.due.work / "logs" / "models.log"
+            own = log.is_file() and running.errors
+            self.outcome.broken = [f"models  {log}", f"    {last_line(log)}"] if own else error_lines(running.tail)
+            return False
+        self.due.refresh_models()
+        self.queue = Queue(self.due)
+        return True
 
-    Where Snakemake failed although every manifest is there, the failure is its own.
-    """
-    if running.code == 0:
-        return []
-    names = [name for name in outcome.project.characters if name not in outcome.failed]
-    if stage == "models":
-        log = Path(outcome.project.config["paths"]["work"]) / "logs" / "models.log"
-        outcome.broken = [f"models  {log}", f"    {last_line(log)}"] if log.is_file() else list(running.tail)
-        return []
-    failed = [name for name in names if not finished(outcome.project, name, stage)]
-    outcome.failed.update(dict.fromkeys(failed, stage))
-    if not failed:
-        outcome.broken = list(running.tail)
-    return failed
+    def build_slice(self, names: list[str], title: str) -> None:
+        """Build the characters of a slice: what is due for certain, then what has become due by that."""
+        while plans := self.plans(names):
+            jobs = Counter(artifact.stage for plan in plans.values() for artifact in plan.now)
+            running = self.run_plans(plans, stages_of(jobs), self.display(title, jobs))
+            self.note(plans, running)
+            self.write_page(names)
+            if self.outcome.broken:
+                return
+
+    def plans(self, names: list[str]) -> dict[str, Plan]:
+        """What is due now of the characters that have not failed."""
+        left = [name for name in names if name not in self.outcome.failed]
+        plans = {name: self.due.of(name, self.made[name]) for name in left}
+        return {name: plan for name, plan in plans.items() if plan.now}
+
+    def run_plans(self, plans: dict[str, Plan], stages: list[str], display: "Pass") -> Running:
+        targets = targets_of(self.due.results, plans)
+        with self.sources() if "raw" in stages else nullcontext():
+            running = self.follow(targets, stages, display)
+            if running.code and any(MISSING_INPUT in line for line in running.tail):
+                running = self.follow(targets, [], display)  # a file that was deleted: Snakemake finds who makes it
+        return running
+
+    def follow(self, targets: Sequence[str], rules: Sequence[str], display: "Pass") -> Running:
+        running = self.snakemake.run(targets, self.log, rules)
+        if self.controller:
+            self.controller.started(running.process.pid)
+        display.follow(running)
+        return running
+
+    def display(self, title: str, jobs: Counter[str]) -> "Pass":
+        return Pass(title, jobs, self.queue.ahead(), self.estimate, self.started, self.watch)
+
+    def note(self, plans: dict[str, Plan], running: Running) -> None:
+        """Note what was made and who failed. Where Snakemake failed and no character did, the failure is its own."""
+        failed = {}
+        for name, plan in plans.items():
+            left = self.due.of(name).now if running.code else ()
+            if missing := [artifact for artifact in plan.now if artifact in left]:
+                failed[name] = missing[0].stage
+            self.made[name].update(artifact.manifest for artifact in plan.now)
+        if running.code and (not failed or not (running.errors or running.finished)):
+            self.outcome.broken = error_lines(running.tail)
+        else:
+            self.outcome.failed.update(failed)
+
+    def write_page(self, names: list[str]) -> None:
+        if self.standings is None:
+            self.standings = Standings(self.project)
+        self.standings.refresh(names)
+        write_status_page(self.project, self.standings)
 
 
 def print_failures(outcome: Outcome) -> None:
     if outcome.failed:
         logs = Path(outcome.project.config["paths"]["work"]) / "logs"
-        print(f"\n{len(outcome.failed)} of {counted(len(outcome.project.characters), 'character')} failed:")
-        for name, stage in outcome.failed.items():
+        print(f"\n{len(outcome.failed):,} of {counted(len(outcome.project.characters), 'character')} failed:")
+        for name, stage in list(outcome.failed.items())[:MOST_FAILURES]:
             for log in sorted((logs / name).glob(f"{stage}*.log")):
                 print(f"  {name}  {stage}  {log}")
                 print(f"      {last_line(log)}")
+        if len(outcome.failed) > MOST_FAILURES:
+            print(f"  and {len(outcome.failed) - MOST_FAILURES:,} more: results/status.html lists them")
     if outcome.broken:
         print("\nThe run could not go on:")
         print("\n".join(f"  {line}" for line in outcome.broken))
@@ -156,41 +228,64 @@ def last_line(log: Path) -> str:
 
 @dataclass
 class Pass:
-    """One stage on the terminal while it runs."""
+    """One invocation of Snakemake on the terminal. Without a title, each stage of it gets a line when it is done."""
 
-    head: str
-    stage: str
-    run_started: float
+    title: str
+    jobs: Counter[str]
+    ahead: Counter[str]  # jobs of the slices to come
     estimate: Estimate
-    ahead: list[str]
-    logs: Path
+    run_started: float
     watch: Watch | None = None
-    done: int = 0
-    all: int = 0
+    shown: set[str] = field(default_factory=set)  # stages that got their line
 
     def follow(self, running: Running) -> None:
-        """Show progress until Snakemake ends. Its count includes the stage's target, which is no job."""
-        self.started, self.since = time.monotonic(), time.time()
+        """Show progress until Snakemake ends."""
+        self.running = running
+        self.started = self.changed = time.monotonic()
+        self.since = time.time()
         line = Line()
         with line.beating(self.text, self.watch.look if self.watch else list), ended_with(running):
-            for self.done, self.all in running:
-                pass
-        took = time.monotonic() - self.started
-        self.estimate.finished(self.stage, took)
-        jobs = self.estimate.planned[self.stage]
-        ending = "failed" if running.code else f"{jobs} done" if self.all else "unchanged"
-        left = about(self.estimate.remaining(self.ahead)) + " left" if self.ahead else "finished"
-        total = clock(time.monotonic() - self.run_started)
-        line.keep(f"{self.head}  {ending:<10}  {clock(took):>6}   total {total}, {left}")
+            for _ in running:
+                self.changed = time.monotonic()
+                if not self.title:
+                    self.keep_finished(line)
+        took = self.changed - self.started
+        self.estimate.finished(running.finished, took)
+        if self.title or running.code:
+            self.keep(line, self.stages(), "failed" if running.code else f"{self.jobs.total():,} done")
+
+    def keep_finished(self, line: Line) -> None:
+        """Print each stage whose jobs are all done, once."""
+        for stage, count in self.jobs.items():
+            if count and self.running.finished[stage] == count and stage not in self.shown:
+                self.shown.add(stage)
+                self.keep(line, stage, f"{count} done")
+
+    def keep(self, line: Line, what: str, ending: str) -> None:
+        total, left = clock(time.monotonic() - self.run_started), self.left()
+        title = f"{self.title}  " if self.title else ""
+        line.keep(f"{title}{what:<12}  {ending:<10}  total {total}, {f'{about(left)} left' if left else 'finished'}")
+
+    def stages(self) -> str:
+        """`raw`, `curation and tagged`, `raw to report`."""
+        stages = stages_of(self.jobs)
+        if len(stages) <= 2:
+            return " and ".join(stages)
+        return f"{stages[0]} to {stages[-1]}"
+
+    def left(self) -> float:
+        """Seconds left of the run."""
+        rest = self.jobs - self.running.finished
+        return self.estimate.rest(rest, time.monotonic() - self.changed) + self.estimate.of(self.ahead)
 
     def text(self) -> str:
-        elapsed = time.monotonic() - self.started
-        left = about(self.estimate.remaining(self.ahead, self.stage, elapsed))
-        jobs = self.estimate.planned[self.stage]
-        details = latest_line(self.logs, self.stage, self.since)
+        elapsed = clock(time.monotonic() - self.started)
+        done, jobs = self.running.finished.total(), self.jobs.total()
+        details = latest_line(list(self.running.logs), self.since)
         if self.watch:
             details = f"{self.watch.summary}   {details}"
-        return f"{self.head}  {min(self.done, jobs)} of {jobs}  {clock(elapsed):>6}   {left} left   {details}"
+        title = f"{self.title}  " if self.title else ""
+        return f"{title}{self.stages()}  {done:,} of {jobs:,}  {elapsed:>6}   {about(self.left())} left   {details}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +15,10 @@ from charaloom.config.schemas import CODE, read_yaml
 from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import die_with_parent
 
-STATS_ROW = re.compile(r"^(?P<rule>[a-z][a-z0-9_]*) +(?P<count>\d+)$")
-LAST_ROW = re.compile(r"^total +\d+$")
-STEPS = re.compile(r"^(?P<done>\d+) of (?P<all>\d+) steps \(")
+LOG = re.compile(r"^ {4}log: (?P<file>\S+)")
+FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (?P<rule>\w+)\)")
+ERROR = re.compile(r"^Error in rule (?P<rule>\w+)")
+RECENT_LOGS = 32  # of started jobs, that are looked at for a line of progress
 SHOWN_ON_FAILURE = 20  # last lines of Snakemake's own output
 
 
@@ -43,27 +44,11 @@ class Snakemake:
             command += ["--configfile", *(str(path.absolute()) for path in self.overlays)]
         return [*command, *options, *self.extra]
 
-    def plan(self, targets: Iterable[str] = ()) -> dict[str, int]:
-        """How many jobs of each rule are to be done for the targets, or for everything.
-
-        Snakemake prints its table first and then every job, which takes long: it is stopped after the table.
-        Raises CharaloomError where Snakemake cannot plan.
-        """
-        command = self.command(targets, "--dry-run", "--quiet", "rules")
-        output: list[str] = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                output.append(line.rstrip())
-                if LAST_ROW.match(line):
-                    process.send_signal(signal.SIGINT)  # on which it removes its own lock
-                    return jobs_in(output)
-        if process.returncode:
-            raise CharaloomError(planning_error(output))
-        return jobs_in(output)
-
-    def run(self, targets: Iterable[str], log: Path) -> "Running":
-        return Running(self.command(targets), log)
+    def run(self, targets: Iterable[str], log: Path, rules: Iterable[str] = ()) -> "Running":
+        """Build targets. Given `rules`, these alone run, whatever Snakemake knows of them; other files are taken as
+        they are."""
+        options = ["--force", "--allowed-rules", *rules] if rules else []
+        return Running(self.command(targets, *options), log)
 
     def unlock(self) -> None:
         """Remove the lock that a killed run left. The caller has made sure that the run is dead."""
@@ -76,14 +61,18 @@ class Snakemake:
 
 
 class Running:
-    """A running Snakemake. Iterate over it for (done, all) steps; afterwards `code` is its exit code.
+    """A running Snakemake. Iterate over it: it yields after each finished job; afterwards `code` is its exit code.
 
-    All its output goes to `log`, the last SHOWN_ON_FAILURE lines also to `tail`.
+    `finished` and `errors` count jobs by rule, `logs` has those of the jobs that started last. All output goes to
+    `log`, the last SHOWN_ON_FAILURE lines also to `tail`.
     """
 
     def __init__(self, command: list[str], log: Path):
         self.tail: deque[str] = deque(maxlen=SHOWN_ON_FAILURE)
         self.code: int | None = None
+        self.finished: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.logs: deque[Path] = deque(maxlen=RECENT_LOGS)
         self.log = log
         self.process = subprocess.Popen(
             command,
@@ -95,15 +84,20 @@ class Running:
             preexec_fn=partial(die_with_parent, signal.SIGINT),  # it ends its jobs and itself
         )
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[None]:
         assert self.process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
             for line in self.process.stdout:
                 log.write(line)
                 log.flush()
                 self.tail.append(line.rstrip())
-                if steps := STEPS.match(line):
-                    yield int(steps["done"]), int(steps["all"])
+                if started := LOG.match(line):
+                    self.logs.append(Path(started["file"].rstrip(",")))
+                elif error := ERROR.match(line):
+                    self.errors[error["rule"]] += 1
+                elif finished := FINISHED.match(line):
+                    self.finished[finished["rule"]] += 1
+                    yield
         self.code = self.process.wait()
 
 
@@ -125,16 +119,7 @@ def find_profile(name: str) -> str:
     raise CharaloomError(f"--profile {name}: there is no such profile; Charaloom's own are {own}")
 
 
-def jobs_in(lines: Iterable[str]) -> dict[str, int]:
-    """Jobs by rule from a dry run's table; empty where there is nothing to be done."""
-    matches = filter(None, map(STATS_ROW.match, lines))
-    rows = [(row["rule"], int(row["count"])) for row in matches]
-    return {rule: count for rule, count in rows if rule not in ("all", "total") and not rule.startswith("stage_")}
-
-
-def planning_error(lines: list[str]) -> str:
-    """What went wrong, from Snakemake's output: our own error line, else the last lines."""
-    for line in lines:
-        if line.startswith("Error: "):
-            return line.removeprefix("Error: ")
-    return "Snakemake could not plan:\n" + "\n".join(lines[-SHOWN_ON_FAILURE:])
+def error_lines(lines: Iterable[str]) -> list[str]:
+    """What went wrong before a job started, from Snakemake's output: our own error line, else all of its last lines."""
+    own = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+    return own[:1] or list(lines)

@@ -1,20 +1,30 @@
 """`charaloom status`: where every character stands, as a table in the terminal."""
 
 from collections import Counter
+from pathlib import Path
 
 from charaloom.cli.text import counted, table
 from charaloom.config.project import Project
-from charaloom.pages.standing import Standing, results_of, standing
+from charaloom.pages.standing import Standing, Standings, results_of
 
 COLUMNS = ("character", "seen", "kept", "outfits", "checkpoint", "recognised", "report")
+MOST_ROWS = 40  # of the table; set by hand
 STATES = ("finished", "failed", "begun", "waiting")
 REASON_LENGTH = 100  # characters of a reason in the table
 
 
-def status_table(project: Project) -> str:
-    """One row per character, and in one line how many are in each state."""
-    standings = [standing(project, name) for name in project.characters]
-    return table([row_of(project, character) for character in standings], COLUMNS) + "\n" + totals(standings)
+def status_table(project: Project, standings: Standings | None = None) -> str:
+    """One row per character, and in one line how many are in each state.
+
+    Of many characters, the first ones who need a person or are not finished.
+    """
+    everybody = list(standings or Standings(project))
+    shown = everybody if len(everybody) <= MOST_ROWS else sorted(everybody, key=lambda each: each.rank)[:MOST_ROWS]
+    lines = [table([row_of(project, character) for character in shown], COLUMNS)]
+    if len(everybody) > len(shown):
+        page = Path(project.config["paths"]["results"]) / "status.html"
+        lines.append(f"… and {len(everybody) - len(shown):,} more: {page} lists them all")
+    return "\n".join([*lines, totals(everybody)])
 
 
 def row_of(project: Project, character: Standing) -> dict[str, str | None]:
@@ -35,8 +45,8 @@ def totals(standings: list[Standing]) -> str:
     """`3 characters: 1 finished, 1 failed (raw), 1 begun`."""
     states = Counter(character.state for character in standings)
     stages = Counter(character.stage for character in standings if character.state == "failed")
-    where = ", ".join(f"{stage} {number}" if number > 1 else str(stage) for stage, number in stages.most_common())
+    where = ", ".join(f"{stage} {number:,}" if number > 1 else str(stage) for stage, number in stages.most_common())
     parts = [
-        f"{states[state]} {state}" + (f" ({where})" if state == "failed" else "") for state in STATES if states[state]
+        f"{states[state]:,} {state}" + (f" ({where})" if state == "failed" else "") for state in STATES if states[state]
     ]
     return f"{counted(len(standings), 'character')}: {', '.join(parts)}"

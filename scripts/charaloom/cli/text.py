@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 NOTHING = "–"
+MOST_MINUTES, MOST_HOURS = 180, 72  # of a duration that is told in minutes, in hours
 
 
 def table(rows: Sequence[Mapping[str, str | None]], columns: Sequence[str]) -> str:
@@ -32,9 +33,16 @@ def clock(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    return "under a minute" if seconds < 50 else f"about {max(1, round(seconds / 60))} min"
+    """`under a minute`, `about 5 min`, `about 4 h`, `about 3 days`."""
+    if seconds < 50:
+        return "under a minute"
+    minutes = max(1, round(seconds / 60))
+    if minutes < MOST_MINUTES:
+        return f"about {minutes} min"
+    hours = round(minutes / 60)
+    return f"about {hours} h" if hours < MOST_HOURS else f"about {round(hours / 24)} days"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 job`, `3 jobs`, `2,800 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -14,6 +14,11 @@ def base_of(config: Config, name: str) -> Config:
     return {**empty, **config["bases"][name], "name": name}
 
 
+def drawing_base(config: Config, name: str) -> Config:
+    """What training and previews may know of a base: its licence is the card's alone."""
+    return {key: value for key, value in base_of(config, name).items() if key != "licence"}
+
+
 def preview_bases(config: Config) -> list[str]:
     """The bases that previews are rendered on: the one that is trained on, then the others."""
     first = config["training"]["base"]

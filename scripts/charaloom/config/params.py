@@ -80,10 +80,10 @@ class Base(Params):
     name: str
     family: str  # sd15, sdxl
     clip_skip: int  # layers of the text encoder that are skipped
-    licence: str
     path: str | None = None
     repo: str | None = None
     revision: str | None = None
+    licence: str | None = field(default=None, metadata=ABSENT)  # of the card: no other stage reads it
     config: str | None = field(default=None, metadata=ABSENT)
     digest: str | None = field(default=None, metadata=ABSENT)
 
@@ -128,6 +128,7 @@ class Raw(Stage):
     source: Origin
     query: str
     age: str  # adult, minor, unknown
+    folder: str | None = field(default=None, metadata=ABSENT)  # digest of a folder's files: content decides
     removals: Mapping[str, list[str]] | None = field(
         default=None, metadata=ABSENT
     )  # ids by kind: posts, artists, pictures

@@ -1,6 +1,6 @@
 """What each stage of one character may read of the config and the roster: the only param of its rule."""
 
-from charaloom.config.bases import base_of, preview_bases
+from charaloom.config.bases import base_of, drawing_base, preview_bases
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import Project
 from charaloom.config.recipes import training_of
@@ -36,7 +36,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
     match stage:
         case "raw":
             removals = read_removals(config["removals"])
-            return {"source": source_of(config, character), "query": character.query, "age": character.age} | removals
+            source = {"source": source_of(config, character), "query": character.query, "age": character.age}
+            return source | folder_content(character) | removals
         case "filtered":
             return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
         case "tagged":
@@ -48,7 +49,7 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "checkpoints":
             return {**seed, **trigger}
         case "previews":
-            bases = [base_of(config, name) for name in preview_bases(config)]
+            bases = [drawing_base(config, name) for name in preview_bases(config)]
             return {**seed, "bases": bases, "selection": config["selection"]}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}
@@ -77,9 +78,9 @@ def source_of(config: Config, character: Character) -> Config:
     return {"kind": "board", "name": character.source, **config["boards"][character.source]}
 
 
-def folder_digest(character: Character) -> str | None:
-    """What lies in a character's folder: names and sizes of the pictures, contents of what is written beside them.
+def folder_content(character: Character) -> Config:
+    """{folder: digest of a character's folder}: names and sizes of pictures, contents of what is written beside them.
 
     Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
     """
-    return pictures_digest(character.query) if character.source == FOLDER else None
+    return {"folder": pictures_digest(character.query)} if character.source == FOLDER else {}

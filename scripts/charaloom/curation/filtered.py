@@ -4,17 +4,18 @@ A pure function of tables. The rules apply in the order of the config, each to a
 changes nothing. A candidate is a picture of at most one person, or a person cut from a picture of several.
 """
 
-import os
 from collections import Counter
+from collections.abc import Iterable
+from operator import itemgetter
 
-from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import FILTERED, VIEW_COLUMNS, write_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
 from charaloom.curation.duplicates import drop_duplicates
 from charaloom.curation.held_out import hold_out, likely_outfits
 from charaloom.curation.identity import drop_others
-from charaloom.curation.rules import FINAL, RULES, apply_rule
+from charaloom.curation.rules import FINAL, RULES, UNSHOWN, apply_rule
 from charaloom.curation.views import View, read_vectors, read_views
 from charaloom.vision.ccip import CcipMetric
 
@@ -24,16 +25,19 @@ def filter_views(
     params: Filtered,
     raw: PathLike,
     measured: PathLike,
-    measured_manifest: PathLike,
-    table: PathLike,
-    manifest: PathLike,
     hub: PathLike,
+    upstream: Iterable[PathLike],
+    table: PathLike,
+    decisions: PathLike,
+    manifest: PathLike,
 ) -> None:
     """Write a verdict for every measured view (schema FILTERED). `hub` holds the CCIP metric model; no picture is read.
 
+    `upstream`: the manifests of what is read. `decisions` is the facet of the verdicts without scores and thresholds.
+
     Raises CharaloomError where fewer than `params.identity_minimum` views show the character.
     """
-    origin = lineage("filtered", character, params.plain(), {"measured": os.fspath(measured_manifest)})
+    origin = lineage("filtered", character, params.plain(), upstream)
     views = read_views(raw, measured, params)
     candidates = [view for view in views if view.is_candidate]
     clusters: list[Row] = []
@@ -49,7 +53,10 @@ def filter_views(
                 judged = [view for view in judged if not view.reasons or view.reasons[-1].rule != name]
     kept = [view for view in candidates if not view.reasons]
     hold_out(character, kept, likely_outfits(kept, measured), params)
-    write_table(table, [verdict(view) for view in views], FILTERED, "view", origin)
+    rows = [verdict(view) for view in views]
+    write_table(table, rows, FILTERED, "view")
+    decided = [decision(row) for row in sorted(rows, key=itemgetter("view"))]
+    write_facet(decisions, [params.rules, decided], rules=params.rules)
     dropping_rules = Counter(view.reasons[0].rule for view in views if view.reasons)
     counts = {
         "views": len(views),
@@ -59,7 +66,7 @@ def filter_views(
         "dropped": dict(sorted(dropping_rules.items())),
         "identity_clusters": clusters,
     }
-    write_manifest(manifest, origin, {"table": table}, counts)
+    write_manifest(manifest, origin, {"table": table}, counts, rules=params.rules)
 
 
 def verdict(view: View) -> Row:
@@ -78,3 +85,12 @@ def verdict(view: View) -> Row:
         "identity_distance": view.distance,
         "split": view.split,
     }
+
+
+DECIDED = ("verdict", "rule", "duplicate_group", "identity_distance", "split")
+
+
+def decision(row: Row) -> list[object]:
+    """What later stages read of a verdict: not by which numbers, so that a threshold that moves nothing ends here."""
+    shown = not UNSHOWN & {reason["rule"] for reason in row["reasons"]}
+    return [*(row[name] for name, _ in VIEW_COLUMNS), *(row[name] for name in DECIDED), shown]

@@ -18,6 +18,7 @@ from charaloom.curation.views import Reason, View, decided
 from charaloom.tagging.vocabulary import ALTERNATE_TAGS, COSPLAY, COSPLAY_ENDING
 
 FROM, ABOVE, BELOW = "from", "above", "below"  # which scores drop a view: from the threshold on, above it, below it
+UNSHOWN = frozenset({"rating", "rating_model"})  # rules whose views nobody is shown, whichever rule dropped them first
 FINAL = ("problem", "not_a_candidate")  # no later rule judges the views that these drop
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")  # from the mildest on

@@ -25,7 +25,6 @@ class LocalBase:
     digest: str  # SHA-256 of the single file (as model sites show it), or over the files of the folder
     prediction: str  # what its UNet predicts: epsilon
     clip_skip: int  # text-encoder layers skipped, counted as diffusers does
-    licence: str
 
 
 def local_base(base: Base, work: PathLike) -> LocalBase:
@@ -51,7 +50,7 @@ def local_base(base: Base, work: PathLike) -> LocalBase:
         check_folder(base.name, folder, family)
         sha256 = folder_digest(folder, family, Path(work))
         check_digest(base, sha256)
-    return LocalBase(base.name, family, folder, sha256, prediction(folder), base.clip_skip, base.licence)
+    return LocalBase(base.name, family, folder, sha256, prediction(folder), base.clip_skip)
 
 
 def hub_weights(family: Family) -> list[str]:

@@ -8,8 +8,7 @@ all on the first prompts (`sweep`).
 Pictures are rendered in fixed batches, rated before they are kept, and judged at once (`renderer`, `judge`).
 """
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,8 @@ from charaloom.evaluation.prompts import Prompt, read_prompts
 from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others, hold
 from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
 
+PROMPTS_FACET = "clustered.prompts.json"
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -38,7 +39,7 @@ class Sources:
     measured: PathLike
     clustered: PathLike
     hub: PathLike
-    models_manifest: PathLike
+    judged_by: Sequence[PathLike]  # facets and manifests of all of these: prompts, what judges, picture models
 
 
 def render(
@@ -55,10 +56,10 @@ def render(
 
     Raises CharaloomError where there are no prompts, checkpoints or held-out pictures, or a base cannot be used.
     """
-    upstream = {"checkpoints": os.fspath(checkpoints_manifest), "models": os.fspath(sources.models_manifest)}
+    upstream = [checkpoints_manifest, *sources.judged_by]
     local = local_bases(params, work)
     recorded = without_paths(resolved(params, local).plain())
-    facts = lineage("previews", character, recorded, upstream)
+    facts = lineage("previews", character, params.plain(), upstream, recorded)
     prompts = read_prompts(sources.outfits, character, params)
     steps = read_checkpoints(checkpoints)
     with open_renderer(character, params, sources, local, work) as renderer:
@@ -66,7 +67,7 @@ def render(
         rows = [row for batch in batches for row in renderer.rows(batch)]
         with whole_folder(folder) as part:
             copy_pictures(batches, renderer.store, part)
-            write_table(part / "scores.parquet", rows, SCORES, "file", facts)
+            write_table(part / "scores.parquet", rows, SCORES, "file")
         forget_others(renderer.store, {batch.key for batch in batches})
     counts = {"pictures": len(rows), "withheld": sum(not row["kept"] for row in rows), "prompts": len(prompts)}
     write_manifest(
@@ -92,11 +93,14 @@ def open_renderer(
     """The renderer of one character, for one run at a time. Raises CharaloomError where another run holds the store."""
     core = read_json(sources.outfits)["core"]
     judge = Judge(sources.hub, held_out_files(sources.dataset), core, sources.measured, sources.clustered, params)
-    judged_by = (*judge.held_out, sources.measured, sources.clustered, sources.models_manifest)
     store = Path(work) / character / "previews"
     with hold(store):
-        digests = [sha256_file(path) for path in judged_by]
-        yield Renderer(character, resolved(params, local), store, judge, local, digests)
+        yield Renderer(character, resolved(params, local), store, judge, local, judging_digests(sources))
+
+
+def judging_digests(sources: Sources) -> list[str]:
+    """What scores are a function of besides the picture; prompts are in the key of each batch themselves."""
+    return [sha256_file(path) for path in sources.judged_by if Path(path).name != PROMPTS_FACET]
 
 
 def rounds(renderer: Renderer, prompts: list[Prompt], steps: list[Checkpoint]) -> Iterator[Batch]:

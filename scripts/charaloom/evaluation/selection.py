@@ -7,7 +7,6 @@ training base decides; the other bases, the weights and the text trigger alone s
 `previews` asks `survivors` while it renders; this stage replays the same decisions from the scores.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +46,7 @@ def select(
     `write_page` gets the page's path, the rows of `scores.parquet`, the content of `selection.json` and the folder of
     previews. Raises CharaloomError where the previews hold no checkpoint on the training base.
     """
-    facts = lineage("selection", character, params.plain(), {"previews": os.fspath(previews_manifest)})
+    facts = lineage("selection", character, params.plain(), [previews_manifest])
     rendered = read_manifest(previews_manifest)
     rows = read_table(Path(previews) / "scores.parquet")
     bases = [base["name"] for base in rendered["bases"]]

@@ -4,16 +4,15 @@
 what previews ask for. This module writes captions and what pages and cards say of an outfit.
 """
 
-import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import read_json, write_json
-from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.artifacts.tables import CLUSTERED, VIEW_COLUMNS, read_table, write_table
 from charaloom.artifacts.types import PathLike, Row
@@ -46,9 +45,9 @@ class ClusterInputs:
 
     measured: PathLike
     tagged: PathLike
-    tagged_manifest: PathLike
     core: PathLike
     hub: PathLike  # hub cache with the vocabulary and the tokenizer
+    upstream: Sequence[PathLike]
 
 
 def by_clothes(views: list[Row], alike: "np.ndarray", least: int) -> "np.ndarray":
@@ -62,15 +61,16 @@ def cluster_outfits(
     inputs: ClusterInputs,
     table: PathLike,
     outfits: PathLike,
+    prompts_facet: PathLike,
     manifest: PathLike,
     grouping: Grouping = by_clothes,
 ) -> None:
-    """Write the outfit and caption of every kept view (schema CLUSTERED) and outfits.json.
+    """Write the outfit and caption of every kept view (schema CLUSTERED), outfits.json and the facet of its prompts.
 
     Outfits with fewer than `minimum_support` views or less than `minimum_stability` (mean Jaccard index with the groups
     that resamples find) are named but not trained: their views are captioned plainly.
     """
-    origin = lineage("clustered", character, params.plain(), {"tagged": os.fspath(inputs.tagged_manifest)})
+    origin = lineage("clustered", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.tagged), key=lambda row: row["view"])
     groups, alike = find_outfits(character, params, views, inputs.measured, grouping)
     for outfit in groups:
@@ -82,8 +82,9 @@ def cluster_outfits(
     content["prompts"] = prompts(character, params.trigger, views, groups, content["core"], lint.vocabulary.counts)
     content["lint"] = lint.findings(content, rows)
     log_findings(character, content["lint"])
-    write_table(table, rows, CLUSTERED, "view", origin)
+    write_table(table, rows, CLUSTERED, "view")
     write_json(outfits, content)
+    write_facet(prompts_facet, content["prompts"])
     counts = {
         "views": len(rows),
         "outfits": len(groups),

@@ -4,8 +4,7 @@ The funnel in the order of the rules, a contact sheet of the kept views and one 
 threshold first, and a histogram of every number that a rule looked at. It is written minutes after the filters ran.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from charaloom.artifacts.files import write_text
@@ -13,12 +12,12 @@ from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Curation
+from charaloom.curation.rules import UNSHOWN
 from charaloom.pages.charts import histogram, is_whole
 from charaloom.pages.funnel import funnel, raw_counts
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Source, Thumbnails, cut_thumbnails, read_sources, tile
 from charaloom.pages.verdicts import (
-    UNSHOWN,
     Score,
     active_rules,
     borderline,
@@ -40,14 +39,15 @@ def build_curation(
     measured: PathLike,
     filtered: PathLike,
     filtered_manifest: PathLike,
+    upstream: Iterable[PathLike],
     page: PathLike,
     manifest: PathLike,
 ) -> None:
     """Write `curation.html` of one character."""
-    facts = lineage("curation", character, params.plain(), {"filtered": os.fspath(filtered_manifest)})
+    facts = lineage("curation", character, params.plain(), upstream)
     thumbnails = Thumbnails()
     content = page_content(raw, measured, filtered, filtered_manifest, thumbnails)
-    write_text(page, render_page("curation.html.j2", {"character": character, "version": facts["digest"], **content}))
+    write_text(page, render_page("curation.html.j2", {"character": character, "version": facts.version, **content}))
     dropped = {section["rule"]: section["count"] for section in content["rules"]}
     counts = {"kept": content["kept"]["count"], "dropped": dropped, "thumbnails": thumbnails.made}
     write_manifest(manifest, facts, {"page": page}, counts)

@@ -4,7 +4,6 @@ Signatures, support, stability, how often each outfit is trained, a map of all v
 and what is wrong with captions.
 """
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,13 +42,13 @@ class OutfitsInputs:
     tagged: PathLike
     core: PathLike
     clustered: PathLike
-    clustered_manifest: PathLike
     outfits: PathLike
+    upstream: Sequence[PathLike]
 
 
 def build_outfits(character: str, params: Outfits, inputs: OutfitsInputs, page: PathLike, manifest: PathLike) -> None:
     """Write `outfits.html` of one character."""
-    facts = lineage("outfits", character, params.plain(), {"clustered": os.fspath(inputs.clustered_manifest)})
+    facts = lineage("outfits", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.tagged), key=lambda row: row["view"])
     file = read_json(inputs.outfits)
     outfit_of = {row["view"]: row["outfit"] for row in read_table(inputs.clustered, ["view", "outfit"])}
@@ -60,7 +59,7 @@ def build_outfits(character: str, params: Outfits, inputs: OutfitsInputs, page: 
     colours = {outfit["id"]: COLOURS[k % len(COLOURS)] for k, outfit in enumerate(file["outfits"])}
     content = {
         "character": character,
-        "version": facts["digest"],
+        "version": facts.version,
         "file": file,
         "views": len(views),
         "core": core_rows(read_json(inputs.core)),

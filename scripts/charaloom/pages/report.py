@@ -3,6 +3,7 @@
 Thumbnails and styles are inlined: the page loads nothing. A picture that a rating rule dropped is counted, not shown.
 """
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -11,15 +12,14 @@ from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Report
-from charaloom.config.stages import STAGES
 from charaloom.diffusion.checkpoints import embedding_word
 from charaloom.errors import CharaloomError
 from charaloom.pages.charts import loss_line
 from charaloom.pages.funnel import funnel, raw_counts
 from charaloom.pages.previews import picture_of
 from charaloom.pages.render import render_page
-from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile
-from charaloom.pages.verdicts import active_rules, borderline, doubtful, dropped_by, explain
+from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile, without_numbers
+from charaloom.pages.verdicts import active_rules, doubtful, dropped_by, explain
 from charaloom.publishing.comparison import compared, label
 from charaloom.publishing.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words
@@ -30,37 +30,39 @@ PROMPTS_SHOWN = 8  # previews.html has all
 REPRESENTATIVES = 4
 
 
-def write_report(character: str, params: Report, results_folder: PathLike, page: PathLike, manifest: PathLike) -> None:
+def write_report(
+    character: str,
+    params: Report,
+    results_folder: PathLike,
+    receipts: Sequence[PathLike],
+    upstream: Sequence[PathLike],
+    page: PathLike,
+    manifest: PathLike,
+) -> None:
     """Write `report.html` of one character from the files in their results folder.
 
-    Raises CharaloomError naming the first stage that has no manifest.
+    `upstream`: manifests and facets of what the page shows, receipts among them. Raises CharaloomError naming the first
+    one that is absent.
     """
     results = Path(results_folder)
-    facts = lineage("report", character, params.plain(), upstream(results))
+    for path in map(Path, upstream):
+        if not path.exists():
+            stage = path.name.partition(".")[0]
+            raise CharaloomError(f"{path}: is absent. The report comes last: run the stage {stage!r} first.")
+    facts = lineage("report", character, params.plain(), upstream)
     thumbnails = Thumbnails()
     content = {
         "character": character,
         "outfits_file": read_json(results / "outfits.json"),
         "core": read_json(results / "core.json"),
-        "version": facts["digest"],
+        "version": facts.version,
         **pictures_section(results, thumbnails),
         **previews_section(results, thumbnails),
         "loss": loss_chart(results / "checkpoints" / "loss.tsv", read_json(results / "selection.json")),
-        **files_section(character, results),
+        **files_section(character, results, receipts),
     }
     write_text(page, render_page("report.html.j2", content))
     write_manifest(manifest, facts, {"report": page}, {"thumbnails": thumbnails.made})
-
-
-def upstream(results: Path) -> dict[str, str]:
-    """Path of every manifest and receipt that the page shows, by name."""
-    manifests = {stage: results / f"{stage}.manifest.json" for stage in STAGES if stage not in ("published", "report")}
-    for stage, path in manifests.items():
-        if not path.exists():
-            raise CharaloomError(f"{path}: is absent. The report comes last: run the stage {stage!r} first.")
-    receipts = sorted((results / "published").glob("*.json"))
-    paths = {**manifests, **{f"published/{receipt.stem}": receipt for receipt in receipts}}
-    return {name: str(path) for name, path in paths.items()}
 
 
 # --- pictures: what was kept, what was dropped and why ----------------------------------------------------------------
@@ -70,25 +72,25 @@ def pictures_section(results: Path, thumbnails: Thumbnails) -> Row:
     """Funnel, the first pictures of each contact sheet, outfits; every picture of `raw` is opened at most once."""
     rows = read_table(results / "filtered.parquet")
     outfits = read_json(results / "outfits.json")["outfits"]
-    rules = active_rules(results / "filtered.manifest.json", rows)
+    rules = active_rules(results / "filtered.decisions.json", rows)
     dropped = {rule: views for rule, views in dropped_by(rows, rules).items() if views}
-    sheets = {rule: borderline(views)[:DROPPED_SHOWN] for rule, views in dropped.items() if rule != "problem"}
+    sheets = {rule: views[:DROPPED_SHOWN] for rule, views in dropped.items() if rule != "problem"}
     kept = doubtful(rows)
     representatives = {view for outfit in outfits for view in outfit["representatives"][:REPRESENTATIVES]}
     faces = [row for row in rows if row["view"] in representatives]
     pictures = cut_thumbnails(results / "raw.parquet", chain(kept[:KEPT_SHOWN], *sheets.values(), faces), thumbnails)
     return {
         "raw": raw_counts(results / "raw.parquet"),
-        "funnel": funnel(rows, rules),
+        "funnel": funnel([without_numbers(row) for row in rows], rules),
         "kept_count": len(kept),
         "held_out_count": sum(row["split"] == "held_out" for row in kept),
-        "kept": [tile(row, pictures) for row in kept[:KEPT_SHOWN]],
+        "kept": [tile(without_numbers(row), pictures) for row in kept[:KEPT_SHOWN]],
         "dropped": [
             {
                 "rule": rule,
                 "words": explain(rule),
                 "count": len(dropped[rule]),
-                "tiles": [tile(row, pictures) for row in shown],
+                "tiles": [tile(without_numbers(row), pictures) for row in shown],
             }
             for rule, shown in sheets.items()
         ],
@@ -168,13 +170,12 @@ def loss_chart(table: Path, selection: Row) -> Row | None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def files_section(character: str, results: Path) -> Row:
+def files_section(character: str, results: Path, receipts: Sequence[PathLike]) -> Row:
     """What the model repo holds, which program reads which file, and where it was published."""
     files = read_manifest(results / "model.manifest.json")["outputs"]["model"]["files"]
-    receipts = [read_json(path) for path in sorted((results / "published").glob("*.json"))]
     weights = [
         {**entry, "size": f"{files[entry['file']]['size'] / 2**20:.1f} MiB", "sha256": files[entry["file"]]["sha256"]}
         for entry in repo_files(character, embedding=f"{embedding_word(character)}.safetensors" in files)
     ]
-    published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in receipts]
+    published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in map(read_json, receipts)]
     return {"programs": PROGRAMS, "weights": weights, "word": embedding_word(character), "published": published}

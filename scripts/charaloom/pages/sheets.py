@@ -62,6 +62,11 @@ def tile(row: Row, pictures: Mapping[str, str], source: Source | None = None) ->
     }
 
 
+def without_numbers(row: Row) -> Row:
+    """A verdict without what was measured for it, which the curation page shows: a report reads the decision alone."""
+    return {**row, "score": None, "threshold": None, "scores": None, "reasons": None}
+
+
 class Thumbnails:
     """Makes pictures as small as a page can carry, and counts them."""
 

@@ -1,11 +1,11 @@
 """Where a character stands: which stage is next, what came out so far, what failed and why.
 
-Read from manifests and the ends of logs alone: correct whoever ran the stages, and quick for a thousand characters.
+Read from manifests and the ends of logs alone: correct whoever ran the stages, and quick for ten thousand characters.
 """
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,8 @@ from charaloom.config.stages import STAGES
 
 TAIL = 4000  # bytes of a log that are read
 RAISED = re.compile(r"[A-Za-z_][\w.]*(: |$)")  # the last line of a traceback
+PAGES = ("report", "curation", "outfits", "previews")  # of a character, as the status page links them
+NUMBERS = ("seen", "kept", "outfits", "checkpoint", "recognised")
 STATES = ("failed", "begun", "waiting", "finished")  # as a page lists them: first who needs a person
 
 Value = TypeVar("Value")
@@ -26,11 +28,12 @@ class Standing:
     """One character. `stage` is the first that is not finished; `why` says how it failed, if it did."""
 
     name: str
-    numbers: dict[str, str | None] = field(default_factory=dict)  # seen, kept, outfits, checkpoint, recognised
+    numbers: dict[str, str | None] = field(default_factory=dict)  # by NUMBERS
     stage: str | None = None
     begun: bool = False
     why: str | None = None
     log: Path | None = None
+    pages: tuple[str, ...] = ()  # those of PAGES that are written
 
     @property
     def state(self) -> str:
@@ -46,16 +49,34 @@ class Standing:
         return STATES.index(self.state), self.name
 
 
+class Standings:
+    """Where every character of a project stands, in the roster's order; `refresh` looks at some of them again."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        self.by_name: dict[str, Standing] = {}
+        self.refresh(project.characters)
+
+    def refresh(self, names: Iterable[str]) -> None:
+        self.by_name.update((name, standing(self.project, name)) for name in names)
+
+    def __iter__(self) -> Iterator[Standing]:
+        return iter(self.by_name.values())
+
+
 def standing(project: Project, name: str) -> Standing:
-    numbers = numbers_of(results_of(project, name))
-    stage = next((stage for stage in STAGES if not finished(project, name, stage)), None)
+    folder = results_of(project, name)
+    names = names_in(folder)
+    numbers = numbers_of(folder) if names else dict.fromkeys(NUMBERS)
+    pages = tuple(page for page in PAGES if f"{page}.html" in names)
+    stage = next((stage for stage in STAGES if not made(project, folder, names, stage)), None)
     if stage is None:
-        return Standing(name, numbers)
-    logs = sorted((Path(project.config["paths"]["work"]) / "logs" / name).glob(f"{stage}*.log"))
+        return Standing(name, numbers, pages=pages)
+    logs = logs_of(Path(project.config["paths"]["work"]) / "logs" / name, stage)
     for log in logs:
         if why := failure(log):
-            return Standing(name, numbers, stage, True, why, log)
-    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None)
+            return Standing(name, numbers, stage, True, why, log, pages)
+    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None, pages)
 
 
 # --- stages and their logs
@@ -65,16 +86,24 @@ def results_of(project: Project, name: str) -> Path:
     return Path(project.config["paths"]["results"]) / name
 
 
-def stage_outputs(project: Project, name: str, stage: str) -> list[Path]:
-    """The manifest, or the receipts, that say that a stage of a character is finished."""
-    folder = results_of(project, name)
+def made(project: Project, folder: Path, names: Collection[str], stage: str) -> bool:
+    """Whether a stage is finished; `names` are those in the character's folder."""
     if stage == "published":
-        return [folder / "published" / f"{target}.json" for target in project.config["published"]["targets"]]
-    return [folder / f"{stage}.manifest.json"]
+        return all(
+            (folder / "published" / f"{target}.json").is_file() for target in project.config["published"]["targets"]
+        )
+    return f"{stage}.manifest.json" in names
 
 
-def finished(project: Project, name: str, stage: str) -> bool:
-    return all(path.is_file() for path in stage_outputs(project, name, stage))
+def names_in(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+
+
+def logs_of(folder: Path, stage: str) -> list[Path]:
+    return sorted(folder / name for name in names_in(folder) if name.startswith(stage) and name.endswith(".log"))
 
 
 def failure(log: Path) -> str | None:

@@ -5,22 +5,24 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from charaloom.artifacts.manifest import read_manifest
+from charaloom.artifacts.files import read_json
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.curation.rules import RATINGS, RULES
+from charaloom.curation.rules import RATINGS, RULES, UNSHOWN
 from charaloom.tagging.captions import as_words
 
 SPARE_PARTS = "not_a_candidate"  # heads, half bodies: measured, but never meant to train
-UNSHOWN = frozenset({"rating", "rating_model"})  # rules whose views no page shows
 SHORT_NAME = 8  # digits of a SHA-256 that a person reads
 
 
 # --- rules
 
 
-def active_rules(filtered_manifest: PathLike, rows: Iterable[Row]) -> list[str]:
-    """The rules of the config, in their order; after them those that only the table names."""
-    rules = read_manifest(filtered_manifest)["lineage"]["params"].get("rules") or list(RULES)
+def active_rules(decided: PathLike, rows: Iterable[Row]) -> list[str]:
+    """The rules of the config, in their order; after them those that only the table names.
+
+    `decided` is the manifest of `filtered`, or its facet `decisions`: both name the rules.
+    """
+    rules = read_json(decided)["rules"]
     return [*rules, *sorted({row["rule"] for row in rows if row["rule"]} - set(rules))]
 
 

@@ -4,14 +4,15 @@ Pixels are cut here (`shards`) and nowhere else. `datasets.load_dataset` and the
 are; a few pictures are in memory at a time, whatever the size of the set.
 """
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charaloom.artifacts.files import read_json, whole_folder, write_text
-from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.files import digest, read_json, whole_folder, write_text
+from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
+from charaloom.publishing.content import judging_content, training_content
 from charaloom.publishing.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.shards import write_shards
 
@@ -24,28 +25,39 @@ class DatasetInputs:
     measured: PathLike
     filtered: PathLike
     clustered: PathLike
-    clustered_manifest: PathLike
     outfits: PathLike
     core: PathLike
+    upstream: Sequence[PathLike]
 
 
-def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, folder: PathLike, manifest: PathLike) -> None:
-    """Write the dataset repository `folder`: data/<split>-<number>.parquet and README.md.
+@dataclass(frozen=True)
+class DatasetFiles:
+    """Where the dataset goes, and its facets: what training and what previews read of it."""
+
+    folder: PathLike
+    training: PathLike
+    judging: PathLike
+    manifest: PathLike
+
+
+def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files: DatasetFiles) -> None:
+    """Write the dataset repository `files.folder`: data/<split>-<number>.parquet and README.md.
 
     A view is cut by its box and reduced until its short side has `resolution` pixels, never enlarged; then encoded as
     `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no longer fits the views.
     """
-    upstream = {"clustered": os.fspath(inputs.clustered_manifest)}
-    origin = lineage("dataset", character, params.plain(), upstream)
+    origin = lineage("dataset", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.clustered), key=lambda row: row["view"])
     outfits = read_json(inputs.outfits)
-    with whole_folder(folder) as part:
+    with whole_folder(files.folder) as part:
         (part / "data").mkdir()
         facts = facts_by_view(views, inputs)
         counts = write_shards(views, facts, inputs.raw, outfits, params, part / "data")
+        training = training_content(part / "data", outfits)
+        judging = judging_content(part / "data", inputs.measured, views, outfits["core"])
         card = DatasetCard(
             character=character,
-            version=origin["digest"],
+            content=digest(training),
             outfits=outfits,
             core=[row for row in read_json(inputs.core)["tags"] if row["core"]],
             views=views,
@@ -54,7 +66,9 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, folder
             sources=provenance(inputs.raw, views),
         )
         write_text(part / "README.md", card_text(card))
-    write_manifest(manifest, origin, {"folder": folder}, {"views": len(views), **counts})
+    write_facet(files.training, training, pictures=counts["train"])
+    write_facet(files.judging, judging)
+    write_manifest(files.manifest, origin, {"folder": files.folder}, {"views": len(views), **counts})
 
 
 def facts_by_view(views: list[Row], inputs: DatasetInputs) -> dict[str, Row]:

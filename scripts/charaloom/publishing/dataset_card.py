@@ -58,7 +58,7 @@ class DatasetCard:
     """What a card is made of."""
 
     character: str
-    version: str
+    content: str  # digest of what is trained on
     outfits: Row  # outfits.json
     core: list[Row]  # core tags of core.json
     views: list[Row]  # clustered.parquet
@@ -89,7 +89,7 @@ def card_text(card: DatasetCard) -> str:
     sections = [
         f"# {as_words(card.character)}",
         f"Pictures of one character, chosen, cut and captioned by Charaloom: {card.counts['train']} to train with, "
-        f"{card.counts['held_out']} held out to judge by. Version `{card.version[:12]}`.",
+        f"{card.counts['held_out']} held out to judge by. What is trained on has the digest `{card.content[:12]}`.",
         trigger_section(card.outfits["trigger"], card.core),
         outfit_section(card.outfits, card.views),
         funnel_section(card.funnel),

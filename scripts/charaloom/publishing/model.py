@@ -1,13 +1,13 @@
 """Stage `model`: the model repository as it will be published: LoRA, embedding, bundle, previews, card."""
 
-import os
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_text
-from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.manifest import facet_digest, lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Model
@@ -30,9 +30,9 @@ class ModelInputs:
     checkpoints: PathLike
     previews: PathLike
     selection: PathLike
-    selection_manifest: PathLike
     outfits: PathLike
-    dataset_manifest: PathLike
+    content: PathLike  # facet of the dataset: what was trained on
+    upstream: Sequence[PathLike]
 
 
 def build_model(character: str, params: Model, inputs: ModelInputs, folder: PathLike, manifest: PathLike) -> None:
@@ -41,8 +41,7 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
     Raises CharaloomError where the chosen checkpoint's file is missing.
     """
     recorded = {**params.plain(), "base": without_path(params.base.plain())}
-    upstream = {"selection": os.fspath(inputs.selection_manifest), "dataset": os.fspath(inputs.dataset_manifest)}
-    facts = lineage("model", character, recorded, upstream)
+    facts = lineage("model", character, params.plain(), inputs.upstream, recorded)
     selection, outfits, previews = read_json(inputs.selection), read_json(inputs.outfits), Path(inputs.previews)
     lora = chosen_lora(selection, inputs)
     embedding = lora.with_name(f"{lora.stem}_emb.safetensors")
@@ -58,8 +57,8 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
             base=params.base,
             selection=selection,
             outfits=outfits,
-            dataset=read_manifest(inputs.dataset_manifest),
-            version=facts["digest"],
+            content=facet_digest(inputs.content),
+            version=facts.version,
             examples=examples,
             embedding=embedding.exists(),
         )

@@ -45,7 +45,7 @@ class ModelCard:
     base: Base
     selection: Row  # selection.json
     outfits: Row  # outfits.json
-    dataset: Row  # manifest of the dataset
+    content: str  # digest of what was trained on, which the dataset's card names too
     version: str
     examples: list[Row]  # previews in the repository: file, prompt
     embedding: bool  # whether one was trained
@@ -73,7 +73,7 @@ def card_text(card: ModelCard) -> str:
         base=card.base,
         outfits=trained_outfits(card.outfits),
         selection=card.selection,
-        dataset=card.dataset,
+        content=card.content,
         version=card.version,
         embedding=card.embedding,
         programs=PROGRAMS,
@@ -96,7 +96,7 @@ def front_matter(card: ModelCard) -> "Markup":
     import yaml
     from markupsafe import Markup
 
-    licence = card.base.licence
+    licence = card.base.licence or "unknown"
     values: Row = {"license": licence}
     if licence not in LICENCES:
         name = re.sub(r"[^a-z0-9.+-]+", "-", licence.lower()).strip("-") or "unknown"

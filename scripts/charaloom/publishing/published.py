@@ -3,11 +3,10 @@
 Idempotent by content: a target that already holds the same bytes is not touched, and the receipt is the same.
 """
 
-import os
 from pathlib import Path
 
 from charaloom.artifacts.files import digest, write_json
-from charaloom.artifacts.manifest import describe, lineage, read_manifest
+from charaloom.artifacts.manifest import describe, lineage, read_manifest, write_lineage
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Published
 from charaloom.errors import CharaloomError
@@ -40,17 +39,17 @@ def publish(
     place = KINDS[target.kind]
     places = {name: place(target, character, name, folder) for name, (folder, _) in repositories.items()}
     recorded = {**params.plain(), "target": {"kind": target.kind}}
-    upstream = {name: os.fspath(manifest) for name, (_, manifest) in repositories.items()}
-    facts = lineage("published", character, recorded, upstream)
+    upstream = [manifest for _, manifest in repositories.values()]
+    facts = lineage("published", character, params.plain(), upstream, recorded)
+    write_lineage(receipt, facts)
     write_json(
         receipt,
         {
             "schema": SCHEMA,
             "target": {"name": Path(receipt).stem, "kind": target.kind},
-            "lineage": facts,
-            "version": facts["digest"],
-            "tag": version_tag(facts["digest"]),
-            **{name: entry(name, places[name], manifest) for name, (_, manifest) in repositories.items()},
+            "version": facts.version,
+            "tag": version_tag(facts.version),
+            **{name: entry(name, places[name]) for name in repositories},
         },
     )
 
@@ -65,11 +64,11 @@ def refuse_if_changed(name: str, folder: Path, manifest: PathLike) -> None:
         )
 
 
-def entry(name: str, folder: Path, manifest: PathLike) -> Row:
+def entry(name: str, folder: Path) -> Row:
     """The receipt of one repository: what lies at the target now, read back."""
-    version = read_manifest(manifest)["lineage"]["digest"]
     files = describe(folder)["files"]
-    return {"folder": name, "digest": digest(files), "files": files, "version": version, "tag": version_tag(version)}
+    version = digest(files)
+    return {"folder": name, "digest": version, "files": files, "version": version, "tag": version_tag(version)}
 
 
 def version_tag(version: str) -> str:

@@ -74,7 +74,7 @@ class BoardSource:
         return store.attached(posts)
 
     def counts(self) -> dict[str, int]:
-        return {"limit": self.limit}
+        return {}
 
 
 def site_of(source: Origin) -> Site:

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from charaloom.artifacts.files import canonical_json, digest, sha256_bytes, sha256_file, whole_file
+from charaloom.artifacts.files import digest, sha256_bytes, sha256_file, whole_file
 from charaloom.artifacts.locks import locked
-from charaloom.artifacts.manifest import lineage, write_manifest
-from charaloom.artifacts.tables import RAW, TABLE_SCHEMA
+from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
+from charaloom.artifacts.tables import RAW, with_version
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Raw
 from charaloom.config.roster import FOLDER
@@ -44,8 +44,12 @@ class Picture:
     posts: list[dict[str, Any]] = field(default_factory=list)
 
 
-def build_raw(character: str, params: Raw, table: PathLike, manifest: PathLike, work: PathLike) -> None:
-    """Fetch or read the pictures of a character and write the table `raw` and its manifest.
+def build_raw(
+    character: str, params: Raw, table: PathLike, pictures_facet: PathLike, manifest: PathLike, work: PathLike
+) -> None:
+    """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
+
+    The facet names the pictures alone: what measuring reads, whatever their posts say.
 
     Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
     CharaloomError where the source refuses or fails, or where fewer than `params.minimum` pictures are usable.
@@ -58,8 +62,10 @@ def build_raw(character: str, params: Raw, table: PathLike, manifest: PathLike, 
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
         counts = {**counted(posts, pictures), **source.counts()}
         require_enough(character, params.minimum, counts)
-        origin = lineage("raw", character, lineage_params(params, rules, pictures), {})
-        write_pictures(table, pictures, origin)
+        recorded = lineage_params(params, rules, pictures)
+        write_pictures(table, pictures)
+    write_facet(pictures_facet, [[picture.key, picture.problem] for picture in pictures])
+    origin = lineage("raw", character, params.plain(), (), recorded)
     write_manifest(manifest, origin, {"table": table}, counts)
 
 
@@ -79,7 +85,7 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
     passing = ("path", "seconds_between_requests")
     plain = params.plain()
     source = {key: value for key, value in plain["source"].items() if key not in passing}
-    left_out = ("source", "removals", "query") if params.source.kind == FOLDER else ("source", "removals")
+    left_out = ("source", "removals", "folder", "query") if params.source.kind == FOLDER else ("source", "removals")
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
     own = {key: value for key, value in plain.items() if key not in left_out}
     return {**own, "ratings": sorted(rules.ratings), "source": source, "content": content}
@@ -157,9 +163,9 @@ def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None
 # ---- table
 
 
-def write_pictures(path: PathLike, pictures: list[Picture], origin: dict[str, Any]) -> None:
+def write_pictures(path: PathLike, pictures: list[Picture]) -> None:
     """Write the table in row groups of few rows, so that memory holds no more than one of them."""
-    schema = RAW.with_metadata({"charaloom.schema": str(TABLE_SCHEMA), "charaloom.lineage": canonical_json(origin)})
+    schema = with_version(RAW)
     options = {"compression": "zstd", "use_dictionary": False, "write_statistics": ["picture"]}
     with whole_file(path) as part, pq.ParquetWriter(part, schema, **options) as writer:
         for group in groups(pictures):

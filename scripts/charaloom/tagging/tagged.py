@@ -4,8 +4,8 @@ The tags of tagger and board are merged, with their origin. Core tags leave the 
 Of tags that exclude each other the one with more evidence stays. A tag that is left out keeps the reason.
 """
 
-import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charaloom.artifacts.files import write_json
@@ -25,15 +25,15 @@ class TaggedInputs:
     raw: PathLike
     measured: PathLike
     filtered: PathLike
-    filtered_manifest: PathLike
     hub: PathLike
+    upstream: Sequence[PathLike]
 
 
 def tag_views(
     character: str, params: Tagged, inputs: TaggedInputs, table: PathLike, core: PathLike, manifest: PathLike
 ) -> None:
     """Write the tags of every kept view (schema TAGGED), and core.json: the core tags with the numbers that decided."""
-    origin = lineage("tagged", character, params.plain(), {"filtered": os.fspath(inputs.filtered_manifest)})
+    origin = lineage("tagged", character, params.plain(), inputs.upstream)
     columns = [name for name, _ in VIEW_COLUMNS]
     kept = [row for row in read_table(inputs.filtered, [*columns, "verdict", "split"]) if row["verdict"] == "keep"]
     kept.sort(key=lambda row: row["view"])
@@ -57,7 +57,7 @@ def tag_views(
                 "variants": variants(params.tag, posts[row["picture"]]),
             }
         )
-    write_table(table, rows, TAGGED, "view", origin)
+    write_table(table, rows, TAGGED, "view")
     write_json(core, {"core": core_tags, "views": len(rows), "share": params.core_share, "tags": judgements})
     dropped_by_reason = Counter(entry["reason"] for row in rows for entry in row["dropped"])
     counts = {"views": len(rows), "core": len(core_tags), "dropped": dict(sorted(dropped_by_reason.items()))}

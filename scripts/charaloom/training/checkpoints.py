@@ -5,12 +5,12 @@ state), lies in `work`; the output folder appears whole at the end.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charaloom.artifacts.files import read_json
-from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.manifest import facet_digest, lineage, write_manifest
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Checkpoints
 from charaloom.diffusion.bases import local_base
@@ -31,17 +31,9 @@ class TrainingInputs:
     """The files that a training reads."""
 
     dataset: PathLike  # folder
-    dataset_manifest: PathLike
     outfits: PathLike
-    models_manifest: PathLike | None = None  # of the picture models that judge, with early stopping
-
-    @property
-    def upstream(self) -> dict[str, PathLike]:
-        """What the lineage names."""
-        upstream = {"dataset": self.dataset_manifest, "outfits": self.outfits}
-        if self.models_manifest:
-            upstream["models"] = self.models_manifest
-        return upstream
+    content: PathLike  # facet of the dataset: what is trained on
+    judged_by: Sequence[PathLike] = ()  # with early stopping: manifests and facets of what previews are judged by
 
 
 def train(
@@ -63,17 +55,19 @@ def train(
     fails (with the end of `log`).
     """
     base = local_base(params.base, work)
+    asked = params.plain()
     params = replace(params, precision=precision(params.precision))
-    facts = lineage(STAGE, character, lineage_params(params, base), inputs.upstream)
-    settled = params.settled(read_json(inputs.dataset_manifest)["counts"]["train"])
-    workdir = working_directory(work, character, settled, base, facts)
+    upstream = [inputs.content, *inputs.judged_by]
+    facts = lineage(STAGE, character, asked, upstream, lineage_params(params, base))
+    settled = params.settled(read_json(inputs.content)["pictures"])
+    workdir = working_directory(work, character, settled, base, facet_digest(inputs.content))
     with locked(workdir) as lock:
         prepare(workdir, Path(inputs.dataset), read_json(inputs.outfits), settled.regularisation)
         regularised = (workdir / "inputs" / "regularisation.json").exists()
         scores: dict[str, float] = {}
         for length in lengths(settled):  # one, or with early stopping one for each checkpoint
             config = hcp_config(character, length, base, regularised)
-            export = Export(character, length, base, workdir, config, facts["digest"])
+            export = Export(character, length, base, workdir, config, facts.version)
             if not trained(workdir, length):
                 run_trainer(TrainerRun(workdir, config, base, length.threads, Path(log), lock, warm_seconds))
             if judge and length.early_stopping:
@@ -89,9 +83,7 @@ def train(
         if judge:
             training["early_stopping"] = scores
         outputs = {STAGE: folder}
-        write_manifest(
-            manifest, facts, outputs, counts, checkpoints=checkpoints, licence=base.licence, training=training
-        )
+        write_manifest(manifest, facts, outputs, counts, checkpoints=checkpoints, training=training)
     remove_others(workdir)
 
 

@@ -42,10 +42,19 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | No
             raise CharaloomError(f"{dataset}: no training picture; loosen the filters or fetch more pictures")
         write_json(part / "pictures.json", captions)
         write_json(part / "tags.json", tags)
-        write_json(part / "triggers.json", [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"])])
-        write_json(part / "core.json", [as_words(tag) for tag in outfits["core"]])
+        write_json(part / "triggers.json", triggers_of(outfits))
+        write_json(part / "core.json", core_words(outfits))
         if regularisation:
             prepare_regularisation(part, Path(regularisation))
+
+
+def triggers_of(outfits: Row) -> list[str]:
+    """The character's trigger and those of the trained outfits: words that no tag dropout leaves out."""
+    return [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"] if outfit.get("trained", True))]
+
+
+def core_words(outfits: Row) -> list[str]:
+    return [as_words(tag) for tag in outfits["core"]]
 
 
 def prepare_regularisation(part: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charaloom.artifacts import locks
 from charaloom.artifacts.files import digest
-from charaloom.artifacts.types import PathLike, Row
+from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
@@ -16,16 +16,20 @@ from charaloom.training.provenance import STAGE, lineage_params
 from charaloom.training.trainer_config import hcp_config
 
 LENGTH = ("steps", "save_every", "early_stopping", "previews")  # a longer training goes on from a shorter one
+NAMES = ("name", "repo", "revision")  # of a base: its digest says which weights it has
 CONTENTS = ("inputs", "judged", "latents", "run")
 LOCK_SECONDS = 10.0  # set by hand: a trainer whose job was killed ends within moments
 
 
-def working_directory(work: PathLike, character: str, params: Training, base: LocalBase, facts: Row) -> Path:
-    """One directory for all lengths of a training; `facts` is the lineage of the stage."""
+def working_directory(work: PathLike, character: str, params: Training, base: LocalBase, content: str) -> Path:
+    """One directory for all lengths of a training; `content` is the digest of what is trained on.
+
+    The name of the base is not in the key: the weights decide.
+    """
     common = {key: value for key, value in lineage_params(params, base).items() if key not in LENGTH}
+    common["base"] = {key: value for key, value in common["base"].items() if key not in NAMES}
     source = hcp_config(character, replace(params, steps=1, save_every=1), base)
-    inputs = {name: sha256 for name, sha256 in facts["inputs"].items() if name != "models"}
-    return Path(work) / character / f"{STAGE}-{digest([common, inputs, source])[:16]}"
+    return Path(work) / character / f"{STAGE}-{digest([common, content, source])[:16]}"
 
 
 def locked(workdir: Path) -> AbstractContextManager[int]:

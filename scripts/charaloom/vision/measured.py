@@ -5,11 +5,10 @@ key of the model files and of this stage's version: a killed run keeps its rows,
 characters share nor a new threshold in a later stage measures anything again.
 """
 
-import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,9 +47,9 @@ class MeasuredInputs:
     """The files that measuring reads; `hub` is the cache that `fetch_models` filled."""
 
     raw: PathLike
-    raw_manifest: PathLike
     models_manifest: PathLike
     hub: PathLike
+    upstream: Sequence[PathLike]
 
 
 def measure(
@@ -68,8 +67,7 @@ def measure(
     side, which changes no number.
     Raises CharaloomError where a model is missing or broken; a picture that cannot be measured gets a `problem`.
     """
-    manifests = {"raw": os.fspath(inputs.raw_manifest), "models": os.fspath(inputs.models_manifest)}
-    origin = lineage("measured", character, params.plain(), manifests)
+    origin = lineage("measured", character, params.plain(), inputs.upstream)
     measurer = Measurer(Path(work) / cache_key(read_manifest(inputs.models_manifest)), Path(inputs.hub))
     progress = Progress(character, sum(1 for _ in stream_table(inputs.raw, ["picture"])))
     counts: Counter[str] = Counter(pictures=0, problems=0, views=0, persons=0)
@@ -83,7 +81,7 @@ def measure(
             yield from sorted(views, key=lambda view: view["view"])
             progress.step(fresh)
 
-    write_stream(table, rows(), MEASURED, origin)
+    write_stream(table, rows(), MEASURED)
     write_manifest(manifest, origin, {"table": table}, dict(counts))
 
 
@@ -150,7 +148,7 @@ class Measurer:
         fresh = self.measured(missing) if missing else {}
         for name, rows in fresh.items():
             if rows[0]["problem"] is None:
-                write_table(self.file(name), rows, MEASURED, "view", {"picture": name})
+                write_table(self.file(name), rows, MEASURED, "view")
         return [
             (cached[name] or as_arrays(fresh.get(name) or []), cached[name] is None)
             for name in (picture["picture"] for picture in pictures)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, whole_file, write_json
+from charaloom.artifacts.manifest import SCHEMA, lineage, write_lineage
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Models
 from charaloom.errors import CharaloomError
 
-SCHEMA = 1
 MODELS_VERSION = 1
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TRUSTED = "trusted.json"  # in the cache: commit and digests that the first fetch of each revision saw
@@ -43,10 +43,9 @@ def fetch_models(params: Models, hub: PathLike, manifest: PathLike) -> None:
     """
     cache = Path(hub)
     models = [_fetch_repository(entry, params.hub, cache) for entry in params.lock]
-    facts = {"stage": "models", "version": MODELS_VERSION, "params": {"lock": params.plain()["lock"]}}
     counts = {"repositories": len(models), "files": sum(len(model["files"]) for model in models)}
-    content = {"schema": SCHEMA, "lineage": {**facts, "digest": digest(facts)}, "models": models, "counts": counts}
-    write_json(manifest, content)
+    write_lineage(manifest, lineage("models", "", {"version": MODELS_VERSION, **params.plain()}, ()))
+    write_json(manifest, {"schema": SCHEMA, "models": models, "counts": counts})
 
 
 def repository_folder(hub: PathLike, repo: str, repo_type: str = "model") -> Path:

@@ -19,7 +19,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A thousand pictures in row groups of 16."""
     path = tmp_path_factory.mktemp("tables") / "raw.parquet"
     rows = [{"picture": name, "bytes": name.encode() * 10, "size": number} for number, name in enumerate(PICTURES)]
-    write_table(path, rows, RAW, "picture", {}, row_group_size=16)
+    write_table(path, rows, RAW, "picture", row_group_size=16)
     return path
 
 

@@ -1,5 +1,6 @@
 """The command: its tables, its estimate, what it reads of Snakemake's words."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
 from charaloom.cli import progress, status, text
 from charaloom.cli.needs import needs_table
-from charaloom.cli.snakemake import Snakemake, find_profile, jobs_in, planning_error
+from charaloom.cli.snakemake import Snakemake, error_lines, find_profile
 from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
 from charaloom.config.stages import STAGES
@@ -56,23 +57,17 @@ def test_cores_below_one_are_refused(capsys: Any) -> None:
 # --- Snakemake's output
 
 
-def test_jobs_are_read_from_the_table_of_a_dry_run() -> None:
-    lines = [
-        "Job stats:",
-        "job            count",
-        "-----------  -------",
-        "raw                2",
-        "all                1",
-    ]
-    assert jobs_in([*lines, "total              3", *lines]) == {"raw": 2}
-    assert jobs_in(["Nothing to be done (all requested files are present and up to date)."]) == {}
-
-
 def test_the_one_line_of_an_error_is_found() -> None:
-    assert planning_error(["Using profile", "Error: x.yaml: seed: 'a' is not a whole number"]) == (
-        "x.yaml: seed: 'a' is not a whole number"
+    assert error_lines(["Using profile", "Error: x.yaml: seed: 'a' is not a whole number"]) == (
+        ["x.yaml: seed: 'a' is not a whole number"]
     )
-    assert "boom" in planning_error(["first", "boom"])
+    assert error_lines(["first", "boom"]) == ["first", "boom"]
+
+
+def test_given_rules_run_alone_and_whatever_snakemake_knows() -> None:
+    command = Snakemake(profile=None).command(["a"], "--force", "--allowed-rules", "raw", "measured")
+    assert command[3] == "a"
+    assert command[-4:] == ["--force", "--allowed-rules", "raw", "measured"]
 
 
 # --- progress
@@ -82,16 +77,26 @@ def test_the_estimate_learns_from_measurements(tmp_path: Path) -> None:
     (tmp_path / "hana").mkdir()
     (tmp_path / "hana" / "raw.jsonl").write_text('{"s": 10.0}\n{"s": 20.0}\n')
     (tmp_path / "hana" / "measured.jsonl").write_text("{half a li")
-    estimate = progress.Estimate(tmp_path, {"raw": 4, "measured": 4}, parallel=2)
-    assert estimate.of_stage("raw") == 30
-    assert estimate.of_stage("measured") == 2 * progress.TYPICAL["measured"]
-    assert estimate.remaining(["measured"], "raw", elapsed=10) == 20 + estimate.of_stage("measured")
+    estimate = progress.Estimate(tmp_path, parallel=2)
+    assert estimate.of({"raw": 4}) == 30
+    assert estimate.of({"measured": 4, "raw": 0}) == 2 * progress.TYPICAL["measured"]
+    assert estimate.rest({"raw": 4}, since=10) == 20
+    assert estimate.rest({"raw": 4}, since=1000) == 15
+
+
+def test_the_estimate_reads_a_sample_of_many_characters(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(progress, "MOST_MEASURED", 3)
+    for number in range(10):
+        folder = tmp_path / f"c{number}"
+        folder.mkdir()
+        (folder / "published-folder.jsonl").write_text(f'{{"s": {number}}}\n')
+    assert progress.measured_seconds(tmp_path) == {"published": 4.0}
 
 
 def test_the_estimate_keeps_this_machines_pace(tmp_path: Path) -> None:
-    estimate = progress.Estimate(tmp_path, {"measured": 1, "previews": 1}, parallel=1)
-    estimate.finished("measured", 3 * progress.TYPICAL["measured"])
-    assert estimate.of_stage("previews") == pytest.approx(3 * progress.TYPICAL["previews"])
+    estimate = progress.Estimate(tmp_path, parallel=1)
+    estimate.finished({"measured": 1}, 3 * progress.TYPICAL["measured"])
+    assert estimate.of({"previews": 1}) == pytest.approx(3 * progress.TYPICAL["previews"])
 
 
 def test_times_and_counts_as_people_read_them() -> None:
@@ -99,15 +104,19 @@ def test_times_and_counts_as_people_read_them() -> None:
     assert text.clock(3723) == "1:02:03"
     assert text.about(20) == "under a minute"
     assert text.about(300) == "about 5 min"
+    assert text.about(10000) == "about 167 min"
+    assert text.about(40000) == "about 11 h"
+    assert text.about(400000) == "about 5 days"
+    assert text.counted(2800, "job") == "2,800 jobs"
     assert (text.counted(1, "job"), text.counted(2, "job"), text.counted(0, "job")) == ("1 job", "2 jobs", "0 jobs")
 
 
 def test_the_last_line_of_the_newest_log(tmp_path: Path) -> None:
-    (tmp_path / "hana").mkdir()
-    assert progress.latest_line(tmp_path, "raw", 0) == ""
-    (tmp_path / "hana" / "raw.log").write_text("one\nstep 1/9\rstep 2/9\n\n")
-    assert progress.latest_line(tmp_path, "raw", 0) == "step 2/9"
-    assert progress.latest_line(tmp_path, "raw", 2**40) == ""
+    log = tmp_path / "raw.log"
+    assert progress.latest_line([log], 0) == ""
+    log.write_text("one\nstep 1/9\rstep 2/9\n\n")
+    assert progress.latest_line([log, tmp_path / "gone.log"], 0) == "step 2/9"
+    assert progress.latest_line([log], 2**40) == ""
 
 
 # --- the table
@@ -141,8 +150,8 @@ COUNTS = {"raw": {"rows": 6}, "filtered": {"kept": 4}, "clustered": {"trained": 
 
 def finish_stages(project: Any, until: str = "report") -> None:
     for stage in STAGES[: STAGES.index(until) + 1]:
-        for path in standing.stage_outputs(project, "hana", stage):
-            write_json(path, {"counts": COUNTS.get(stage, {})})
+        name = "published/folder.json" if stage == "published" else f"{stage}.manifest.json"
+        write_json(Path("results/hana") / name, {"counts": COUNTS.get(stage, {})})
 
 
 def log_of(stage: str, content: str) -> None:
@@ -189,9 +198,26 @@ def test_the_page_names_who_failed_and_escapes_why(project: Any) -> None:
     page = write_status_page(project).read_text()
     assert "tagged: &lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'href="../work/logs/hana/tagged.log"' in page
-    assert 'href="hana/curation.html"' in page
-    assert 'href="hana/previews.html"' in page
-    assert "report.html" not in page
+    assert "alert(1)</script>" not in page
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert data["rows"] == [
+        ["hana", 0, 4, 0b1010, "6", "4", None, None, None, "<script>alert(1)</script>", "../work/logs/hana/tagged.log"]
+    ]
+    assert (data["stages"][4], data["states"][0], data["pages"][1]) == ("tagged", "failed", "curation")
+
+
+def test_the_table_of_many_names_first_who_needs_a_person(project: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(status, "MOST_ROWS", 2)
+    roster = "".join(f"c{number}\tfolder\tpictures\n" for number in range(5))
+    Path("config/characters.tsv").write_text(f"character\tsource\tquery\n{roster}")
+    log = Path("work/logs/c3/raw.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("Error: no\n")
+    lines = status.status_table(load_project()).splitlines()
+    assert lines[1].split()[0] == "c3"
+    assert lines[2].split()[0] == "c0"
+    assert lines[3] == "… and 3 more: results/status.html lists them all"
+    assert lines[4] == "5 characters: 1 failed (raw), 4 waiting"
 
 
 def test_the_table_of_a_finished_character(project: Any) -> None:

@@ -110,18 +110,19 @@ class World:
         return next(row for row in self.measured if row["view"] == f"{picture}/{kind}/{index}")
 
     def decide(self, **changes: Any) -> dict[str, dict[str, Any]]:
-        write_table(self.folder / "raw.parquet", self.raw, RAW, "picture", {})
-        write_table(self.folder / "measured.parquet", self.measured, MEASURED, "view", {})
+        write_table(self.folder / "raw.parquet", self.raw, RAW, "picture")
+        write_table(self.folder / "measured.parquet", self.measured, MEASURED, "view")
         (self.folder / "measured.manifest.json").write_text("{}")
         filter_views(
             character="hana",
             params=Filtered.of({**PARAMS, **changes}),
             raw=self.folder / "raw.parquet",
             measured=self.folder / "measured.parquet",
-            measured_manifest=self.folder / "measured.manifest.json",
-            table=self.folder / "filtered.parquet",
-            manifest=self.folder / "filtered.manifest.json",
             hub=self.hub,
+            upstream=[self.folder / "measured.manifest.json"],
+            table=self.folder / "filtered.parquet",
+            decisions=self.folder / "filtered.decisions.json",
+            manifest=self.folder / "filtered.manifest.json",
         )
         return {row["view"]: row for row in read_table(self.folder / "filtered.parquet")}
 

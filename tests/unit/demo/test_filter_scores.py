@@ -40,8 +40,8 @@ def write(folder: Path, kept: dict[str, str], groups: dict[str, str] | None = No
         group = (groups or {}).get(post, post) * 64
         row |= {"x0": 0, "y0": 0, "x1": 9, "y1": 9, "duplicate_group": f"{group}/picture/0"}
         filtered.append(row | {"verdict": kept.get(post, "drop")})
-    write_table(folder / "raw.parquet", raw, RAW, "picture", {})
-    write_table(folder / "filtered.parquet", filtered, FILTERED, "view", {})
+    write_table(folder / "raw.parquet", raw, RAW, "picture")
+    write_table(folder / "filtered.parquet", filtered, FILTERED, "view")
     return folder
 
 

@@ -87,7 +87,7 @@ def test_what_is_counted(tmp_path: Path, monkeypatch):
         red = row["checkpoint"] == "step-000200" and (row["base"], row["prompt_id"]) != ("two", "red-standing")
         (tmp_path / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (200 if red else 0, 0, 0)).save(tmp_path / "previews" / row["file"])
-    write_table(tmp_path / "previews" / "scores.parquet", rows, SCORES, "file", {})
+    write_table(tmp_path / "previews" / "scores.parquet", rows, SCORES, "file")
     selection = {"chosen": "step-000200", "base": "one", "cost": {"drawn": 16, "full": 40}}
     write_json(tmp_path / "selection.json", selection)
     outfit = cast.draw_outfit(Random(1))

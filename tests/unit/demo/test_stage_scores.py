@@ -31,18 +31,18 @@ def truth() -> dict[str, Any]:
 def make_results(folder: Path, keeping: set[str] = KEPT) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     raw = [{"picture": f"p{name}", "posts": [{"site": "demo", "post_id": name}]} for name in POSTS]
-    write_table(folder / "raw.parquet", raw, RAW, "picture", {})
+    write_table(folder / "raw.parquet", raw, RAW, "picture")
     box = {"x0": 0, "y0": 0, "x1": 10, "y1": 10, "kind": "picture"}
     views = [
         {"view": f"p{name}/picture/0", "picture": f"p{name}", "verdict": "keep" if name in keeping else "drop", **box}
         for name in POSTS
     ]
-    write_table(folder / "filtered.parquet", views, FILTERED, "view", {})
+    write_table(folder / "filtered.parquet", views, FILTERED, "view")
     outfits = [
         {"view": f"p{name}/picture/0", "picture": f"p{name}", "outfit": "a" if name == "1" else None}
         for name in keeping
     ]
-    write_table(folder / "clustered.parquet", outfits, CLUSTERED, "view", {})
+    write_table(folder / "clustered.parquet", outfits, CLUSTERED, "view")
     write_json(folder / "outfits.json", {"outfits": [{"id": "a", "trained": True}, {"id": "b", "trained": False}]})
     numbers = {"checkpoint": "step-000100", "recognised": 1, "asked": 2}
     per_base = [

@@ -26,7 +26,7 @@ from tests.unit.training.trainings import params
 
 def metadata_of(family: Family) -> dict[str, str]:
     chosen = replace(params(Path("tiny")).settled(2), rank=4, resolution=512)
-    base = LocalBase("tiny", family, Path("tiny"), "0" * 64, "epsilon", clip_skip=1, licence="mit")
+    base = LocalBase("tiny", family, Path("tiny"), "0" * 64, "epsilon", clip_skip=1)
     tags = [["blue_hair", "1girl"], ["1girl"]]
     return lora_metadata("hana", base, chosen, steps=100, tags=tags, version="1" * 64)
 

@@ -36,7 +36,7 @@ SETTINGS = Previews(
 
 
 def base_of(family: Family, folder: Path = Path("tiny"), clip_skip: int = 1) -> LocalBase:
-    return LocalBase("tiny", family, folder, "abcdef0123456789", "epsilon", clip_skip, "mit")
+    return LocalBase("tiny", family, folder, "abcdef0123456789", "epsilon", clip_skip)
 
 
 def sdxl_checkpoint(folder: Path, base: Path) -> Checkpoint:

@@ -33,7 +33,7 @@ VALUES = {
     "selection": {"scores": {"recognised": 1}, "first": 0.25, "keep": 0.5},
 }
 PARAMS = Previews.of(VALUES)
-LOCAL = {"demo": LocalBase("demo", family_of("sd15"), Path("/here/demo"), "d1gest", "epsilon", 1, "mit")}
+LOCAL = {"demo": LocalBase("demo", family_of("sd15"), Path("/here/demo"), "d1gest", "epsilon", 1)}
 PROMPTS = [Prompt(f"p{number}", "outfit", "red", "hana", number, ("smile",)) for number in range(9)]
 STEP = Checkpoint("step-000100", 100)
 

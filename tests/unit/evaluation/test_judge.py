@@ -47,7 +47,7 @@ def measured(tmp_path: Path) -> tuple[Path, list[dict]]:
         tagger = {"tags": [{"name": name, "score": score} for name, score in tags.items()], "tag_embedding": vector}
         rows.append({**view, **tagger, "thumbnail": grey.tobytes(), "thumbnail_width": grey.shape[1]})
         views.append({**view, "split": "held_out" if number == 11 else "train", "outfit": outfit})
-    write_table(tmp_path / "measured.parquet", rows, MEASURED, "view", {})
+    write_table(tmp_path / "measured.parquet", rows, MEASURED, "view")
     return tmp_path / "measured.parquet", views
 
 

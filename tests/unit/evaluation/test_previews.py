@@ -233,8 +233,8 @@ def measures(root: Path) -> None:
         picture = {"thumbnail": grey.tobytes(), "thumbnail_width": 64, "tag_embedding": [1.0 + number] * EMBEDDING}
         measured.append({**view, "tags": tags, **picture})
         clustered.append({**view, "split": "train", "outfit": outfit, "repeats": 1, "caption": ""})
-    write_table(root / "measured.parquet", measured, MEASURED, "view", {})
-    write_table(root / "clustered.parquet", clustered, CLUSTERED, "view", {})
+    write_table(root / "measured.parquet", measured, MEASURED, "view")
+    write_table(root / "clustered.parquet", clustered, CLUSTERED, "view")
 
 
 def picture(colour: tuple[int, int, int]) -> bytes:
@@ -255,7 +255,7 @@ def world(tiny_base, tmp_path_factory):
         lora(folder / f"step-{step:06d}.safetensors", tiny_base, step)
         embedding(folder / f"step-{step:06d}_emb.safetensors", step)
     write_manifest(
-        root / "checkpoints.json", lineage("checkpoints", CHARACTER, STAGE_PARAMS, {}), {"checkpoints": folder}, {}
+        root / "checkpoints.json", lineage("checkpoints", CHARACTER, STAGE_PARAMS, ()), {"checkpoints": folder}, {}
     )
     write_json(root / "models.json", {"models": []})
     prompts = [
@@ -288,7 +288,7 @@ def sources_of(root: Path, hub: Path) -> previews.Sources:
         measured=root / "measured.parquet",
         clustered=root / "clustered.parquet",
         hub=hub,
-        models_manifest=root / "models.json",
+        judged_by=[root / "outfits.json", root / "measured.parquet", root / "clustered.parquet", root / "models.json"],
     )
 
 

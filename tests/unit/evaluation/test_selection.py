@@ -154,11 +154,11 @@ def test_the_stage_writes_the_same_bytes_and_a_page_without_pictures_that_were_w
     for row in rows:
         (folder / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (200, 20, 20)).save(folder / row["file"])
-    write_table(folder / "scores.parquet", rows, SCORES, "file", {})
+    write_table(folder / "scores.parquet", rows, SCORES, "file")
     settings = {"threshold": THRESHOLD, "memorised": 0.85, "negative": "nsfw", "steps": 2, "guidance": 7.0}
     settings |= {"width": 32, "height": 32, "sampler": "DPM++ 2M", "schedule": "Karras", "weights": [1.0]}
     rendered = {"bases": [{"name": "one"}], "checkpoints": ["step-000100", "step-000200"], "settings": settings}
-    write_manifest(tmp_path / "previews.json", lineage("previews", "hana", STAGE_PARAMS, {}), {}, {}, **rendered)
+    write_manifest(tmp_path / "previews.json", lineage("previews", "hana", STAGE_PARAMS, ()), {}, {}, **rendered)
     for name in ("a", "b"):
         select(
             character="hana",

@@ -31,8 +31,8 @@ def run(
     folder: Path, views: list[dict[str, Any]], grouping: Grouping = by_clothes, **changes: Any
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Rows of the table by view, and outfits.json."""
-    write_table(folder / "tagged.parquet", views, TAGGED, "view", {})
-    write_table(folder / "measured.parquet", [], MEASURED, "view", {})
+    write_table(folder / "tagged.parquet", views, TAGGED, "view")
+    write_table(folder / "measured.parquet", [], MEASURED, "view")
     (folder / "tagged.manifest.json").write_text("{}")
     (folder / "core.json").write_text(json.dumps({"core": ["blue_hair"], "tags": []}))
     cluster_outfits(
@@ -41,12 +41,13 @@ def run(
         inputs=ClusterInputs(
             measured=folder / "measured.parquet",
             tagged=folder / "tagged.parquet",
-            tagged_manifest=folder / "tagged.manifest.json",
             core=folder / "core.json",
             hub=write_vocabulary(folder / "hub"),
+            upstream=[folder / "tagged.manifest.json"],
         ),
         table=folder / "clustered.parquet",
         outfits=folder / "outfits.json",
+        prompts_facet=folder / "clustered.prompts.json",
         manifest=folder / "clustered.manifest.json",
         grouping=grouping,
     )

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.tables import read_table
-from charaloom.curation.rules import RULES
 from charaloom.pages import charts, curation
 from charaloom.pages.charts import HISTOGRAM, axis_of
 from charaloom.pages.curation import page_content
 from charaloom.pages.sheets import Thumbnails, source_of
-from charaloom.pages.verdicts import active_rules, scores_by_rule
+from charaloom.pages.verdicts import scores_by_rule
 from tests.html_page import Page
 from tests.small_results import (
     ASKED,
@@ -108,11 +107,6 @@ def test_every_view_that_may_be_shown_is_in_the_page_without_any_script(results:
 def test_the_rules_come_in_the_order_of_the_config(results: Path) -> None:
     rules = [rule for rule in ASKED if rule != "not_a_candidate"]
     assert [section["rule"] for section in content(results)["rules"]] == [*rules, HOSTILE]
-
-
-def test_a_manifest_that_names_no_rules_has_the_default_ones(results: Path) -> None:
-    (results / "filtered.manifest.json").write_text('{"lineage": {"params": {}}}')
-    assert active_rules(results / "filtered.manifest.json", []) == list(RULES)
 
 
 def test_the_funnel_shows_what_a_rule_took_and_would_have_taken(results: Path) -> None:

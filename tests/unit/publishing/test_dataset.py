@@ -17,7 +17,7 @@ from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_
 from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
 from charaloom.publishing import shards
-from charaloom.publishing.dataset import DatasetInputs, build_dataset
+from charaloom.publishing.dataset import DatasetFiles, DatasetInputs, build_dataset
 from charaloom.publishing.shards import cut
 
 PARAMS = Dataset(version=1, resolution=64, format="WEBP", quality=95)
@@ -83,10 +83,10 @@ def write_world(folder: Path, sizes: list[tuple[int, int]]) -> None:
         clustered.append({**view, "split": split, "outfit": outfit, "stability": 0.9, "repeats": 2, "caption": text})
     gone = dict.fromkeys(FILTERED.names) | {"view": "x/picture/0", "picture": "x", "kind": "picture"}
     filtered.append({**gone, "verdict": "drop", "rule": "monochrome"})
-    write_table(folder / "raw.parquet", raw, RAW, "picture", {})
-    write_table(folder / "measured.parquet", measured, MEASURED, "view", {})
-    write_table(folder / "filtered.parquet", filtered, FILTERED, "view", {})
-    write_table(folder / "clustered.parquet", clustered, CLUSTERED, "view", {})
+    write_table(folder / "raw.parquet", raw, RAW, "picture")
+    write_table(folder / "measured.parquet", measured, MEASURED, "view")
+    write_table(folder / "filtered.parquet", filtered, FILTERED, "view")
+    write_table(folder / "clustered.parquet", clustered, CLUSTERED, "view")
     (folder / "clustered.manifest.json").write_text("{}")
     (folder / "outfits.json").write_text(json.dumps(OUTFITS))
     core = [{"tag": "blue_hair", "share": 0.97, "core": True}, {"tag": "smile", "share": 0.9, "core": False}]
@@ -100,12 +100,16 @@ def run(folder: Path, **changes: Any) -> Path:
         params=replace(PARAMS, **changes),
         inputs=DatasetInputs(
             **{name: folder / f"{name}.parquet" for name in names},
-            clustered_manifest=folder / "clustered.manifest.json",
             outfits=folder / "outfits.json",
             core=folder / "core.json",
+            upstream=[folder / "clustered.manifest.json"],
         ),
-        folder=folder / "dataset",
-        manifest=folder / "dataset.manifest.json",
+        files=DatasetFiles(
+            folder=folder / "dataset",
+            training=folder / "dataset.training.json",
+            judging=folder / "dataset.judging.json",
+            manifest=folder / "dataset.manifest.json",
+        ),
     )
     return folder / "dataset"
 
@@ -194,7 +198,7 @@ def test_an_empty_split_still_has_a_shard(tmp_path: Path) -> None:
 def test_a_picture_that_left_raw_is_an_error(tmp_path: Path) -> None:
     write_world(tmp_path, SIZES)
     rows = read_table(tmp_path / "raw.parquet")
-    write_table(tmp_path / "raw.parquet", rows[:-1], RAW, "picture", {})
+    write_table(tmp_path / "raw.parquet", rows[:-1], RAW, "picture")
     with pytest.raises(CharaloomError, match="rebuild from `raw`"):
         run(tmp_path)
     assert not (tmp_path / "dataset").exists()

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
-from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.files import files_below, sha256_file, write_json
+from charaloom.artifacts.manifest import facet_digest, lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.config.params import Model, SelectionRule
 from charaloom.errors import CharaloomError
@@ -84,7 +84,7 @@ def results(tmp_path) -> Path:
     for number, row in enumerate(rows):
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (20 * number % 256, 30, 30)).save(folder / "previews" / row["file"])
-    write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file", {})
+    write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file")
     rule = SelectionRule(scores={"recognised": 1}, first=1.0, keep=0.5)
     chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
     write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
@@ -93,8 +93,8 @@ def results(tmp_path) -> Path:
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
     outfits = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
     write_json(folder / "outfits.json", {**outfits, "prompts": prompts})
-    for stage in ("selection", "dataset"):
-        write_manifest(folder / f"{stage}.manifest.json", lineage(stage, CHARACTER, STAGE_PARAMS, {}), {}, {})
+    write_manifest(folder / "selection.manifest.json", lineage("selection", CHARACTER, STAGE_PARAMS, ()), {}, {})
+    write_facet(folder / "dataset.training.json", ["pictures"], pictures=1)
     return folder
 
 
@@ -106,9 +106,9 @@ def build(results: Path, name: str = "model", **base) -> Path:
             checkpoints=results / "checkpoints",
             previews=results / "previews",
             selection=results / "selection.json",
-            selection_manifest=results / "selection.manifest.json",
             outfits=results / "outfits.json",
-            dataset_manifest=results / "dataset.manifest.json",
+            content=results / "dataset.training.json",
+            upstream=[results / "selection.manifest.json", results / "dataset.training.json"],
         ),
         folder=results / name,
         manifest=results / f"{name}.manifest.json",
@@ -218,8 +218,7 @@ def test_the_card_tells_what_was_measured(results):
     assert "2 of 2 previews are recognised" in page
     assert "2 of 2 previews recognised with the embedding, 0 of 2 by the text trigger alone" in page
     assert "SHA-256" in page
-    dataset = read_json(results / "dataset.manifest.json")["lineage"]["digest"]
-    assert f"v-{dataset[:12]}" in page
+    assert facet_digest(results / "dataset.training.json")[:12] in page
 
 
 def test_the_same_inputs_give_the_same_bytes_and_no_path(results):

@@ -45,9 +45,9 @@ def write_world(folder: Path, number: int = 20) -> None:
             measured.append({**dict.fromkeys(MEASURED.names), **view, "tags": tags})
             split = "train" if verdict == "keep" else None
             filtered.append({**dict.fromkeys(FILTERED.names), **view, "verdict": verdict, "split": split})
-    write_table(folder / "raw.parquet", raw, RAW, "picture", {})
-    write_table(folder / "measured.parquet", measured, MEASURED, "view", {})
-    write_table(folder / "filtered.parquet", filtered, FILTERED, "view", {})
+    write_table(folder / "raw.parquet", raw, RAW, "picture")
+    write_table(folder / "measured.parquet", measured, MEASURED, "view")
+    write_table(folder / "filtered.parquet", filtered, FILTERED, "view")
     (folder / "filtered.manifest.json").write_text("{}")
 
 
@@ -59,8 +59,8 @@ def run(folder: Path, **changes: Any) -> dict[str, dict[str, Any]]:
             raw=folder / "raw.parquet",
             measured=folder / "measured.parquet",
             filtered=folder / "filtered.parquet",
-            filtered_manifest=folder / "filtered.manifest.json",
             hub=write_vocabulary(folder / "hub"),
+            upstream=[folder / "filtered.manifest.json"],
         ),
         table=folder / "tagged.parquet",
         core=folder / "core.json",

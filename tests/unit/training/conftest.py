@@ -23,10 +23,10 @@ def trained(tiny_base: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.
     chosen = params(tiny_base)
     base, settled = local_base(chosen.base, root / "work"), chosen.settled(len(drawn_pictures))
     workdir = root / "work" / "hana" / "directory"
-    facts = lineage("checkpoints", "hana", lineage_params(chosen, base), inputs.upstream)
+    facts = lineage("checkpoints", "hana", chosen.plain(), [inputs.content], lineage_params(chosen, base))
     config = hcp_config("hana", settled, base)
     with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"), locked(workdir) as lock:
         prepare(workdir, Path(inputs.dataset), OUTFITS)
         run_trainer(TrainerRun(workdir, config, base, 1, root / "log.txt", lock))
-    checkpoints = Export("hana", settled, base, workdir, config, facts["digest"]).write(root / "checkpoints")
+    checkpoints = Export("hana", settled, base, workdir, config, facts.version).write(root / "checkpoints")
     return Trained(root, workdir, root / "checkpoints", checkpoints)

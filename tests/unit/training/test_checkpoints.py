@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from charaloom.artifacts.files import sha256_file
-from charaloom.artifacts.manifest import lineage
+from charaloom.artifacts.manifest import facet_digest
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint
 from charaloom.diffusion.families import EMBEDDING_KEY
@@ -17,7 +17,6 @@ from charaloom.diffusion.lora import read_metadata, read_weights
 from charaloom.errors import CharaloomError
 from charaloom.training.curves import TABLE, read_rows
 from charaloom.training.inputs import prepare
-from charaloom.training.provenance import lineage_params
 from charaloom.training.working_directory import working_directory
 from tests.unit.training.trainings import (
     OUTFITS,
@@ -83,8 +82,8 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
     """Another folder, and leftovers of a killed run in the working directory and beside the output."""
     inputs, chosen = write_dataset(tmp_path, drawn_pictures), params(tiny_base)
     base = local_base(chosen.base, tmp_path / "work")
-    facts = lineage("checkpoints", "hana", lineage_params(chosen, base), inputs.upstream)
-    workdir = working_directory(tmp_path / "work", "hana", chosen.settled(len(drawn_pictures)), base, facts)
+    content = facet_digest(inputs.content)
+    workdir = working_directory(tmp_path / "work", "hana", chosen.settled(len(drawn_pictures)), base, content)
     (workdir / "run" / "ckpts").mkdir(parents=True)
     (workdir / "run" / "ckpts" / "lora_unet-6.safetensors").write_bytes(b"half")
     (workdir / ".inputs.x.part").mkdir()
@@ -95,8 +94,10 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
     manifest = json.loads((tmp_path / "checkpoints.manifest.json").read_text())
     assert manifest["checkpoints"] == trained.checkpoints
     assert manifest["counts"] == {"pictures": 8, "checkpoints": 2}
-    assert manifest["lineage"]["params"]["software"]["hcpdiff"] == "2.6"
-    assert manifest["lineage"]["params"]["threads"] == 1
+    recorded = json.loads((tmp_path / "checkpoints.lineage.json").read_text())["params"]
+    assert recorded["software"]["hcpdiff"] == "2.6"
+    assert recorded["threads"] == 1
+    assert str(tiny_base) not in (tmp_path / "checkpoints.lineage.json").read_text()
     assert str(tiny_base) not in (tmp_path / "checkpoints.manifest.json").read_text()
     assert manifest["training"] == {"steps": 6, "rank": 4, "mode": "reproducible", "recipe": "pivotal"}
     assert not list(tmp_path.glob(".*.part"))
@@ -142,7 +143,7 @@ def test_early_stopping_ends_in_the_bytes_of_a_training_of_that_length(
 
     (tmp_path / "models.json").write_text("{}\n")
     inputs = write_dataset(tmp_path, drawn_pictures)
-    judged_inputs = replace(inputs, models_manifest=tmp_path / "models.json")
+    judged_inputs = replace(inputs, judged_by=[tmp_path / "models.json"])
     early = params(tiny_base, steps=12, early_stopping=2)
     stopped = train_once(tmp_path / "early", judged_inputs, early, judge=judge)
     assert judged == [3, 6, 9]

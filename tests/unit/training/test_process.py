@@ -88,7 +88,7 @@ from pathlib import Path
 from charaloom.config.params import Checkpoints
 from charaloom.training.checkpoints import TrainingInputs, train
 folder, chosen, warm = Path(sys.argv[1]), Checkpoints.of(json.loads(sys.argv[2])), float(sys.argv[3])
-inputs = TrainingInputs(folder / "dataset", folder / "dataset.manifest.json", folder / "outfits.json")
+inputs = TrainingInputs(folder / "dataset", folder / "outfits.json", folder / "dataset.training.json")
 places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json", "work": folder / "work"}
 train("hana", chosen, inputs, **places, log=folder / "log.txt", warm_seconds=warm)
 """

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import sha256_file
+from charaloom.artifacts.manifest import write_facet
 from charaloom.config.params import Checkpoints
 from charaloom.diffusion.lora import read_weights
 from charaloom.training.checkpoints import TrainingInputs, train
 
 STEPS = 6
 TOLERANCE = 1e-4
+WARM_SECONDS = 20.0  # longer than the pause between two trainings of the tests, and gone soon after them
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 OUTFITS = {"trigger": "hana_charaloom", "outfits": [], "core": ["blue_hair", "${neko.eval:print(1)}"]}
 PROMPTS = ["hana_emb, hana_charaloom, 1girl, blue hair", "hana_charaloom, red hair"]
@@ -81,7 +83,7 @@ def params(base: Path, family: str = "sd15", clip_skip: int = 1, **other: Any) -
 
 
 def write_dataset(folder: Path, pictures: Pictures) -> TrainingInputs:
-    """A dataset as the stage before writes it, its manifest, and outfits.json."""
+    """A dataset as the stage before writes it, the facet of what is trained on, and outfits.json."""
     rows = [
         {
             "image": {"bytes": content, "path": name},
@@ -94,13 +96,17 @@ def write_dataset(folder: Path, pictures: Pictures) -> TrainingInputs:
     (folder / "dataset" / "data").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
-    (folder / "dataset.manifest.json").write_text(json.dumps({"counts": {"train": len(rows)}}) + "\n")
+    write_facet(folder / "dataset.training.json", [row["caption"] for row in rows], pictures=len(rows))
     (folder / "outfits.json").write_text(json.dumps(OUTFITS))
-    return TrainingInputs(folder / "dataset", folder / "dataset.manifest.json", folder / "outfits.json")
+    return TrainingInputs(folder / "dataset", folder / "outfits.json", folder / "dataset.training.json")
 
 
 def train_once(folder: Path, inputs: TrainingInputs, chosen: Checkpoints, **other: Any) -> dict[str, str]:
-    """A training into `folder`/checkpoints with `folder`/work; the digests of its weights by file."""
+    """A training into `folder`/checkpoints with `folder`/work; the digests of its weights by file.
+
+    By a warm process, which loads everything once for the tests in a row; what is compared with it was trained cold.
+    """
+    other = {"warm_seconds": WARM_SECONDS, **other}
     places = {"folder": folder / "checkpoints", "manifest": folder / "checkpoints.manifest.json"}
     train("hana", chosen, inputs, **places, work=folder / "work", log=folder / "log.txt", **other)
     return digests_of(folder / "checkpoints")

@@ -54,7 +54,7 @@ def write_raw(folder: Path, pictures: list[bytes]) -> Path:
     ]
     missing = {"picture": "missing:danbooru:7", "bytes": None, "size": None, "format": None, "posts": []}
     rows.append({**missing, "problem": "no file"})
-    write_table(folder / "raw.parquet", rows, RAW, "picture", {})
+    write_table(folder / "raw.parquet", rows, RAW, "picture")
     (folder / "raw.manifest.json").write_text("{}")
     return folder
 
@@ -65,9 +65,9 @@ def run(folder: Path, models: Path, work: Path, threads: int = 1) -> list[dict]:
         params=PARAMS,
         inputs=MeasuredInputs(
             raw=folder / "raw.parquet",
-            raw_manifest=folder / "raw.manifest.json",
             models_manifest=models / "models.manifest.json",
             hub=models / "hub",
+            upstream=[models / "models.manifest.json"],
         ),
         table=folder / "measured.parquet",
         manifest=folder / "measured.manifest.json",

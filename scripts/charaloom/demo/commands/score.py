@@ -129,8 +129,8 @@ def build_up_to(stage: str, world: World) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with world.serving():
         running = snakemake.run([str(target) for target in targets], log)
-        for done, steps in running:
-            print(f"\r{world.results}: {done} of {steps} jobs", end="", flush=True)
+        for _ in running:
+            print(f"\r{world.results}: {running.finished.total()} jobs done", end="", flush=True)
     print()
     if running.code:
         raise CharaloomError("\n".join([f"`{stage}` of the demo world could not be built:", *running.tail]))

@@ -131,7 +131,7 @@ def by_cyberharem(
         accepted = {candidates[index] for index in streamed(distances, threshold)}
         strangers = set(candidates) - accepted
         rows = [{**row, "verdict": "drop", "rule": "identity"} if row["view"] in strangers else row for row in rows]
-        write_table(place / "filtered.parquet", rows, FILTERED, "view", {})
+        write_table(place / "filtered.parquet", rows, FILTERED, "view")
         counts = counted(place, character, truth)
     counts.orders = orders
     for seed in range(orders):
@@ -183,10 +183,11 @@ def decide(
         params=params,
         raw=raw,
         measured=measured,
-        measured_manifest=folder / "measured.manifest.json",
-        table=place / "filtered.parquet",
-        manifest=place / "filtered.manifest.json",
         hub=hub,
+        upstream=(),
+        table=place / "filtered.parquet",
+        decisions=place / "filtered.decisions.json",
+        manifest=place / "filtered.manifest.json",
     )
 
 

@@ -95,7 +95,7 @@ def count_names(counts: OutfitCounts, folder: Path, character: str, params: Clus
         missing = set(random.Random(seed).sample(pictures, len(pictures) // ARRIVING))
         with tempfile.TemporaryDirectory(prefix="charaloom-score-") as scratch:
             place = Path(scratch)
-            write_table(place / "tagged.parquet", [r for r in rows if r["picture"] not in missing], TAGGED, "view", {})
+            write_table(place / "tagged.parquet", [r for r in rows if r["picture"] not in missing], TAGGED, "view")
             clustered_anew(folder, place, character, params, hub, place / "tagged.parquet")
             before = read_table(place / "clustered.parquet", ["view", "outfit"])
         names_later: dict[str, Counter[str]] = defaultdict(Counter)
@@ -124,12 +124,13 @@ def clustered_anew(
         inputs=ClusterInputs(
             measured=folder / "measured.parquet",
             tagged=tagged,
-            tagged_manifest=folder / "tagged.manifest.json",
             core=folder / "core.json",
             hub=hub,
+            upstream=(),
         ),
         table=place / "clustered.parquet",
         outfits=place / "outfits.json",
+        prompts_facet=place / "clustered.prompts.json",
         manifest=place / "clustered.manifest.json",
         grouping=grouping,
     )

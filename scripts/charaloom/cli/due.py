@@ -1,0 +1,290 @@
+"""What is due, by content and without Snakemake: manifests, lineages and today's params decide.
+
+An artifact is due where a file of it is missing, where its params are others today, or where a file that it was made of
+has another content. What lies below something that is due may become due: that shows when the former is done.
+
+Reading the files of ten thousand characters takes minutes on a slow file system, so what they say is kept in
+`work/due.json` under the sizes, times and inodes of a character's files. Params are no part of it: they are compared
+anew, at microseconds a character.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from charaloom.artifacts.files import canonical_json, digest, read_json, sha256_bytes, sha256_file, write_text
+from charaloom.artifacts.manifest import lineage_file
+from charaloom.artifacts.types import Row
+from charaloom.config.project import Project
+from charaloom.config.roster import FOLDER, Character
+from charaloom.config.schemas import Config
+from charaloom.config.stage_params import models_params, publish_params, stage_params
+from charaloom.config.stages import LOOKED_AT, STAGES
+from charaloom.images.files import pictures_digest
+from charaloom.vision.models import MODELS_VERSION
+
+SCHEMA = 1
+DIGITS = 16  # of a SHA-256, as `due.json` keeps it
+STALE = "~"  # before the digest of params: a file that the artifact was made of has another content
+MODELS = "models.manifest.json"
+LEAVES = ("curation", "outfits", "published")  # stages that the report alone reads
+STAGE_OF = re.compile("[^./]*")  # of the name of a file below the character's folder
+COMPARED = (".json", ".html")  # endings of the files in a character's folder that are looked at
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What one job makes: its stage, its manifest or receipt, what a person would miss besides; below the character."""
+
+    stage: str
+    manifest: str
+    pages: tuple[str, ...] = ()
+
+    @property
+    def lineage(self) -> str:
+        return str(lineage_file(self.manifest))
+
+
+def artifacts_of(project: Project) -> list[Artifact]:
+    """The artifacts of one character, in the order of the stages."""
+    targets = project.config["published"]["targets"]
+    made = [Artifact(stage, f"{stage}.manifest.json", LOOKED_AT.get(stage, ())) for stage in STAGES]
+    receipts = [Artifact("published", f"published/{target}.json") for target in targets]
+    place = STAGES.index("published")
+    return [*made[:place], *receipts, *made[place + 1 :]]
+
+
+def below(first: str, second: str) -> bool:
+    """Whether a stage may change what another one reads."""
+    return STAGES.index(first) < STAGES.index(second) and (first not in LEAVES or second == "report")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is due of one character: `now` whatever else happens, `later` certainly but not before something else."""
+
+    now: tuple[Artifact, ...] = ()
+    later: tuple[Artifact, ...] = ()
+
+
+@dataclass
+class Due:
+    """What is due in a project, of the stages that are wanted."""
+
+    project: Project
+    wanted: Sequence[str] = STAGES
+    records: dict[str, list[str]] = field(default_factory=dict)  # by character: signature, digests of params
+
+    def __post_init__(self) -> None:
+        self.artifacts = artifacts_of(self.project)
+        names = [name for each in self.artifacts for name in (each.manifest, each.lineage, *each.pages)]
+        self.deeper = [name for name in names if "/" in name]
+        self.results, self.work = (Path(self.project.config["paths"][place]) for place in ("results", "work"))
+        self.store = self.work / "due.json"
+        self.asked = Asked(self.project, self.artifacts)
+        self.records = self.kept()
+
+    def of(self, name: str, done: Collection[str] = ()) -> Plan:
+        """What is due of a character; `done` are manifests that this run has made and that no longer count."""
+        made, asked = self.made(name), self.asked.of(name)
+        now, later, open_stages, uncertain = [], [], set[str](), set[str]()
+        for artifact, had, wanted in zip(self.artifacts, made, asked, strict=True):
+            stage = artifact.stage
+            if stage not in self.wanted or artifact.manifest in done:
+                continue
+            certain = had.removeprefix(STALE) != wanted
+            above = {other for other in open_stages if below(other, stage)}
+            if above & uncertain or (above and not certain):
+                uncertain.add(stage)
+                if certain:
+                    later.append(artifact)
+            elif certain or had.startswith(STALE):
+                now.append(artifact)
+            else:
+                continue
+            open_stages.add(stage)
+        return Plan(tuple(now), tuple(later))
+
+    # --- what was made
+
+    def made(self, name: str) -> list[str]:
+        """For each artifact the digest of the params that it was made with; empty where a file of it is missing."""
+        folder = self.results / name
+        files = stats(folder, self.deeper)
+        if not files:
+            self.records.pop(name, None)
+            return [""] * len(self.artifacts)
+        signature = hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=8).hexdigest()
+        record = self.records.get(name)
+        if record is None or record[0] != signature:
+            record = self.records[name] = [signature, " ".join(self.read(folder, set(files)))]
+        return record[1].split(" ")
+
+    def read(self, folder: Path, files: set[str]) -> list[str]:
+        lineages = [self.lineage(folder, artifact, files) for artifact in self.artifacts]
+        digests: dict[str, str | None] = {MODELS: self.models}
+        lost = set()  # stages of which a file is missing that another one was made of
+        for lineage in lineages:
+            for path in lineage["inputs"] if lineage else ():
+                if path not in digests:
+                    digests[path] = sha256_of(folder / path)
+                if digests[path] is None:
+                    lost.add(STAGE_OF.match(path)[0])  # type: ignore[index]  # it matches every text
+        return [
+            "" if lineage is None or artifact.stage in lost else made_with(lineage, digests)
+            for artifact, lineage in zip(self.artifacts, lineages, strict=True)
+        ]
+
+    def lineage(self, folder: Path, artifact: Artifact, files: set[str]) -> Row | None:
+        """Where an artifact came from; None where a file of it is missing or unreadable."""
+        if not files.issuperset({artifact.manifest, artifact.lineage, *artifact.pages}):
+            return None
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            lineage = read_json(folder / artifact.lineage)
+            return {"asked": str(lineage["asked"]), "inputs": dict(lineage["inputs"])}
+        return None
+
+    @cached_property
+    def models(self) -> str | None:
+        return sha256_of(self.work / MODELS)
+
+    def models_due(self) -> bool:
+        """Whether the picture models must be fetched, or are others than those that lie there."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            lineage = read_json(self.work / "models.lineage.json")
+            wanted = {**models_params(self.project), "version": MODELS_VERSION}
+            return self.models is None or bool(lineage["asked"] != digest(wanted))
+        return True
+
+    # --- what was read before
+
+    def kept(self) -> dict[str, list[str]]:
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            content = read_json(self.store)
+            if content["read_for"] == self.read_for():
+                return {name: record for name, record in content["characters"].items() if valid(record)}
+        return {}
+
+    def read_for(self) -> Row:
+        """What the records hold for: another list of artifacts, or other picture models, void them all."""
+        return {
+            "schema": SCHEMA,
+            "models": self.models,
+            "artifacts": [[artifact.manifest, *artifact.pages] for artifact in self.artifacts],
+        }
+
+    def refresh_models(self) -> None:
+        """Look at the picture models again: they were fetched."""
+        before = self.models
+        del self.models
+        if self.models != before:
+            self.records.clear()
+
+    def keep(self) -> None:
+        """Write what was read, for the next run."""
+        known = {name: record for name, record in self.records.items() if name in self.project.characters}
+        write_text(self.store, json.dumps({"read_for": self.read_for(), "characters": known}, separators=(",", ":")))
+
+
+def valid(record: object) -> bool:
+    return isinstance(record, list) and len(record) == 2 and all(isinstance(part, str) for part in record)
+
+
+def made_with(lineage: Row, digests: dict[str, str | None]) -> str:
+    """The digest of the params that an artifact was made with, marked where it was made of other files."""
+    fits = all(digests[path] == before for path, before in lineage["inputs"].items())
+    return ("" if fits else STALE) + lineage["asked"][:DIGITS]
+
+
+def sha256_of(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
+
+
+def stats(folder: Path, deeper: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Size, time (ns) and inode of a character's manifests, lineages and pages, and of the `deeper` files."""
+    files = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(COMPARED):
+                    files[entry.name] = facts_of(entry.stat())
+    except FileNotFoundError:
+        return {}
+    for name in deeper:
+        with suppress(OSError):
+            files[name] = facts_of(os.stat(f"{folder}/{name}"))
+    return files
+
+
+def facts_of(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+# --- today's params
+
+ANYBODY = Character("anybody", "", "query-of-anybody", "trigger-of-anybody", "")
+Text = list[str | Callable[[Character], str]]  # of canonical JSON: what is the same for all, and what differs
+
+
+class Asked:
+    """Digests of today's params of each artifact, as a lineage has them.
+
+    Most characters have no config of their own: their params differ in query, trigger and folder alone, which are put
+    into a text that is made once for each source and age.
+    """
+
+    def __init__(self, project: Project, artifacts: Sequence[Artifact]):
+        self.project, self.artifacts = project, artifacts
+        self.texts: dict[tuple[str, str], list[Text | str]] = {}
+
+    def of(self, name: str) -> list[str]:
+        character = self.project.characters[name]
+        if name in self.project.special:
+            return [digest(params)[:DIGITS] for params in self.params(self.project, name)]
+        kind = (character.source, character.age)
+        if kind not in self.texts:
+            anybody = replace(ANYBODY, source=character.source, age=character.age)
+            project = replace(self.project, characters={anybody.name: anybody})
+            self.texts[kind] = [text_of(params, anybody) for params in self.params(project, anybody.name)]
+        return [text if isinstance(text, str) else filled(text, character) for text in self.texts[kind]]
+
+    def params(self, project: Project, name: str) -> Iterator[Config]:
+        for artifact in self.artifacts:
+            if artifact.stage == "published":
+                yield publish_params(project, name, Path(artifact.manifest).stem)
+            else:
+                yield stage_params(project, name, artifact.stage)
+
+
+def text_of(params: Config, anybody: Character) -> Text | str:
+    """Canonical JSON of params, cut at what differs between characters; its digest where nothing does."""
+    varying: dict[str, Callable[[Character], str]] = {
+        anybody.query: lambda character: inner_json(character.query),
+        anybody.trigger: lambda character: inner_json(character.trigger),
+    }
+    if anybody.source == FOLDER:
+        varying[pictures_digest(anybody.query)] = lambda character: pictures_digest(character.query)
+    pieces = re.split(f"({'|'.join(varying)})", canonical_json(params))
+    if len(pieces) == 1:
+        return sha256_bytes(pieces[0].encode())[:DIGITS]
+    return [varying.get(piece, piece) for piece in pieces]
+
+
+def filled(text: Text, character: Character) -> str:
+    """The digest of a character's params."""
+    pieces = (piece if isinstance(piece, str) else piece(character) for piece in text)
+    return sha256_bytes("".join(pieces).encode())[:DIGITS]
+
+
+def inner_json(text: str) -> str:
+    """A text as it stands inside another one in canonical JSON."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]

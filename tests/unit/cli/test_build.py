@@ -1,0 +1,199 @@
+"""`charaloom run` from slice to slice, with a Snakemake that finishes its targets at once."""
+
+import signal
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from charaloom.artifacts.files import write_json
+from charaloom.cli import run as running
+from charaloom.cli.due import MODELS, artifacts_of
+from charaloom.config.project import Project, load_project
+from charaloom.config.stages import STAGES
+from tests.finished import finish, finish_artifact, finish_models
+
+
+class Finishing:
+    """In place of Snakemake: writes what it is asked for; `failing` are (character, stage), which never come about."""
+
+    def __init__(self, project: Project, failing: tuple[tuple[str, str], ...] = ()):
+        self.project, self.failing = project, failing
+        self.overlays: list[Path] = []
+        self.cores = 2
+        self.calls: list[tuple[Counter[str], list[str]]] = []
+        self.words: list[str] = []  # that the next call fails with, before any job
+
+    def on_cluster(self) -> bool:
+        return False
+
+    def run(self, targets: list[str], log: Path, rules: list[str] = []) -> "Ended":  # noqa: B006
+        ended = Ended(list(self.words))
+        self.words.clear()
+        self.calls.append((Counter(), list(rules)))
+        if ended.code:
+            return ended
+        if str(targets[0]) == f"work/{MODELS}":
+            finish_models(self.project)
+            targets = []
+        failed = set()
+        by_manifest = {artifact.manifest: artifact for artifact in artifacts_of(self.project)}
+        for target in targets:
+            name, manifest = target.removeprefix("results/").split("/", 1)
+            stage = by_manifest[manifest].stage
+            if name in failed or (name, stage) in self.failing:
+                ended.code = 1
+                failed.add(name)
+                ended.errors[stage] += 1
+                continue
+            finish_artifact(self.project, name, by_manifest[manifest])
+            self.calls[-1][0][stage] += 1
+            ended.finished[stage] += 1
+        return ended
+
+
+class Ended:
+    """A Snakemake that has ended."""
+
+    def __init__(self, words: list[str]):
+        self.code = int(bool(words))
+        self.tail = deque(words)
+        self.errors, self.finished = Counter[str](), Counter[str]()
+        self.logs: deque[Path] = deque()
+        self.process = SimpleNamespace(pid=1, send_signal=lambda number: signal.Signals(number), wait=lambda: 0)
+
+    def __iter__(self) -> Iterator[None]:
+        yield from [None] * self.finished.total()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: Any) -> Project:
+    """Five characters of a board; the picture models are there."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("base", "config"):
+        (tmp_path / folder).mkdir()
+    rows = [f"c{number}\tdanbooru\tc{number}_(x)\t\tadult" for number in range(5)]
+    (tmp_path / "config/characters.tsv").write_text("\n".join(["character\tsource\tquery\ttrigger\tage", *rows]) + "\n")
+    config = {
+        "bases": {"tiny": {"path": "base", "family": "sd15", "clip_skip": 0, "licence": "mit"}},
+        "training": {"base": "tiny"},
+        "previews": {"bases": ["tiny"]},
+    }
+    write_json(tmp_path / "config/config.yaml", config)
+    loaded = load_project()
+    finish_models(loaded)
+    return loaded
+
+
+def build(snakemake: Finishing, **options: Any) -> running.Outcome:
+    return running.build(snakemake, **options)  # type: ignore[arg-type]
+
+
+def test_a_new_roster_needs_one_invocation_a_slice(project: Project, capsys: Any) -> None:
+    snakemake = Finishing(project)
+    assert build(snakemake, size=2).code == 0
+    assert [jobs.total() for jobs, _ in snakemake.calls] == [28, 28, 14]
+    assert snakemake.calls[0][1] == list(STAGES)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("70 jobs for 5 characters, about ")
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "characters 1–2 of 5",
+        "characters 3–4 of 5",
+        "characters 5 of 5",
+    ]
+    assert lines[-1].endswith("finished")
+    again = Finishing(project)
+    assert build(again).code == 0
+    assert again.calls == []
+    assert capsys.readouterr().out.startswith("Nothing to be done")
+
+
+def test_one_slice_has_a_line_for_each_stage(project: Project, capsys: Any) -> None:
+    assert build(Finishing(project)).code == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(STAGES)
+    assert all("5 done" in line for line in lines)
+
+
+def test_picture_models_come_first(project: Project) -> None:
+    Path("work", MODELS).unlink()
+    snakemake = Finishing(project)
+    assert build(snakemake).code == 0
+    assert [rules for _, rules in snakemake.calls] == [["models"], list(STAGES)]
+
+
+def test_a_stage_that_comes_out_the_same_ends_there(project: Project) -> None:
+    for name in project.characters:
+        finish(project, name)
+    write_json(Path("config/characters/c1.yaml"), {"filtered": {"short_side": {"picture": 201}}})
+    after = load_project()
+    snakemake = Finishing(after)
+    assert build(snakemake).code == 0
+    assert [dict(jobs) for jobs, _ in snakemake.calls] == [{"filtered": 1}]
+
+
+def test_what_comes_out_otherwise_goes_on_below(project: Project) -> None:
+    for name in project.characters:
+        finish(project, name)
+    finish_artifact(project, "c1", artifacts_of(project)[0], content=" anew")
+    snakemake = Finishing(project)
+    assert build(snakemake).code == 0
+    assert [dict(jobs) for jobs, _ in snakemake.calls] == [{"measured": 1}, {"filtered": 1}, {"tagged": 1}]
+
+
+def test_a_failed_character_holds_up_nobody(project: Project, capsys: Any) -> None:
+    snakemake = Finishing(project, failing=(("c1", "tagged"),))
+    outcome = build(snakemake, size=2)
+    assert outcome.failed == {"c1": "tagged"}
+    assert outcome.broken == []
+    assert len(snakemake.calls) == 3
+    running.print_failures(outcome)
+    assert "1 of 5 characters failed:" in capsys.readouterr().out
+    again = Finishing(project)
+    assert build(again).code == 0
+    assert [dict(jobs) for jobs, _ in again.calls] == [
+        dict.fromkeys(("tagged", *STAGES[STAGES.index("clustered") :]), 1)
+    ]
+
+
+def test_many_failures_are_counted_and_not_all_listed(project: Project, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(running, "MOST_FAILURES", 2)
+    outcome = build(Finishing(project, failing=tuple((name, "raw") for name in project.characters)))
+    capsys.readouterr()
+    running.print_failures(outcome)
+    assert "and 3 more: results/status.html lists them" in capsys.readouterr().out
+
+
+def test_a_snakemake_that_cannot_start_ends_the_run(project: Project) -> None:
+    snakemake = Finishing(project)
+    snakemake.words = ["Error: Directory cannot be locked."]
+    outcome = build(snakemake, size=2)
+    assert outcome.broken == ["Directory cannot be locked."]
+    assert outcome.failed == {}
+    assert len(snakemake.calls) == 1
+
+
+def test_a_file_that_is_gone_is_left_to_snakemake(project: Project) -> None:
+    """With all rules at hand it finds who makes it."""
+    snakemake = Finishing(project)
+    snakemake.words = ["MissingInputException in rule filtered in file …:"]
+    assert build(snakemake).code == 0
+    assert [rules for _, rules in snakemake.calls] == [list(STAGES), []]
+
+
+def test_until_a_stage(project: Project) -> None:
+    snakemake = Finishing(project)
+    assert build(snakemake, until="filtered").code == 0
+    assert dict(snakemake.calls[0][0]) == {"raw": 5, "measured": 5, "filtered": 5}
+    assert build(Finishing(project), until="models").code == 0
+
+
+def test_a_snakemake_that_makes_nothing_is_not_asked_forever(project: Project, monkeypatch: Any) -> None:
+    """`charaloom run -- --dry-run`."""
+    snakemake = Finishing(project)
+    monkeypatch.setattr(snakemake, "run", lambda *_: snakemake.calls.append((Counter(), [])) or Ended([]))
+    assert build(snakemake).code == 0
+    assert len(snakemake.calls) == 1
