@@ -1,11 +1,12 @@
 """Characters that count as finished, without a stage having run: manifests, facets, pages and lineages by hand."""
 
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, digest, sha256_file
 from charaloom.cli.due import Artifact, artifacts_of
-from charaloom.config.project import Project
+from charaloom.config.project import Project, load_project
 from charaloom.config.stage_params import models_params, publish_params, stage_params
 from charaloom.vision.models import MODELS_VERSION
 
@@ -35,10 +36,8 @@ READS = {  # what a stage's lineage names
 
 
 def finish_models(project: Project, root: Path = Path()) -> None:
-    work = root / project.config["paths"]["work"]
-    params = {**models_params(project), "version": MODELS_VERSION}
-    write(work / MODELS, '{"models": []}\n')
-    write(work / "models.lineage.json", canonical_json({"asked": digest(params), "params": params, "inputs": {}}))
+    write(root / project.config["paths"]["work"] / MODELS, '{"models": []}\n')
+    trace_models(project, root)
 
 
 def finish(project: Project, name: str, stages: Sequence[str] | None = None, root: Path = Path()) -> None:
@@ -49,10 +48,16 @@ def finish(project: Project, name: str, stages: Sequence[str] | None = None, roo
 
 
 def finish_artifact(project: Project, name: str, artifact: Artifact, root: Path = Path(), content: str = "") -> None:
-    results, work = (root / project.config["paths"][place] for place in ("results", "work"))
-    folder, stage = results / name, artifact.stage
+    folder, stage = root / project.config["paths"]["results"] / name, artifact.stage
     for file in [artifact.manifest, *FACETS.get(stage, []), *artifact.pages]:
         write(folder / file, canonical_json({"counts": {}, "content": f"{stage}{content}"}))
+    trace(project, name, artifact, root)
+
+
+def trace(project: Project, name: str, artifact: Artifact, root: Path = Path()) -> None:
+    """Write the lineage of files that are there."""
+    results, work = (root / project.config["paths"][place] for place in ("results", "work"))
+    folder, stage = results / name, artifact.stage
     params = (
         publish_params(project, name, Path(artifact.manifest).stem)
         if stage == "published"
@@ -60,6 +65,12 @@ def finish_artifact(project: Project, name: str, artifact: Artifact, root: Path 
     )
     inputs = {path: sha256_file((work if path == MODELS else folder) / path) for path in READS[stage]}
     write(folder / artifact.lineage, canonical_json({"stage": stage, "asked": digest(params), "inputs": inputs}))
+
+
+def trace_models(project: Project, root: Path = Path()) -> None:
+    params = {**models_params(project), "version": MODELS_VERSION}
+    lineage = {"asked": digest(params), "params": params, "inputs": {}}
+    write(root / project.config["paths"]["work"] / "models.lineage.json", canonical_json(lineage))
 
 
 def finish_many(project: Project, names: Sequence[str], root: Path = Path()) -> None:
@@ -88,3 +99,9 @@ def finish_many(project: Project, names: Sequence[str], root: Path = Path()) -> 
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def opened(folder: Path) -> Project:
+    """The project of another working directory: its paths start there."""
+    with chdir(folder):
+        return load_project()

@@ -1,12 +1,13 @@
 """make bench-simulate: Snakemake's share of the wall time of 1,000 characters on a cluster; the goal is 0.5 %.
 
-Snakemake is real: it runs what `charaloom run` asks for, slice by slice, for characters that have nothing yet, on the
-real Snakefile, with an executor that finishes all jobs at once, so that only its own work is measured (in CPU time, so
-that a busy machine does not matter). The cluster is simulated: the stages take their times for a thousand pictures each
-(stage_times_cluster.json), one after another, in shards and chains as the profile cuts them, on a number of GPUs and
-cores, with one crawler per board. Each shard also pays for its own Snakemake: its start and what it does for its jobs,
-measured with the jobs of a shard; each chain for the look that notices its end. Beside it the output has the shares
-without crawling, and with the stage times of the demo (stage_times_demo.json), where the goal is 2 %.
+Snakemake is real: it runs the invocations of `charaloom run` over characters that have nothing yet, a slice each, on
+the real Snakefile, with an executor that finishes all jobs at once, so that only its own work is measured (in CPU time,
+so that a busy machine does not matter). The cluster is simulated: the stages take their times for a thousand pictures
+each (stage_times_cluster.json), in shards and chains as the profile cuts them, on a number of GPUs and cores, with one
+crawler per board, one stage or chain after another, although an invocation waits for nobody. Each shard also pays for
+its own Snakemake: its start and what it does for its jobs, measured with the shard's jobs; each chain for the look that
+notices its end. Beside it the output has the shares without crawling, and with the stage times of the demo
+(stage_times_demo.json), where the goal is 2 %.
 Benchmark files of your own run: ARGS="--benchmarks work/benchmarks".
 """
 
@@ -17,16 +18,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from plan import ROOT, make_roster, name_of
 
+from charaloom.cli.due import MODELS, Due
 from charaloom.cli.progress import measured_seconds
-from charaloom.cli.slices import SLICE_ON_CLUSTER
+from charaloom.cli.slices import SLICE_ON_CLUSTER, Queue, targets_of
 from charaloom.cli.snakemake import Snakemake
+from charaloom.config.project import load_project
 from charaloom.config.stages import PASSES, STAGES
 
 TIMES = {name: Path(__file__).with_name(f"stage_times_{name}.json") for name in ("cluster", "demo")}
@@ -48,14 +52,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="charaloom-bench-") as scratch:
         folder = Path(scratch)
         make_roster(folder, options.characters)
-        names = [name_of(number) for number in range(options.characters)]
-        controller = cpu_seconds(folder, "work/models.manifest.json")
-        for first in range(0, len(names), SLICE_ON_CLUSTER):
-            controller += build(folder, names[first : first + SLICE_ON_CLUSTER], STAGES)
-        starts = {}  # what the Snakemake inside a shard costs beside the work of its jobs
-        for stages in chains():
-            starts[stages] = build(folder, names[: shard_size(stages)], stages) if stages[0] not in LOCAL else 0.0
-    cost = Cost(starts, controller)
+        models = cpu_seconds(folder, f"work/{MODELS}", "--force", "--allowed-rules", "models")
+        slices = [cpu_seconds(folder, *words) for words in invocations(folder)]
+        submitted = [stages for stages in chains() if stages[0] not in LOCAL]
+        starts = {stages: start_of_shard(folder, stages, options.characters) for stages in submitted}
+    cost = Cost(starts, models + sum(slices))
     demo = simulated(stage_times("demo", None), cost, options)
     times = stage_times("cluster", options.benchmarks) | own
     figures = simulated(times, cost, options, shown=True)
@@ -67,26 +68,46 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds of Snakemake: in each shard of a chain of stages, and in the controller."""
+    """CPU seconds of Snakemake: inside a shard of each chain of stages, and for the invocations of all slices."""
 
     starts: dict[tuple[str, ...], float]
     controller: float
+
+
+def invocations(folder: Path) -> Iterator[list[str]]:
+    """Targets and options of each slice of characters that have nothing yet, as `charaloom run` gives them."""
+    with chdir(folder):
+        due = Due(load_project())
+        queue = Queue(due)
+        for names in queue.slices(SLICE_ON_CLUSTER, SLICE_ON_CLUSTER):
+            targets = targets_of(due.results, {name: due.of(name) for name in names})
+            yield [*targets, "--force", "--allowed-rules", *STAGES]
+
+
+def start_of_shard(folder: Path, stages: tuple[str, ...], characters: int) -> float:
+    """What the Snakemake inside a shard costs beside the work of its jobs. It is run for the first characters."""
+    members = min(shard_sizes().get(stages[0], 1), characters)
+    files = [f"results/{name_of(k)}/{stage}.manifest.json" for k in range(members) for stage in stages]
+    return cpu_seconds(folder, *files, "--force", "--allowed-rules", *stages)
 
 
 def simulated(
     times: dict[str, float], cost: Cost, options: argparse.Namespace, shown: bool = False
 ) -> dict[str, float]:
     """Wall seconds of the stages and of Snakemake, one chain of stages after another."""
+    sizes = shard_sizes()
     rows = []
     for stages in chains():
-        jobs = 1 if stages == ("models",) else options.characters
-        slots = 1 if stages[0] in LOCAL else options.gpus if stages[0] in ON_GPU else options.cores
+        first = stages[0]
+        jobs = 1 if first == "models" else options.characters
+        slots = 1 if first in LOCAL else options.gpus if first in ON_GPU else options.cores
+        start, look = cost.starts.get(stages, 0.0), 0.0 if first in LOCAL else LOOK
         seconds = sum(times[stage] for stage in stages)
-        work = makespan(jobs, seconds, shard_size(stages), slots)
-        with_starts = makespan(jobs, seconds, shard_size(stages), slots, cost.starts[stages])
-        rows.append(("+".join(stages), work, with_starts - work, 0.0 if stages[0] in LOCAL else LOOK))
+        work = makespan(jobs, seconds, sizes.get(first, 1), slots)
+        with_starts = makespan(jobs, seconds, sizes.get(first, 1), slots, start)
+        rows.append(("+".join(stages), work, with_starts - work, look))
     if shown:
-        print(f"{'work':>10}{'starts':>10}{'looks':>10}   seconds")
+        print(f"{'work':>10}{'starts':>10}{'look':>10}   seconds")
         for chain, *seconds in rows:
             print("{:>10.0f}{:>10.0f}{:>10.0f}   {}".format(*seconds, chain))
     work, starts, own = (sum(row[column] for row in rows) for column in (1, 2, 3))
@@ -105,24 +126,25 @@ def simulated(
 def stage_times(name: str, folder: Path | None) -> dict[str, float]:
     """Seconds of one job of each stage."""
     seconds = json.loads(TIMES[name].read_text())["seconds"]
-    return {stage: (measured_seconds(folder, stage) if folder else None) or seconds[stage] for stage in PASSES}
+    return seconds | (measured_seconds(folder) if folder else {})
 
 
 def profile(setting: str) -> list[str]:
+    """The parts of a setting of the SLURM profile."""
     settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.v9+.yaml").read_text())
     return str(settings[setting]).replace(",", " ").split()
 
 
+def shard_sizes() -> dict[str, int]:
+    pairs = [part.split("=") for part in profile("slurm-shards-sizes")]
+    return {stage: int(size) for stage, size in pairs}
+
+
 def chains() -> list[tuple[str, ...]]:
     """All stages in order; those that run in one SLURM job together."""
-    chained = {chain[0]: chain for chain in (tuple(text.split("+")) for text in profile("slurm-shards-chains"))}
+    chained = {chain[0]: chain for chain in (tuple(part.split("+")) for part in profile("slurm-shards-chains"))}
     later = {stage for chain in chained.values() for stage in chain[1:]}
     return [chained.get(stage, (stage,)) for stage in PASSES if stage not in later]
-
-
-def shard_size(stages: tuple[str, ...]) -> int:
-    sizes = dict(text.split("=") for text in profile("slurm-shards-sizes"))
-    return int(sizes.get(stages[0], 1))
 
 
 def makespan(jobs: int, seconds: float, size: int, slots: int, start: float = 0.0) -> float:
@@ -132,13 +154,6 @@ def makespan(jobs: int, seconds: float, size: int, slots: int, start: float = 0.
     for members in shards:
         heapq.heapreplace(free, free[0] + start + members * seconds)
     return max(free)
-
-
-def build(folder: Path, names: list[str], stages: Iterable[str]) -> float:
-    """CPU seconds of building these stages of these characters, as `charaloom run` and the shards ask for them."""
-    files = {stage: f"{stage}.manifest.json" for stage in stages} | {"published": "published/folder.json"}
-    targets = [f"results/{name}/{files[stage]}" for name in names for stage in stages]
-    return cpu_seconds(folder, *targets, "--force", "--allowed-rules", *stages)
 
 
 def cpu_seconds(folder: Path, *arguments: str) -> float:

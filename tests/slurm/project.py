@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from charaloom.artifacts.files import files_below, sha256_file, write_json
+from charaloom.artifacts.manifest import write_facet
+from charaloom.cli.due import artifacts_of
+from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
+from charaloom.config.stages import STAGES
+from tests.finished import trace, trace_models
 from tests.slurm.cluster import Cluster
 
 CHARACTERS = ("hana", "mei", "rin")
@@ -148,8 +154,20 @@ def make_project(folder: Path, base: Path, pictures: list[tuple[str, bytes]]) ->
     for name in CHARACTERS:
         write_dataset(folder / "results" / name, name, pictures)
     project.snakemake("--touch", "--forceall", "--cores", "1", "stage_dataset", "stage_curation", "stage_outfits")
+    trace_before_training(folder)
     write_profile(folder / "profile")
     return project
+
+
+def trace_before_training(folder: Path) -> None:
+    """Lineages of what is there, so that `charaloom run` takes it as done."""
+    with chdir(folder):
+        project = load_project()
+        trace_models(project)
+        for name in CHARACTERS:
+            for artifact in artifacts_of(project):
+                if STAGES.index(artifact.stage) <= STAGES.index("dataset"):
+                    trace(project, name, artifact)
 
 
 def is_before_training(path: str) -> bool:
@@ -172,6 +190,7 @@ def write_dataset(folder: Path, name: str, pictures: list[tuple[str, bytes]]) ->
     pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), folder / "dataset" / "data" / "held_out-00000.parquet")
     write_json(folder / "dataset.manifest.json", {"counts": {"train": len(rows)}})
+    write_facet(folder / "dataset.training.json", [row["caption"] for row in rows], pictures=len(rows))
     outfits = {"trigger": f"{name}_charaloom", "outfits": [], "core": ["blue_hair"]}
     (folder / "outfits.json").write_text(json.dumps(outfits))
 

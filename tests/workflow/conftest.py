@@ -1,11 +1,15 @@
 """A small project of two characters on the real Snakefile, and one of it where every stage counts as finished."""
 
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from charaloom.artifacts.files import write_json
+from charaloom.cli.due import artifacts_of
+from charaloom.config.project import load_project
+from tests.finished import trace, trace_models
 from tests.workflow.workplace import Workplace
 
 
@@ -47,6 +51,16 @@ def make_readable(folder: Path) -> None:
     write_json(folder / "selection.json", {"base": "tiny", "chosen": "step-000100", "checkpoints": [numbers]})
 
 
+def trace_everything(folder: Path) -> None:
+    """The lineages that `charaloom run` compares."""
+    with chdir(folder):
+        project = load_project()
+        trace_models(project)
+        for name in project.characters:
+            for artifact in artifacts_of(project):
+                trace(project, name, artifact)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Workplace:
     """Nothing done yet."""
@@ -66,6 +80,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.write_text(f"{output}\n")
     for character in ("hana", "mei"):
         make_readable(place.folder / "results" / character)
+    trace_everything(place.folder)
     touched = place.snakemake("--touch", "--forceall")
     assert touched.returncode == 0, touched.stdout
     return place.folder

@@ -69,8 +69,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def status_command(options: argparse.Namespace) -> int:
-    from charaloom.cli.needs import needs_table
-    from charaloom.cli.status import status_table
+    from charaloom.cli.status import needs_table, status_table
     from charaloom.config.project import load_project
     from charaloom.pages.standing import Standings
     from charaloom.pages.status import write_status_page

@@ -87,8 +87,10 @@ class Due:
         self.deeper = [name for name in names if "/" in name]
         self.results, self.work = (Path(self.project.config["paths"][place]) for place in ("results", "work"))
         self.store = self.work / "due.json"
-        self.asked = Asked(self.project, self.artifacts)
-        self.records = self.kept()
+        kept = self.kept()
+        self.records = kept["characters"]
+        self.folders = Folders(kept["folders"])
+        self.asked = Asked(self.project, self.artifacts, self.folders.digest)
 
     def of(self, name: str, done: Collection[str] = ()) -> Plan:
         """What is due of a character; `done` are manifests that this run has made and that no longer count."""
@@ -120,7 +122,7 @@ class Due:
         if not files:
             self.records.pop(name, None)
             return [""] * len(self.artifacts)
-        signature = hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=8).hexdigest()
+        signature = signature_of(files)
         record = self.records.get(name)
         if record is None or record[0] != signature:
             record = self.records[name] = [signature, " ".join(self.read(folder, set(files)))]
@@ -164,17 +166,20 @@ class Due:
 
     # --- what was read before
 
-    def kept(self) -> dict[str, list[str]]:
-        with suppress(OSError, ValueError, TypeError, KeyError):
+    def kept(self) -> dict[str, dict[str, list[str]]]:
+        """Records of characters and of folders of pictures, as the last run left them."""
+        kept: dict[str, dict[str, list[str]]] = {"characters": {}, "folders": {}}
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             content = read_json(self.store)
-            if content["read_for"] == self.read_for():
-                return {name: record for name, record in content["characters"].items() if valid(record)}
-        return {}
+            if content["schema"] == SCHEMA:
+                kept["folders"] = {path: record for path, record in content["folders"].items() if valid(record)}
+            if content["schema"] == SCHEMA and content["read_for"] == self.read_for():
+                kept["characters"] = {name: record for name, record in content["characters"].items() if valid(record)}
+        return kept
 
     def read_for(self) -> Row:
         """What the records hold for: another list of artifacts, or other picture models, void them all."""
         return {
-            "schema": SCHEMA,
             "models": self.models,
             "artifacts": [[artifact.manifest, *artifact.pages] for artifact in self.artifacts],
         }
@@ -188,8 +193,46 @@ class Due:
 
     def keep(self) -> None:
         """Write what was read, for the next run."""
-        known = {name: record for name, record in self.records.items() if name in self.project.characters}
-        write_text(self.store, json.dumps({"read_for": self.read_for(), "characters": known}, separators=(",", ":")))
+        content = {
+            "schema": SCHEMA,
+            "read_for": self.read_for(),
+            "characters": {name: self.records[name] for name in self.project.characters if name in self.records},
+            "folders": self.folders.used,
+        }
+        write_text(self.store, json.dumps(content, separators=(",", ":")))
+
+
+class Folders:
+    """Digests of folders of pictures, kept under the names, sizes, times and inodes of what lies in them."""
+
+    def __init__(self, records: dict[str, list[str]]):
+        self.records = records
+        self.used: dict[str, list[str]] = {}
+
+    def digest(self, folder: str) -> str:
+        signature = signature_of(files_in(folder))
+        record = self.records.get(folder)
+        if record is None or record[0] != signature:
+            record = [signature, pictures_digest(folder)]
+        self.used[folder] = record
+        return record[1]
+
+
+def files_in(folder: str) -> dict[str, tuple[int, int, int]]:
+    """Size, time (ns) and inode of all files below a folder; links to folders are not followed."""
+    files = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                files.update(files_in(entry.path))
+            else:
+                with suppress(OSError):  # a link to nowhere
+                    files[entry.path] = facts_of(entry.stat())
+    return files
+
+
+def signature_of(files: dict[str, tuple[int, int, int]]) -> str:
+    return hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=8).hexdigest()
 
 
 def valid(record: object) -> bool:
@@ -242,8 +285,10 @@ class Asked:
     into a text that is made once for each source and age.
     """
 
-    def __init__(self, project: Project, artifacts: Sequence[Artifact]):
-        self.project, self.artifacts = project, artifacts
+    def __init__(
+        self, project: Project, artifacts: Sequence[Artifact], folder_digest: Callable[[str], str] = pictures_digest
+    ):
+        self.project, self.artifacts, self.folder_digest = project, artifacts, folder_digest
         self.texts: dict[tuple[str, str], list[Text | str]] = {}
 
     def of(self, name: str) -> list[str]:
@@ -254,7 +299,7 @@ class Asked:
         if kind not in self.texts:
             anybody = replace(ANYBODY, source=character.source, age=character.age)
             project = replace(self.project, characters={anybody.name: anybody})
-            self.texts[kind] = [text_of(params, anybody) for params in self.params(project, anybody.name)]
+            self.texts[kind] = [self.text_of(params, anybody) for params in self.params(project, anybody.name)]
         return [text if isinstance(text, str) else filled(text, character) for text in self.texts[kind]]
 
     def params(self, project: Project, name: str) -> Iterator[Config]:
@@ -264,19 +309,18 @@ class Asked:
             else:
                 yield stage_params(project, name, artifact.stage)
 
-
-def text_of(params: Config, anybody: Character) -> Text | str:
-    """Canonical JSON of params, cut at what differs between characters; its digest where nothing does."""
-    varying: dict[str, Callable[[Character], str]] = {
-        anybody.query: lambda character: inner_json(character.query),
-        anybody.trigger: lambda character: inner_json(character.trigger),
-    }
-    if anybody.source == FOLDER:
-        varying[pictures_digest(anybody.query)] = lambda character: pictures_digest(character.query)
-    pieces = re.split(f"({'|'.join(varying)})", canonical_json(params))
-    if len(pieces) == 1:
-        return sha256_bytes(pieces[0].encode())[:DIGITS]
-    return [varying.get(piece, piece) for piece in pieces]
+    def text_of(self, params: Config, anybody: Character) -> Text | str:
+        """Canonical JSON of params, cut at what differs between characters; its digest where nothing does."""
+        varying: dict[str, Callable[[Character], str]] = {
+            anybody.query: lambda character: inner_json(character.query),
+            anybody.trigger: lambda character: inner_json(character.trigger),
+        }
+        if anybody.source == FOLDER:
+            varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)
+        pieces = re.split(f"({'|'.join(varying)})", canonical_json(params))
+        if len(pieces) == 1:
+            return sha256_bytes(pieces[0].encode())[:DIGITS]
+        return [varying.get(piece, piece) for piece in pieces]
 
 
 def filled(text: Text, character: Character) -> str:

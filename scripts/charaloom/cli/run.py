@@ -177,7 +177,7 @@ class Builder:
         return running
 
     def follow(self, targets: Sequence[str], rules: Sequence[str], display: "Pass") -> Running:
-        running = self.snakemake.run(targets, self.log, rules)
+        running = self.snakemake.run(targets, self.log, rules, force=True)
         if self.controller:
             self.controller.started(running.process.pid)
         display.follow(running)
@@ -300,7 +300,8 @@ def ended_with(running: Running) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        running.process.wait()
+        for _ in running:  # what it still writes: with nobody to read it, it would wait forever
+            pass
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

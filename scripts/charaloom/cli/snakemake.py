@@ -44,10 +44,10 @@ class Snakemake:
             command += ["--configfile", *(str(path.absolute()) for path in self.overlays)]
         return [*command, *options, *self.extra]
 
-    def run(self, targets: Iterable[str], log: Path, rules: Iterable[str] = ()) -> "Running":
-        """Build targets. Given `rules`, these alone run, whatever Snakemake knows of them; other files are taken as
-        they are."""
-        options = ["--force", "--allowed-rules", *rules] if rules else []
+    def run(self, targets: Iterable[str], log: Path, rules: Iterable[str] = (), force: bool = False) -> "Running":
+        """Build targets. Given `rules`, these alone run, and other files are taken as they are. `force`: whatever
+        Snakemake knows of the targets, they are made again."""
+        options = [*(["--force"] if force else []), *(["--allowed-rules", *rules] if rules else [])]
         return Running(self.command(targets, *options), log)
 
     def unlock(self) -> None:

@@ -1,12 +1,20 @@
-"""`charaloom status`: where every character stands, as a table in the terminal."""
+"""`charaloom status`: where every character stands, as a table in the terminal.
 
+With `--needs`: time and memory that each stage needed, by the benchmark files of past runs, to request of a cluster.
+"""
+
+import statistics
 from collections import Counter
 from pathlib import Path
 
-from charaloom.cli.text import counted, table
+from charaloom.artifacts.types import Row
+from charaloom.cli.progress import records
+from charaloom.cli.text import clock, counted, table
 from charaloom.config.project import Project
+from charaloom.config.stages import PASSES
 from charaloom.pages.standing import Standing, Standings, results_of
 
+NEEDS = ("stage", "jobs", "median", "longest", "most memory")
 COLUMNS = ("character", "seen", "kept", "outfits", "checkpoint", "recognised", "report")
 MOST_ROWS = 40  # of the table; set by hand
 STATES = ("finished", "failed", "begun", "waiting")
@@ -50,3 +58,24 @@ def totals(standings: list[Standing]) -> str:
         f"{states[state]:,} {state}" + (f" ({where})" if state == "failed" else "") for state in STATES if states[state]
     ]
     return f"{counted(len(standings), 'character')}: {', '.join(parts)}"
+
+
+# --- what stages needed
+
+
+def needs_table(benchmarks: Path) -> str:
+    """One row per stage; times as 1:02:03, memory in gigabytes."""
+    jobs = records([benchmarks, *benchmarks.glob("*/")])
+    return table([needs_of(stage, jobs.get(stage, [])) for stage in PASSES], NEEDS)
+
+
+def needs_of(stage: str, jobs: list[Row]) -> dict[str, str | None]:
+    seconds = [float(job["s"]) for job in jobs]
+    memory = [float(job["max_rss"]) for job in jobs if isinstance(job.get("max_rss"), int | float)]
+    return {
+        "stage": stage,
+        "jobs": str(len(jobs)),
+        "median": clock(statistics.median(seconds)) if seconds else None,
+        "longest": clock(max(seconds)) if seconds else None,
+        "most memory": f"{max(memory) / 1024:.1f} GB" if memory else None,
+    }

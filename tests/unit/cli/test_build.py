@@ -1,6 +1,9 @@
 """`charaloom run` from slice to slice, with a Snakemake that finishes its targets at once."""
 
+import os
 import signal
+import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from charaloom.artifacts.files import write_json
 from charaloom.cli import run as running
 from charaloom.cli.due import MODELS, artifacts_of
+from charaloom.cli.snakemake import Running
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import STAGES
 from tests.finished import finish, finish_artifact, finish_models
@@ -30,7 +34,8 @@ class Finishing:
     def on_cluster(self) -> bool:
         return False
 
-    def run(self, targets: list[str], log: Path, rules: list[str] = []) -> "Ended":  # noqa: B006
+    def run(self, targets: list[str], log: Path, rules: list[str], force: bool) -> "Ended":
+        assert force
         ended = Ended(list(self.words))
         self.words.clear()
         self.calls.append((Counter(), list(rules)))
@@ -194,6 +199,37 @@ def test_until_a_stage(project: Project) -> None:
 def test_a_snakemake_that_makes_nothing_is_not_asked_forever(project: Project, monkeypatch: Any) -> None:
     """`charaloom run -- --dry-run`."""
     snakemake = Finishing(project)
-    monkeypatch.setattr(snakemake, "run", lambda *_: snakemake.calls.append((Counter(), [])) or Ended([]))
+    monkeypatch.setattr(snakemake, "run", lambda *_, **__: snakemake.calls.append((Counter(), [])) or Ended([]))
     assert build(snakemake).code == 0
     assert len(snakemake.calls) == 1
+
+
+TALKATIVE = """import signal, sys, time
+def end(*_):
+    print("x" * 2**20, flush=True)
+    sys.exit(1)
+signal.signal(signal.SIGINT, end)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_snakemake_that_has_much_to_say_can_be_ended(tmp_path: Path) -> None:
+    """More than a pipe holds: somebody must read it."""
+    ended = Running([sys.executable, "-c", TALKATIVE], tmp_path / "run.log")
+
+    def stop() -> None:
+        while "ready" not in (tmp_path / "run.log").read_text():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def follow() -> None:
+        with running.ended_with(ended):
+            threading.Thread(target=stop).start()
+            for _ in ended:
+                pass
+
+    (tmp_path / "run.log").touch()
+    with pytest.raises(KeyboardInterrupt):
+        follow()
+    assert ended.code == 1

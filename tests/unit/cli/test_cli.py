@@ -9,7 +9,7 @@ import pytest
 from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
 from charaloom.cli import progress, status, text
-from charaloom.cli.needs import needs_table
+from charaloom.cli import snakemake as snakemake_module
 from charaloom.cli.snakemake import Snakemake, error_lines, find_profile
 from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
@@ -64,10 +64,16 @@ def test_the_one_line_of_an_error_is_found() -> None:
     assert error_lines(["first", "boom"]) == ["first", "boom"]
 
 
-def test_given_rules_run_alone_and_whatever_snakemake_knows() -> None:
-    command = Snakemake(profile=None).command(["a"], "--force", "--allowed-rules", "raw", "measured")
-    assert command[3] == "a"
-    assert command[-4:] == ["--force", "--allowed-rules", "raw", "measured"]
+def test_given_rules_run_alone_and_whatever_snakemake_knows(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(snakemake_module, "Running", lambda command, log: command)
+    plain = Snakemake(profile=None)
+    assert plain.run(["a"], tmp_path)[3:] == ["a", "--snakefile", str(CODE / "Snakefile")]
+    assert plain.run(["a"], tmp_path, ["raw", "report"], force=True)[-4:] == [
+        "--force",
+        "--allowed-rules",
+        "raw",
+        "report",
+    ]
 
 
 # --- progress
@@ -243,7 +249,7 @@ def test_what_a_stage_needed_is_told_from_benchmark_files(tmp_path: Path) -> Non
     (tmp_path / "hana" / "raw.jsonl").write_text('{"s": 60.0, "max_rss": 512.0}\n{"s": 3723, "max_rss": 2048}\n')
     (tmp_path / "hana" / "published-folder.jsonl").write_text('{"s": 0.1, "max_rss": "NA"}\n')
     (tmp_path / "hana" / "tagged.jsonl").write_text('{"s": 1')
-    rows = {line.split()[0]: line.split()[1:] for line in needs_table(tmp_path).splitlines()}
+    rows = {line.split()[0]: line.split()[1:] for line in status.needs_table(tmp_path).splitlines()}
     assert rows["raw"] == ["2", "31:32", "1:02:03", "2.0", "GB"]
     assert rows["published"] == ["1", "0:00", "0:00", "–"]
     assert rows["tagged"] == ["0", "–", "–", "–"]

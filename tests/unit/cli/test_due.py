@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.files import digest, read_json, write_json
+from charaloom.cli import due as module
 from charaloom.cli import slices
 from charaloom.cli.due import DIGITS, Asked, Due, artifacts_of, below
 from charaloom.cli.slices import Queue, jobs_of, stages_of, targets_of
 from charaloom.config.project import Project, load_project
 from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGES
+from charaloom.images.files import pictures_digest
 from tests.finished import finish, finish_artifact, finish_models
 
 ROSTER = """character	source	query	trigger	age
@@ -183,7 +185,22 @@ def test_what_was_read_is_kept_and_not_read_again(project: Project, monkeypatch:
     assert [artifact.stage for artifact in Due(changed(training={"steps": 77})).of("mei").now] == ["checkpoints"]
 
 
-@pytest.mark.parametrize("content", ["half a li", "[]", "{}", '{"read_for": 1, "characters": 2}'])
+def test_a_folder_is_walked_and_its_files_are_not_read_again(project: Project, monkeypatch: Any) -> None:
+    first = Due(project)
+    assert not first.of("hana").now
+    first.keep()
+    walked = []
+    monkeypatch.setattr(module, "pictures_digest", lambda folder: walked.append(folder) or pictures_digest(folder))
+    assert not Due(project).of("hana").now
+    assert "pictures/hana" not in walked
+    os.utime("pictures/hana/1.png")
+    assert not Due(project).of("hana").now
+    assert "pictures/hana" in walked
+
+
+@pytest.mark.parametrize(
+    "content", ["half a li", "[]", "{}", '{"schema": 1, "folders": 2}', '{"schema": 1, "folders": {"x": 1}}']
+)
 def test_a_broken_store_is_no_error(project: Project, content: str) -> None:
     Path("work/due.json").write_text(content)
     assert due(project) == ([], [])

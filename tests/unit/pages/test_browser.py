@@ -63,7 +63,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_results(tmp_path_factory.mktemp("browser") / CHARACTER)
     write_curation(folder)
     write_outfits(folder)
-    write_report(CHARACTER, Report(version=1), folder, folder / "report.html", folder / "report.manifest.json")
+    page, manifest = folder / "report.html", folder / "report.manifest.json"
+    write_report(CHARACTER, Report(version=1), folder, [], [folder / "model.manifest.json"], page, manifest)
     return folder
 
 
@@ -136,15 +137,82 @@ def test_views_are_found_by_what_is_known_of_them(results: Path, probed: Any) ->
     assert probed(text, find=NAMES[7][:8])["found"] == 1
 
 
+NUMBERS = {"seen": "1500", "kept": "900", "outfits": "3", "checkpoint": "step-001000", "recognised": "12 of 14"}
+
+
+def status_page(folder: Path, number: int) -> str:
+    """The page of many characters: a third failed, a third waits, a third is finished."""
+    why = "7 usable pictures, raw.minimum asks for 20. " * 3 + "</script><b>"
+    states: list[dict[str, Any]] = [
+        {"stage": "raw", "begun": True, "why": why, "log": folder / "work/raw.log"},
+        {"stage": "previews"},
+        {"pages": ("report", "curation")},
+    ]
+    standings = [
+        Standing(f"c{k:05}", {**NUMBERS, "seen": str(k)} if k % 3 else dict.fromkeys(NUMBERS), **states[k % 3])
+        for k in range(number)
+    ]
+    return render_page("status.html.j2", page_content(folder / "results", standings))
+
+
 def test_the_status_page_fits_a_small_window_and_asks_nobody(probed: Any, tmp_path: Path) -> None:
-    numbers = {"seen": "1500", "kept": "900", "outfits": "3", "checkpoint": "step-001000", "recognised": "12 of 14"}
-    why = "7 usable pictures, raw.minimum asks for 20. " * 5
-    standings = [Standing(f"c{k:03}", numbers, *((None,) if k % 3 else ("raw", True, why))) for k in range(60)]
-    seen = probed(render_page("status.html.j2", page_content(tmp_path, standings)), find="asks for 20")
+    seen = probed(status_page(tmp_path, 60), find="asks for 20")
     assert seen["said"] == []
     assert seen["loaded"] == []
     assert seen["overflow"] <= 0
     assert seen["nav"] == "sticky"
+
+
+SEARCHING = """<script>
+addEventListener("load", function () {
+  function names() {
+    return Array.from(document.querySelectorAll("#rows tbody b")).map(function (b) { return b.textContent; });
+  }
+  function by(id) { return document.getElementById(id); }
+  function choose(id, value) { by(id).value = value; by(id).dispatchEvent(new Event("change")); }
+  function sort(place) { document.querySelectorAll("#rows th button")[place].click(); }
+  var probe = {loaded: performance.now(), first: names(), count: by("count").textContent};
+  by("later").click();
+  probe.later = [names()[0], by("place").textContent];
+  choose("state", 3);
+  var pages = document.querySelector("#rows tbody td:last-child").textContent.trim();
+  probe.finished = [names()[0], by("count").textContent, pages];
+  sort(3);
+  probe.most_seen = names()[0];
+  sort(3);
+  probe.least_seen = names()[0];
+  choose("state", "");
+  document.querySelector(".funnel button").click();
+  probe.stage = [by("count").textContent, document.querySelector("#rows tbody a").getAttribute("href")];
+  choose("stage", "");
+  var box = document.querySelector("nav input");
+  box.value = "C00031";
+  box.dispatchEvent(new Event("input"));
+  probe.one = [names(), by("later").parentNode.offsetHeight];
+  probe.bold = document.querySelectorAll("#rows td.why b").length;
+  document.documentElement.dataset.probe = JSON.stringify(probe);
+});
+</script>
+</body>"""
+
+
+def test_ten_thousand_characters_are_found_sorted_and_turned_over(opened: Any, tmp_path: Path) -> None:
+    page = status_page(tmp_path, 10_000)
+    assert len(page.encode()) < 5e6
+    (tmp_path / "page.html").write_text(page.replace("</body>", SEARCHING))
+    done = opened(tmp_path / "page.html", "--window-size=390,844", "--dump-dom")
+    counted = re.search(r'data-probe="([^"]*)"', done.stdout)
+    assert counted, done.stderr
+    seen = json.loads(html.unescape(counted[1]))
+    assert seen["first"][:2] == ["c00000", "c00003"]
+    assert len(seen["first"]) == 200
+    assert seen["count"] == "10,000 of 10,000"
+    assert seen["later"] == ["c00600", "201–400"]
+    assert seen["finished"] == ["c00002", "3,333 of 10,000", "report curation"]
+    assert (seen["most_seen"], seen["least_seen"]) == ("c09998", "c00002")
+    assert seen["stage"] == ["3,334 of 10,000", "../work/raw.log"]
+    assert seen["one"] == [["c00031"], 0]
+    assert seen["bold"] == 0
 
 
 POINTING = """<script>
