@@ -30,7 +30,7 @@ rule clustered:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(30),
+        runtime=growing(10),
     params:
         stage=stage_params("clustered"),
     script:

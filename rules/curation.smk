@@ -27,7 +27,7 @@ rule curation:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(30),
+        runtime=growing(10),
     params:
         stage=stage_params("curation"),
     script:

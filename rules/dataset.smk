@@ -37,7 +37,7 @@ rule dataset:
     threads: 1
     resources:
         mem_mb=growing(4000),
-        runtime=growing(60),
+        runtime=growing(20),
     params:
         stage=stage_params("dataset"),
     script:

@@ -31,7 +31,7 @@ rule outfits:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(30),
+        runtime=growing(10),
     params:
         stage=stage_params("outfits"),
     script:

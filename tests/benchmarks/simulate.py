@@ -31,7 +31,7 @@ from charaloom.cli.progress import measured_seconds
 from charaloom.cli.slices import SLICE_ON_CLUSTER, Queue, targets_of
 from charaloom.cli.snakemake import Snakemake
 from charaloom.config.project import load_project
-from charaloom.config.stages import STAGES, first_passes
+from charaloom.config.stages import PASSES, STAGES
 
 TIMES = {name: Path(__file__).with_name(f"stage_times_{name}.json") for name in ("cluster", "demo")}
 PLUGINS = Path(__file__).with_name("plugins")
@@ -54,8 +54,8 @@ def main() -> None:
         make_roster(folder, options.characters)
         models = cpu_seconds(folder, f"work/{MODELS}", "--force", "--allowed-rules", "models")
         slices = [cpu_seconds(folder, *words) for words in invocations(folder)]
-        passes = [stages for stages in first_passes() if stages[0] not in LOCAL]
-        starts = {stages: start_of_shard(folder, stages, options.characters) for stages in passes}
+        submitted = [stages for stages in chains() if stages[0] not in LOCAL]
+        starts = {stages: start_of_shard(folder, stages, options.characters) for stages in submitted}
     cost = Cost(starts, models + sum(slices))
     demo = simulated(stage_times("demo", None), cost, options)
     times = stage_times("cluster", options.benchmarks) | own
@@ -94,10 +94,10 @@ def start_of_shard(folder: Path, stages: tuple[str, ...], characters: int) -> fl
 def simulated(
     times: dict[str, float], cost: Cost, options: argparse.Namespace, shown: bool = False
 ) -> dict[str, float]:
-    """Wall seconds of the stages and of Snakemake, one pass after another."""
+    """Wall seconds of the stages and of Snakemake, one chain of stages after another."""
     sizes = shard_sizes()
     rows = []
-    for stages in first_passes():
+    for stages in chains():
         first = stages[0]
         jobs = 1 if first == "models" else options.characters
         slots = 1 if first in LOCAL else options.gpus if first in ON_GPU else options.cores
@@ -129,10 +129,22 @@ def stage_times(name: str, folder: Path | None) -> dict[str, float]:
     return seconds | (measured_seconds(folder) if folder else {})
 
 
+def profile(setting: str) -> list[str]:
+    """The parts of a setting of the SLURM profile."""
+    settings = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.v9+.yaml").read_text())
+    return str(settings[setting]).replace(",", " ").split()
+
+
 def shard_sizes() -> dict[str, int]:
-    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.v9+.yaml").read_text())
-    pairs = [part.split("=") for part in profile["slurm-shards-sizes"].replace(",", " ").split()]
+    pairs = [part.split("=") for part in profile("slurm-shards-sizes")]
     return {stage: int(size) for stage, size in pairs}
+
+
+def chains() -> list[tuple[str, ...]]:
+    """All stages in order; those that run in one SLURM job together."""
+    chained = {chain[0]: chain for chain in (tuple(part.split("+")) for part in profile("slurm-shards-chains"))}
+    later = {stage for chain in chained.values() for stage in chain[1:]}
+    return [chained.get(stage, (stage,)) for stage in PASSES if stage not in later]
 
 
 def makespan(jobs: int, seconds: float, size: int, slots: int, start: float = 0.0) -> float:

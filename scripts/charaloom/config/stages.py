@@ -32,17 +32,3 @@ LOOKED_AT: dict[str, tuple[str, ...]] = {  # what a person would miss beside a s
     "model": ("model/README.md",),
     "report": ("report.html",),
 }
-
-# Stages that take seconds and need nothing else between them. Where a character lacks all of a chain's, one pass makes
-# them, on a cluster in one SLURM job; where some are there, a stage at a time may end early.
-CHAINS: tuple[tuple[str, ...], ...] = (
-    ("filtered", "curation", "tagged", "clustered", "outfits", "dataset"),
-    ("selection", "model"),
-)
-
-
-def first_passes() -> list[tuple[str, ...]]:
-    """The passes of characters that have nothing yet: a chain is one pass."""
-    chains = {chain[0]: chain for chain in CHAINS}
-    later = {stage for chain in CHAINS for stage in chain[1:]}
-    return [chains.get(stage, (stage,)) for stage in PASSES if stage not in later]

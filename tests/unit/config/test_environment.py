@@ -72,7 +72,7 @@ def imported(source: Path, everywhere: bool = True) -> set[str]:
 
 
 def third_party(names: set[str]) -> set[str]:
-    local = {"charaloom", "tests", "conftest", "snakefile"}
+    local = {"tests", "conftest", "snakefile", *(path.parent.name for path in (ROOT / "scripts").glob("*/__init__.py"))}
     return {name.split(".")[0] for name in names} - sys.stdlib_module_names - local
 
 
