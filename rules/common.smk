@@ -45,7 +45,7 @@ REPORTED = ("raw", "tagged", "clustered", "checkpoints", "previews", "selection"
 
 
 def asked(stage):
-    """The targets of a stage, listed where a rule asks for them: most runs and every job name files instead."""
+    """The targets of a stage, listed when Snakemake needs them: most runs and every job name files instead."""
     return inspected(lambda wildcards: targets(stage))
 
 
