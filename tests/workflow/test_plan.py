@@ -98,7 +98,7 @@ def test_a_lost_artifact_is_made_again(finished: Workplace) -> None:
     shutil.rmtree(finished.folder / "results/hana/model")
     assert finished.planned() == {"model": 1, "published": 1, "report": 1}
     (finished.folder / "results/mei/curation.html").unlink()
-    assert finished.planned() == {"curation": 1, "model": 1, "published": 1, "report": 2}
+    assert finished.planned() == {"curation": 1, "model": 1, "published": 1, "report": 1}
     shutil.rmtree(finished.folder / "results/hana/dataset")
     (finished.folder / "results/hana/previews.manifest.json").unlink()
     planned = finished.planned()
@@ -108,12 +108,15 @@ def test_a_lost_artifact_is_made_again(finished: Workplace) -> None:
 
 @pytest.mark.slow
 def test_a_stage_that_comes_out_the_same_ends_there(finished: Workplace) -> None:
-    """Stage by stage: hana was crawled again, to the same manifest."""
-    for name in ("raw.parquet", "raw.manifest.json"):
+    """Stage by stage: hana was crawled again, to the same content; then to other posts, then to other pictures."""
+    for name in ("raw.parquet", "raw.manifest.json", "raw.pictures.json"):
         os.utime(finished.folder / "results/hana" / name)
     assert finished.planned() == {}
-    manifest = finished.folder / "results/hana/raw.manifest.json"
-    manifest.write_text("another content\n")
+    (finished.folder / "results/hana/raw.manifest.json").write_text("other posts\n")
+    planned = finished.planned()
+    assert "measured" not in planned
+    assert planned["filtered"] == planned["tagged"] == planned["dataset"] == 1
+    (finished.folder / "results/hana/raw.pictures.json").write_text("other pictures\n")
     assert finished.planned()["measured"] == 1
 
 
