@@ -40,7 +40,7 @@ onstart:
 
 rule all:
     input:
-        [asked(stage) for stage in STAGES],
+        [listed(stage) for stage in STAGES],
 
 
 include: "rules/models.smk"

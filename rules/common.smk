@@ -44,7 +44,7 @@ def targets(stage):
 REPORTED = ("raw", "tagged", "clustered", "checkpoints", "previews", "selection", "model")  # what the report shows
 
 
-def asked(stage):
+def listed(stage):
     """The targets of a stage, listed when Snakemake needs them: most runs and every job name files instead."""
     return inspected(lambda wildcards: targets(stage))
 

@@ -10,4 +10,4 @@ for stage in ["models", *STAGES]:
         name:
             f"stage_{stage}"
         input:
-            asked(stage),
+            listed(stage),

@@ -64,12 +64,14 @@ def trace(project: Project, name: str, artifact: Artifact, root: Path = Path()) 
         else stage_params(project, name, stage)
     )
     inputs = {path: sha256_file((work if path == MODELS else folder) / path) for path in READS[stage]}
-    write(folder / artifact.lineage, canonical_json({"stage": stage, "asked": digest(params), "inputs": inputs}))
+    write(
+        folder / artifact.lineage, canonical_json({"stage": stage, "params_digest": digest(params), "inputs": inputs})
+    )
 
 
 def trace_models(project: Project, root: Path = Path()) -> None:
     params = {**models_params(project), "version": MODELS_VERSION}
-    lineage = {"asked": digest(params), "params": params, "inputs": {}}
+    lineage = {"params_digest": digest(params), "params": params, "inputs": {}}
     write(root / project.config["paths"]["work"] / "models.lineage.json", canonical_json(lineage))
 
 

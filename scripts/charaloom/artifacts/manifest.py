@@ -24,13 +24,13 @@ MANIFEST_ENDING = ".manifest.json"
 class Lineage:
     """What an artifact is a function of: its stage's params and the content of what it was made of.
 
-    `asked` is the digest of the params as the rule has them; `params` are those that decide a byte, so no path of this
+    `params_digest` is of the params as the rule has them; `params` are those that decide a byte, so no path of this
     machine. `inputs`: SHA-256 of each file that the stage depends on, by its name in the character's folder.
     """
 
     stage: str
     character: str
-    asked: str
+    params_digest: str
     params: Mapping[str, object]
     inputs: Mapping[str, str]
 
@@ -44,7 +44,7 @@ class Lineage:
             "schema": LINEAGE_SCHEMA,
             "stage": self.stage,
             "character": self.character,
-            "asked": self.asked,
+            "params_digest": self.params_digest,
             "params": dict(self.params),
             "inputs": dict(self.inputs),
             "digest": self.version,

@@ -90,23 +90,23 @@ class Due:
         kept = self.kept()
         self.records = kept["characters"]
         self.folders = Folders(kept["folders"])
-        self.asked = Asked(self.project, self.artifacts, self.folders.digest)
+        self.params = ParamDigests(self.project, self.artifacts, self.folders.digest)
 
     def of(self, name: str, done: Collection[str] = ()) -> Plan:
         """What is due of a character; `done` are manifests that this run has made and that no longer count."""
-        made, asked = self.made(name), self.asked.of(name)
+        made, today = self.made(name), self.params.of(name)
         now, later, open_stages, uncertain = [], [], set[str](), set[str]()
-        for artifact, had, wanted in zip(self.artifacts, made, asked, strict=True):
+        for artifact, before, now_digest in zip(self.artifacts, made, today, strict=True):
             stage = artifact.stage
             if stage not in self.wanted or artifact.manifest in done:
                 continue
-            certain = had.removeprefix(STALE) != wanted
-            above = {other for other in open_stages if below(other, stage)}
+            certain = before.removeprefix(STALE) != now_digest
+            above = {upper for upper in open_stages if below(upper, stage)}
             if above & uncertain or (above and not certain):
                 uncertain.add(stage)
                 if certain:
                     later.append(artifact)
-            elif certain or had.startswith(STALE):
+            elif certain or before.startswith(STALE):
                 now.append(artifact)
             else:
                 continue
@@ -149,7 +149,7 @@ class Due:
             return None
         with suppress(OSError, ValueError, TypeError, KeyError):
             lineage = read_json(folder / artifact.lineage)
-            return {"asked": str(lineage["asked"]), "inputs": dict(lineage["inputs"])}
+            return {"params_digest": str(lineage["params_digest"]), "inputs": dict(lineage["inputs"])}
         return None
 
     @cached_property
@@ -161,7 +161,7 @@ class Due:
         with suppress(OSError, ValueError, TypeError, KeyError):
             lineage = read_json(self.work / "models.lineage.json")
             wanted = {**models_params(self.project), "version": MODELS_VERSION}
-            return self.models is None or bool(lineage["asked"] != digest(wanted))
+            return self.models is None or bool(lineage["params_digest"] != digest(wanted))
         return True
 
     # --- what was read before
@@ -242,7 +242,7 @@ def valid(record: object) -> bool:
 def made_with(lineage: Row, digests: dict[str, str | None]) -> str:
     """The digest of the params that an artifact was made with, marked where it was made of other files."""
     fits = all(digests[path] == before for path, before in lineage["inputs"].items())
-    return ("" if fits else STALE) + lineage["asked"][:DIGITS]
+    return ("" if fits else STALE) + lineage["params_digest"][:DIGITS]
 
 
 def sha256_of(path: Path) -> str | None:
@@ -278,7 +278,7 @@ ANYBODY = Character("anybody", "", "query-of-anybody", "trigger-of-anybody", "")
 Text = list[str | Callable[[Character], str]]  # of canonical JSON: what is the same for all, and what differs
 
 
-class Asked:
+class ParamDigests:
     """Digests of today's params of each artifact, as a lineage has them.
 
     Most characters have no config of their own: their params differ in query, trigger and folder alone, which are put

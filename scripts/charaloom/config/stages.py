@@ -6,18 +6,18 @@ Bump a version when the same inputs would now give another result: no trigger of
 STAGE_VERSION: dict[str, int] = {
     "raw": 1,
     "measured": 4,
-    "filtered": 2,
+    "filtered": 3,
     "curation": 1,
     "tagged": 2,
     "clustered": 3,
     "outfits": 1,
-    "dataset": 2,
+    "dataset": 3,
     "checkpoints": 3,
     "previews": 2,
     "selection": 2,
-    "model": 2,
+    "model": 3,
     "published": 1,
-    "report": 4,
+    "report": 5,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

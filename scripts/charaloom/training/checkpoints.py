@@ -55,10 +55,10 @@ def train(
     fails (with the end of `log`).
     """
     base = local_base(params.base, work)
-    asked = params.plain()
+    rule_params = params.plain()
     params = replace(params, precision=precision(params.precision))
     upstream = [inputs.content, *inputs.judged_by]
-    facts = lineage(STAGE, character, asked, upstream, lineage_params(params, base))
+    facts = lineage(STAGE, character, rule_params, upstream, lineage_params(params, base))
     settled = params.settled(read_json(inputs.content)["pictures"])
     workdir = working_directory(work, character, settled, base, facet_digest(inputs.content))
     with locked(workdir) as lock:

@@ -11,7 +11,7 @@ import pytest
 from charaloom.artifacts.files import digest, read_json, write_json
 from charaloom.cli import due as module
 from charaloom.cli import slices
-from charaloom.cli.due import DIGITS, Asked, Due, artifacts_of, below
+from charaloom.cli.due import DIGITS, Due, ParamDigests, artifacts_of, below
 from charaloom.cli.slices import Queue, jobs_of, stages_of, targets_of
 from charaloom.config.project import Project, load_project
 from charaloom.config.stage_params import publish_params, stage_params
@@ -120,7 +120,7 @@ def test_what_is_lost_is_made_again(project: Project) -> None:
 
 
 def test_a_broken_lineage_is_due_and_no_traceback(project: Project) -> None:
-    for content in ("half a li", "[]", '{"asked": 1}', '{"asked": "x", "inputs": 3}'):
+    for content in ("half a li", "[]", '{"params_digest": 1}', '{"params_digest": "x", "inputs": 3}'):
         Path("results/mei/tagged.lineage.json").write_text(content)
         assert due(project)[0] == ["tagged"]
 
@@ -149,7 +149,7 @@ def test_other_picture_models_concern_who_was_measured_by_them(project: Project)
     known.keep()
     write_json(Path("work/models.manifest.json"), {"models": ["another"]})
     assert due(project) == (["measured"], [])
-    write_json(Path("work/models.lineage.json"), {"asked": "other"})
+    write_json(Path("work/models.lineage.json"), {"params_digest": "other"})
     assert Due(project).models_due()
     known.refresh_models()
     assert [artifact.stage for artifact in known.of("mei").now] == ["measured"]
@@ -165,7 +165,7 @@ def test_digests_of_params_are_those_of_the_rules(project: Project) -> None:
     """The text that is made once for everybody gives what each one's params give."""
     after = changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
     artifacts = artifacts_of(after)
-    asked = Asked(after, artifacts)
+    digests = ParamDigests(after, artifacts)
     for name in after.characters:
         params = [
             publish_params(after, name, Path(artifact.manifest).stem)
@@ -173,7 +173,7 @@ def test_digests_of_params_are_those_of_the_rules(project: Project) -> None:
             else stage_params(after, name, artifact.stage)
             for artifact in artifacts
         ]
-        assert asked.of(name) == [digest(content)[:DIGITS] for content in params]
+        assert digests.of(name) == [digest(content)[:DIGITS] for content in params]
 
 
 def test_what_was_read_is_kept_and_not_read_again(project: Project, monkeypatch: Any) -> None:
