@@ -191,5 +191,5 @@ def without_path(base: Row) -> Row:
     return {key: value for key, value in base.items() if key not in {"path", "config"}}
 
 
-def without_paths(params: Row) -> Row:
-    return {**params, "bases": [without_path(base) for base in params["bases"]]}
+def without_paths(values: Row) -> Row:
+    return {**values, "bases": [without_path(base) for base in values["bases"]]}
