@@ -309,7 +309,7 @@ class ParamDigests:
             else:
                 yield stage_params(project, name, artifact.stage)
 
-    def text_of(self, params: Config, anybody: Character) -> Text | str:
+    def text_of(self, values: Config, anybody: Character) -> Text | str:
         """Canonical JSON of params, cut at what differs between characters; its digest where nothing does."""
         varying: dict[str, Callable[[Character], str]] = {
             anybody.query: lambda character: inner_json(character.query),
@@ -317,7 +317,7 @@ class ParamDigests:
         }
         if anybody.source == FOLDER:
             varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)
-        pieces = re.split(f"({'|'.join(varying)})", canonical_json(params))
+        pieces = re.split(f"({'|'.join(varying)})", canonical_json(values))
         if len(pieces) == 1:
             return sha256_bytes(pieces[0].encode())[:DIGITS]
         return [varying.get(piece, piece) for piece in pieces]
