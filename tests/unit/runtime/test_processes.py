@@ -41,6 +41,22 @@ def test_c2_a_child_ends_with_its_parent(number: int, child: str) -> None:
         time.sleep(0.05)
 
 
+def test_a_child_of_a_background_command_hears_ctrl_c() -> None:
+    """A shell starts background commands with SIGINT ignored, which their children would inherit."""
+    ignoring = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{PARENT}"
+    command = [sys.executable, "-c", ignoring, str(int(signal.SIGKILL)), WILLING]
+    package = {"PYTHONPATH": str(Path(__file__).parents[3] / "scripts")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **package}) as parent:
+        assert parent.stdout is not None
+        process = int(parent.stdout.readline())
+        os.kill(process, signal.SIGINT)
+        deadline = time.monotonic() + 10
+        while alive(process):
+            assert time.monotonic() < deadline, "the child ignores SIGINT"
+            time.sleep(0.05)
+        parent.kill()
+
+
 def alive(process: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()

@@ -20,6 +20,7 @@ from charaloom.training.working_directory import locked
 from tests.unit.training.trainings import (
     SCRIPTS,
     STEPS,
+    WARM_SECONDS,
     Pictures,
     Trained,
     digests_of,
@@ -45,13 +46,13 @@ def test_a_warm_process_trains_the_same_bytes_and_ends_by_itself(
         inputs = write_dataset(tmp_path / name, drawn_pictures)
         if name == "broken":
             with pytest.raises(CharaloomError, match=r"(?s)the trainer failed with code 1.*the loss is nan"):
-                train_once(tmp_path / name, inputs, params(tiny_base, rate_unet=1.0, alpha=1e20), warm_seconds=5)
+                train_once(tmp_path / name, inputs, params(tiny_base, rate_unet=1.0, alpha=1e20))
             continue
-        assert train_once(tmp_path / name, inputs, params(tiny_base), warm_seconds=5) == digests_of(trained.folder)
+        assert train_once(tmp_path / name, inputs, params(tiny_base)) == digests_of(trained.folder)
     assert len(starts) == 1, "the second finds everything loaded"
     (folder,) = tmp_path.glob("charaloom-*")
     (socket,) = (path for path in folder.iterdir() if not path.suffix)
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 3 * WARM_SECONDS
     while socket.exists():
         assert time.monotonic() < limit
         time.sleep(0.2)
