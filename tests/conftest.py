@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # Groups of tests that take longest, in the order they are begun: the worker that is ready first takes the next one.
-LONGEST = (
+LONGEST = ("slurm", "test_consequences", "test_end_to_end", "training", "test_plan", "test_run", "test_raw")
     "slurm",
     "test_consequences",
     "test_end_to_end",
