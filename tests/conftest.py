@@ -9,15 +9,6 @@ import pytest
 
 # Groups of tests that take longest, in the order they are begun: the worker that is ready first takes the next one.
 LONGEST = ("slurm", "test_consequences", "test_end_to_end", "training", "test_plan", "test_run", "test_raw")
-    "slurm",
-    "test_consequences",
-    "test_end_to_end",
-    "training",
-    "test_plan",
-    "test_run",
-    "test_raw",
-    "test_formats",
-)
 QUICK_SECONDS = 10.0  # a test that takes longer belongs among the slow ones
 
 
