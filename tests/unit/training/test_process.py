@@ -37,9 +37,11 @@ def test_a_warm_process_trains_the_same_bytes_and_ends_by_itself(
     drawn_pictures: Pictures,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     starts, start_warm = [], process.start_warm
-    monkeypatch.setattr(process.tempfile, "gettempdir", lambda: str(tmp_path))
+    sockets = tmp_path_factory.mktemp("w")  # a short name: a socket's path has 107 letters at most
+    monkeypatch.setattr(process.tempfile, "gettempdir", lambda: str(sockets))
     monkeypatch.setattr(process, "start_warm", lambda *args: starts.append(args) or start_warm(*args))
     for name in ("first", "broken", "second"):  # one that fails, fails alone
         (tmp_path / name).mkdir()
@@ -50,7 +52,7 @@ def test_a_warm_process_trains_the_same_bytes_and_ends_by_itself(
             continue
         assert train_once(tmp_path / name, inputs, params(tiny_base)) == digests_of(trained.folder)
     assert len(starts) == 1, "the second finds everything loaded"
-    (folder,) = tmp_path.glob("charaloom-*")
+    (folder,) = sockets.glob("charaloom-*")
     (socket,) = (path for path in folder.iterdir() if not path.suffix)
     limit = time.monotonic() + 3 * WARM_SECONDS
     while socket.exists():
