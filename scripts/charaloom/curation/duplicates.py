@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
 from charaloom.curation.rules import RULES, record_score
-from charaloom.curation.views import Vectors, View, decided, read_vectors
+from charaloom.curation.views import Vectors, View, read_vectors
 from charaloom.images.boxes import shared
 from charaloom.images.overlay import NEIGHBOURS, Fit, fitted, in_pixels, read_thumbnails
 
@@ -136,10 +137,10 @@ def nearest(matrix: "np.ndarray", least: float) -> Iterator[tuple[int, int]]:
         cosine = matrix[top : top + TILE] @ matrix.T
         own = np.arange(len(cosine))
         cosine[own, top + own] = -2
-        # Four decimals decide (`decided`); the margin of 0.001 keeps what rounds up to `least`.
+        # Four decimals decide (`rounded`); the margin of 0.001 keeps what rounds up to `least`.
         rows, columns = np.nonzero(cosine >= least - 1e-3)
         cosines = cosine[rows, columns].astype(float).round(4)
-        near_enough = cosines >= decided(least)
+        near_enough = cosines >= rounded(least)
         rows, columns, cosines = rows[near_enough], columns[near_enough], cosines[near_enough]
         order = np.lexsort((columns, -cosines, rows))
         rows, columns = rows[order], columns[order]

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Filtered
 from charaloom.curation.rules import RULES, record_score
-from charaloom.curation.views import Vectors, View, decided
+from charaloom.curation.views import Vectors, View
 from charaloom.errors import CharaloomError
 from charaloom.tagging.vocabulary import COSPLAY_ENDING
 from charaloom.vision.ccip import CcipMetric
@@ -88,7 +89,7 @@ def measure_distances(
         references = matrix(shuffled(cluster)[:REFERENCE_SAMPLE], vectors)
         medians = np.median(metric.differences(embeddings, references), axis=1)
         for view, distance in zip(views, medians, strict=True):
-            view.distance = decided(distance)
+            view.distance = rounded(distance)
         cluster = [view for view in passed if view.distance is not None and view.distance <= threshold] or cluster
 
 

@@ -12,9 +12,10 @@ nothing. `duplicate` and `identity` judge all candidates together, in modules of
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Filtered
-from charaloom.curation.views import Reason, View, decided
+from charaloom.curation.views import Reason, View
 from charaloom.tagging.vocabulary import ALTERNATE_TAGS, COSPLAY, COSPLAY_ENDING
 
 FROM, ABOVE, BELOW = "from", "above", "below"  # which scores drop a view: from the threshold on, above it, below it
@@ -198,10 +199,10 @@ def apply_rule(rule: Rule, views: list[View], params: Filtered) -> None:
 
 def record_score(view: View, rule: Rule, score: float, threshold: float | None) -> None:
     """Add a candidate's score, and a reason where the rule drops the view."""
-    reason = Reason(rule.name, decided(score), threshold)
+    reason = Reason(rule.name, rounded(score), threshold)
     if view.is_candidate:
         view.scores.append(reason)
-    if threshold is not None and rule.fires(decided(score), threshold):
+    if threshold is not None and rule.fires(rounded(score), threshold):
         view.reasons.append(reason)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
@@ -75,11 +76,6 @@ class View:
         return {tag for post in self.posts for category in categories for tag in post[f"tags_{category}"] or []}
 
 
-def decided(score: float) -> float:
-    """Scores are compared with four decimals: further ones differ between processors."""
-    return round(float(score), 4)
-
-
 def read_views(raw: PathLike, measured: PathLike, params: Filtered) -> list[View]:
     """All measured views in the order of their names."""
     pictures = {row["picture"]: row for row in read_table(raw, ["picture", "size", "posts"])}
@@ -100,7 +96,7 @@ def read_views(raw: PathLike, measured: PathLike, params: Filtered) -> list[View
 
 
 def is_confident(person: Row, params: Filtered) -> bool:
-    return decided(person["confidence"]) >= params.person_confidence
+    return rounded(person["confidence"]) >= params.person_confidence
 
 
 def highest_scores(measured: PathLike, tags: Sequence[str]) -> dict[str, float]:
@@ -123,7 +119,7 @@ def tag_scores(measured: PathLike, tags: Sequence[str]) -> dict[str, dict[str, f
     pairs, owners = pairs.filter(wanted), table.column("view").combine_chunks().take(owners.filter(wanted))
     scores: dict[str, dict[str, float]] = defaultdict(dict)
     for view, pair in zip(owners.to_pylist(), pairs.to_pylist(), strict=True):
-        scores[view][pair["name"]] = decided(pair["score"])
+        scores[view][pair["name"]] = rounded(pair["score"])
     return scores
 
 
