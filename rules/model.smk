@@ -10,6 +10,7 @@ rule model:
         upstream=[
             "<results>/{character}/selection.manifest.json",
             "<results>/{character}/checkpoints.manifest.json",
+            "<results>/{character}/previews.manifest.json",
             "<results>/{character}/clustered.manifest.json",
         ],
         selection=ancient("<results>/{character}/selection.json"),

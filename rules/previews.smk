@@ -9,8 +9,8 @@ MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
 rule previews:
     input:
         manifest="<results>/{character}/checkpoints.manifest.json",
+        prompts="<results>/{character}/clustered.prompts.json",
         judged_by=[
-            "<results>/{character}/clustered.prompts.json",
             "<results>/{character}/dataset.judging.json",
             "<work>/models.manifest.json",
         ],

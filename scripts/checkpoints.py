@@ -24,8 +24,9 @@ with job(log, offline=bool(params.base.path), gpu=True):
         from charaloom.evaluation.early_stopping import first_round_judge
         from charaloom.evaluation.previews import Sources
 
-        measured, clustered, *judged_by = snakemake.input.judged_by
-        sources = Sources(outfits, dataset, measured, clustered, work / "hub", judged_by)
+        measured, clustered, prompts, *judging = snakemake.input.judged_by
+        sources = Sources(outfits, dataset, measured, clustered, work / "hub", prompts, judging)
+        judged_by = [prompts, *judging]
         judge = first_round_judge(character, params.previews, sources, work)
     with training_page(curves_folder(log), character):
         train(

@@ -24,6 +24,7 @@ with job(snakemake.log[0], offline=all(base.path for base in params.bases), gpu=
             measured=snakemake.input.measured,
             clustered=snakemake.input.clustered,
             hub=Path(snakemake.config["paths"]["work"]) / "hub",
+            prompts=snakemake.input.prompts,
             judged_by=snakemake.input.judged_by,
         ),
         folder=Path(snakemake.output.scores).parent,

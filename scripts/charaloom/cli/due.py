@@ -33,7 +33,7 @@ SCHEMA = 1
 DIGITS = 16  # of a SHA-256, as `due.json` keeps it
 STALE = "~"  # before the digest of params: a file that the artifact was made of has another content
 MODELS = "models.manifest.json"
-LEAVES = ("curation", "outfits", "published")  # stages that the report alone reads
+PAGES = ("curation", "outfits")  # stages that no other reads; the receipts of `published` only the report reads
 STAGE_OF = re.compile("[^./]*")  # of the name of a file below the character's folder
 COMPARED = (".json", ".html")  # endings of the files in a character's folder that are looked at
 
@@ -62,7 +62,9 @@ def artifacts_of(project: Project) -> list[Artifact]:
 
 def below(first: str, second: str) -> bool:
     """Whether a stage may change what another one reads."""
-    return STAGES.index(first) < STAGES.index(second) and (first not in LEAVES or second == "report")
+    if first in PAGES or (first == "published" and second != "report"):
+        return False
+    return STAGES.index(first) < STAGES.index(second)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from charaloom.evaluation.prompts import Prompt, read_prompts
 from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others, hold
 from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
 
-PROMPTS_FACET = "clustered.prompts.json"
-
 
 @dataclass(frozen=True)
 class Sources:
@@ -39,7 +37,8 @@ class Sources:
     measured: PathLike
     clustered: PathLike
     hub: PathLike
-    judged_by: Sequence[PathLike]  # facets and manifests of all of these: prompts, what judges, picture models
+    prompts: PathLike  # facet of the prompts
+    judged_by: Sequence[PathLike]  # facet and manifest of what judges: views and held-out pictures, picture models
 
 
 def render(
@@ -56,7 +55,7 @@ def render(
 
     Raises CharaloomError where there are no prompts, checkpoints or held-out pictures, or a base cannot be used.
     """
-    upstream = [checkpoints_manifest, *sources.judged_by]
+    upstream = [checkpoints_manifest, sources.prompts, *sources.judged_by]
     local = local_bases(params, work)
     recorded = without_paths(resolved(params, local).plain())
     facts = lineage("previews", character, params.plain(), upstream, recorded)
@@ -95,12 +94,8 @@ def open_renderer(
     judge = Judge(sources.hub, held_out_files(sources.dataset), core, sources.measured, sources.clustered, params)
     store = Path(work) / character / "previews"
     with hold(store):
-        yield Renderer(character, resolved(params, local), store, judge, local, judging_digests(sources))
-
-
-def judging_digests(sources: Sources) -> list[str]:
-    """What scores are a function of besides the picture; prompts are in the key of each batch themselves."""
-    return [sha256_file(path) for path in sources.judged_by if Path(path).name != PROMPTS_FACET]
+        digests = [sha256_file(path) for path in sources.judged_by]
+        yield Renderer(character, resolved(params, local), store, judge, local, digests)
 
 
 def rounds(renderer: Renderer, prompts: list[Prompt], steps: list[Checkpoint]) -> Iterator[Batch]:

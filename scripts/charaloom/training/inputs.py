@@ -50,7 +50,7 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | No
 
 def triggers_of(outfits: Row) -> list[str]:
     """The character's trigger and those of the trained outfits: words that no tag dropout leaves out."""
-    return [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"] if outfit.get("trained", True))]
+    return [outfits["trigger"], *(outfit["trigger"] for outfit in outfits["outfits"] if outfit["trained"])]
 
 
 def core_words(outfits: Row) -> list[str]:

@@ -224,9 +224,10 @@ def test_a_rewritten_file_is_read_again(project: Project) -> None:
     assert due(project)[0] == ["measured"]
 
 
-def test_the_report_alone_is_below_the_pages() -> None:
+def test_no_stage_is_below_a_page_and_the_report_alone_below_the_receipts() -> None:
     assert below("raw", "report")
-    assert below("curation", "report")
+    assert not below("curation", "report")
+    assert below("published", "report")
     assert not below("curation", "tagged")
     assert not below("published", "model")
     assert not below("tagged", "tagged")

@@ -288,7 +288,8 @@ def sources_of(root: Path, hub: Path) -> previews.Sources:
         measured=root / "measured.parquet",
         clustered=root / "clustered.parquet",
         hub=hub,
-        judged_by=[root / "outfits.json", root / "measured.parquet", root / "clustered.parquet", root / "models.json"],
+        prompts=root / "outfits.json",
+        judged_by=[root / "measured.parquet", root / "clustered.parquet", root / "models.json"],
     )
 
 
