@@ -19,10 +19,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from charaloom.config.params import Previews, SelectionRule
+from charaloom.config.families import family_of
+from charaloom.config.params import PreviewBase, Previews, SelectionRule
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import Checkpoint, positive
-from charaloom.diffusion.families import family_of
 from charaloom.diffusion.pipelines import BasePipeline, open_pipeline
 
 CODE = Path(__file__).resolve().parents[2]
@@ -30,11 +30,9 @@ BASE = CODE / "resources" / "demo" / "bases" / "main"
 SETTINGS = Previews(
     version=1,
     bases=(),
-    negative="nsfw, nude, lowres, bad anatomy, bad hands, text, watermark",
     width=128,
     height=128,
     steps=20,
-    guidance=4.0,
     seeds=1,
     scenes=1,
     weights=(1.0,),
@@ -45,6 +43,13 @@ SETTINGS = Previews(
     threads=1,
     seed=0,
     selection=SelectionRule(scores={}, first=1.0, keep=0.5),
+)
+ENTRY = PreviewBase(
+    name="demo",
+    family="sd15",
+    clip_skip=0,
+    negative="nsfw, nude, lowres, bad anatomy, bad hands, text, watermark",
+    guidance=4.0,
 )
 PROMPTS = 8
 RANK, VECTORS = 8, 4
@@ -81,7 +86,7 @@ def prompts() -> list[str]:
 
 class Ours:
     def __init__(self, threads: int):
-        base = LocalBase("demo", family_of("sd15"), BASE, "", "epsilon", 0)
+        base = LocalBase("demo", family_of("sd15"), BASE, "", ENTRY)
         self.pipeline = BasePipeline(base, threads)
 
     def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
@@ -105,11 +110,11 @@ class OneCallEach:
             for text, seed in zip(prompts(), seeds, strict=True):
                 pictures += self.pipeline(
                     prompt=positive(text, step, "hana_emb"),
-                    negative_prompt=SETTINGS.negative,
+                    negative_prompt=ENTRY.negative,
                     width=SETTINGS.width,
                     height=SETTINGS.height,
                     num_inference_steps=SETTINGS.steps,
-                    guidance_scale=SETTINGS.guidance,
+                    guidance_scale=ENTRY.guidance,
                     generator=torch.Generator("cpu").manual_seed(seed),
                 ).images
             self.pipeline.unload_lora_weights()

@@ -4,19 +4,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
+from charaloom.config.base_files import base_facts
+from charaloom.config.families import EPSILON, FAMILIES, SD15, V_PREDICTION
 from charaloom.config.schemas import Config, origin, suggestion
 from charaloom.errors import CharaloomError
 
+DPM_2M, EULER = "DPM++ 2M", "Euler"  # samplers and schedules by the names that A1111 has for them
+KARRAS, NORMAL = "Karras", "Normal"
+V_RESCALE = 0.2  # of the guidance, for v-prediction: what the card of NoobAI-XL v-pred 1.0 asks for
+UNKNOWN_LICENCE = "unknown"
+
+MANNERS = ("negative", "sampler", "schedule", "guidance", "rescale")  # what previews alone read of a base
+CARD = ("licence",)  # what the model's card alone reads
+
 
 def base_of(config: Config, name: str) -> Config:
-    """One entry of `bases` with its name."""
-    empty = {"path": None, "repo": None, "revision": None}
-    return {**empty, **config["bases"][name], "name": name}
+    """One entry of `bases` with its name, and what it leaves open settled by its file, its family and `previews`."""
+    entry = {"path": None, "repo": None, "revision": None, **config["bases"][name], "name": name}
+    facts = base_facts(entry["path"])
+    family = FAMILIES.get(entry.get("family") or facts.family or SD15.name, SD15)
+    prediction = entry.get("prediction") or facts.prediction or EPSILON
+    velocity = prediction == V_PREDICTION
+    defaults = {
+        "family": family.name,
+        "prediction": prediction,
+        "zero_snr": facts.zero_snr if facts.zero_snr is not None else velocity,
+        "clip_skip": family.clip_skip,
+        "prefix": "",
+        "suffix": "",
+        "negative": config["previews"]["negative"],
+        "guidance": config["previews"]["guidance"],
+        "sampler": EULER if velocity else DPM_2M,
+        "schedule": NORMAL if velocity else KARRAS,
+        "rescale": V_RESCALE if velocity else 0.0,
+        "licence": UNKNOWN_LICENCE,
+    }
+    return entry | {key: value for key, value in defaults.items() if entry.get(key) is None}
 
 
-def drawing_base(config: Config, name: str) -> Config:
-    """What training and previews may know of a base: its licence is the card's alone."""
-    return {key: value for key, value in base_of(config, name).items() if key != "licence"}
+def without(entry: Config, keys: Sequence[str]) -> Config:
+    return {key: value for key, value in entry.items() if key not in keys}
+
+
+def training_base(config: Config, name: str) -> Config:
+    """What training may know of a base."""
+    return without(base_of(config, name), MANNERS + CARD)
+
+
+def preview_base(config: Config, name: str) -> Config:
+    """What previews may know of a base: its licence is the card's alone."""
+    return without(base_of(config, name), CARD)
 
 
 def preview_bases(config: Config) -> list[str]:
@@ -50,9 +87,9 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
 def check_families(config: Config, files: Sequence[PathLike]) -> None:
     """A LoRA fits bases of its own family only."""
     trained = config["training"]["base"]
-    family = config["bases"][trained]["family"]
+    family = base_of(config, trained)["family"]
     for name in config["previews"]["bases"]:
-        if config["bases"][name]["family"] != family:
+        own = base_of(config, name)["family"]
+        if own != family:
             where = f"{origin(files, ('previews', 'bases'), config)}: previews.bases"
-            own = config["bases"][name]["family"]
             raise CharaloomError(f"{where}: {name!r} is an {own} base, {trained!r}, which is trained on, is {family}")

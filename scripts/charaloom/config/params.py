@@ -80,12 +80,27 @@ class Base(Params):
     name: str
     family: str  # sd15, sdxl
     clip_skip: int  # layers of the text encoder that are skipped
+    prediction: str = "epsilon"  # or v_prediction
+    zero_snr: bool = False  # whether the noise schedule ends in pure noise
+    prefix: str = ""  # tags before every prompt and caption
+    suffix: str = ""  # tags behind them
     path: str | None = None
     repo: str | None = None
     revision: str | None = None
     licence: str | None = field(default=None, metadata=ABSENT)  # of the card: no other stage reads it
     config: str | None = field(default=None, metadata=ABSENT)
     digest: str | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewBase(Base):
+    """A base and how previews are rendered on it."""
+
+    negative: str = ""  # prompt
+    sampler: str = "DPM++ 2M"  # by A1111's name, as the schedule
+    schedule: str = "Karras"
+    guidance: float = 7.0
+    rescale: float = 0.0  # of the guidance (Lin et al. 2023, arXiv:2305.08891)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +220,10 @@ class Dataset(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Previews(Stage):
-    bases: tuple[Base, ...]  # the one that is trained on first
-    negative: str
+    bases: tuple[PreviewBase, ...]  # the one that is trained on first
     width: int  # pixels
     height: int
     steps: int
-    guidance: float
     seeds: int
     scenes: int
     weights: tuple[float, ...]
@@ -230,7 +243,7 @@ class Selection(Stage, SelectionRule):
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Stage):
-    base: Base
+    base: PreviewBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +290,10 @@ class Settings(Params):
     ema: float | None = field(default=None, metadata=ABSENT)
     min_snr: float | None = field(default=None, metadata=ABSENT)
     gradient_checkpointing: bool | None = field(default=None, metadata=ABSENT)
+    optimizer: str | None = field(default=None, metadata=ABSENT)
+    caption_tokens: int | None = field(default=None, metadata=ABSENT)
+    masked_loss: bool | None = field(default=None, metadata=ABSENT)
+    compile: bool | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,6 +346,10 @@ class Training(TrainingFacts):
     ema: float  # decay of the moving average of the weights, per step
     min_snr: float  # gamma of the min-SNR weights (Hang et al. 2023, arXiv:2303.09556)
     gradient_checkpointing: bool
+    optimizer: str  # adamw, adamw8bit, prodigy
+    caption_tokens: int  # at most, without the first and the last token of each chunk of 75
+    masked_loss: bool
+    compile: bool
 
 
 STAGE_PARAMS: dict[str, type[Stage]] = {

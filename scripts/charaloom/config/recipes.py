@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charaloom.artifacts.types import PathLike
-from charaloom.config.bases import drawing_base
+from charaloom.config.bases import training_base
 from charaloom.config.schemas import Config, origin, schema
 from charaloom.errors import CharaloomError
 from charaloom.images.files import pictures_digest
@@ -47,7 +47,7 @@ def settled(params: Mapping[str, Any], pictures: int) -> dict[str, Any]:
 def training_of(config: Config) -> Config:
     """The recipe under what `training` sets by hand, and the base model."""
     own = {key: value for key, value in config["training"].items() if key != "warm_seconds"}  # changes no byte
-    base = drawing_base(config, own["base"])
+    base = training_base(config, own["base"])
     settings = recipe(config["recipes"], own["recipe"], base["family"])
     lines = [{key: value for key, value in line.items() if key not in own} for line in settings.get(BY_PICTURES, [])]
     training = {**settings, **own, BY_PICTURES: lines, "base": base}

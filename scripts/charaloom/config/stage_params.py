@@ -1,6 +1,6 @@
 """What each stage of one character may read of the config and the roster: the only param of its rule."""
 
-from charaloom.config.bases import base_of, drawing_base, preview_bases
+from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import Project
 from charaloom.config.recipes import training_of
@@ -21,13 +21,17 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
     params = {**section, **facts_of(config, character, stage)}
     if stage == "checkpoints" and params["early_stopping"]:
         params["previews"] = stage_params(project, name, "previews")
-    if stage == "measured":
-        del params["threads"]  # pictures side by side: changes no number
+    for key in UNREAD.get(stage, ()):
+        del params[key]
     params["version"] = STAGE_VERSION[stage]
     return {key: params[key] for key in sorted(params)}
 
 
 SECTIONS = {"published": ""}
+UNREAD = {  # keys of a section that its stage does not read
+    "measured": ("threads",),  # pictures side by side: changes no number
+    "previews": ("negative", "guidance"),  # what bases without their own take
+}
 
 
 def facts_of(config: Config, character: Character, stage: str) -> Config:
@@ -49,7 +53,7 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "checkpoints":
             return {**seed, **trigger}
         case "previews":
-            bases = [drawing_base(config, name) for name in preview_bases(config)]
+            bases = [preview_base(config, name) for name in preview_bases(config)]
             return {**seed, "bases": bases, "selection": config["selection"]}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}

@@ -7,9 +7,9 @@ from typing import Any
 
 from charaloom.artifacts.files import digest, files_below, read_json, whole_folder
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.config.params import Base
+from charaloom.config.families import Family, family_of
+from charaloom.config.params import Base, PreviewBase
 from charaloom.diffusion.digests import file_digests
-from charaloom.diffusion.families import Family, family_of
 from charaloom.errors import CharaloomError
 
 HUB_CONFIG = ["model_index.json", "*/*.json", "tokenizer/*", "tokenizer_2/*"]
@@ -23,8 +23,24 @@ class LocalBase:
     family: Family
     folder: Path  # diffusers layout, safetensors weights only
     digest: str  # SHA-256 of the single file (as model sites show it), or over the files of the folder
-    prediction: str  # what its UNet predicts: epsilon
-    clip_skip: int  # text-encoder layers skipped, counted as diffusers does
+    entry: Base  # what the config says of it
+
+    @property
+    def prediction(self) -> str:
+        """What its UNet predicts."""
+        return self.entry.prediction
+
+    @property
+    def clip_skip(self) -> int:
+        """Text-encoder layers skipped, counted as diffusers does."""
+        return self.entry.clip_skip
+
+    @property
+    def manners(self) -> PreviewBase:
+        """How previews are rendered on it. Raises TypeError for a base that was opened to train on."""
+        if not isinstance(self.entry, PreviewBase):
+            raise TypeError(f"base `{self.name}` was not opened for previews")
+        return self.entry
 
 
 def local_base(base: Base, work: PathLike) -> LocalBase:
@@ -50,7 +66,7 @@ def local_base(base: Base, work: PathLike) -> LocalBase:
         check_folder(base.name, folder, family)
         sha256 = folder_digest(folder, family, Path(work))
         check_digest(base, sha256)
-    return LocalBase(base.name, family, folder, sha256, prediction(folder), base.clip_skip)
+    return LocalBase(base.name, family, folder, sha256, base)
 
 
 def hub_weights(family: Family) -> list[str]:

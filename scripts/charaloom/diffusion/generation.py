@@ -50,7 +50,7 @@ def for_a1111(character: str, text: str, seed: int, checkpoint: Checkpoint, base
         "Steps": params.steps,
         "Sampler": SAMPLER,
         "Schedule type": SCHEDULE,
-        "CFG scale": f"{params.guidance:g}",
+        "CFG scale": f"{base.manners.guidance:g}",
         "Seed": seed,
         "Size": f"{params.width}x{params.height}",
         "Model hash": base.digest[:10],
@@ -64,7 +64,7 @@ def for_a1111(character: str, text: str, seed: int, checkpoint: Checkpoint, base
     if checkpoint.embedding:
         facts["TI hashes"] = f'"{embedding_word(character)}: {sha256_file(checkpoint.embedding)[:12]}"'
     settings = ", ".join(f"{key}: {value}" for key, value in facts.items())
-    return "\n".join([prompt, f"Negative prompt: {escaped(params.negative)}", settings])
+    return "\n".join([prompt, f"Negative prompt: {escaped(base.manners.negative)}", settings])
 
 
 def for_comfyui(
@@ -83,13 +83,13 @@ def for_comfyui(
         clip = ["skip", 0]
     graph |= {
         "positive": node("CLIPTextEncode", text=prompt, clip=clip),
-        "negative": node("CLIPTextEncode", text=escaped(params.negative), clip=clip),
+        "negative": node("CLIPTextEncode", text=escaped(base.manners.negative), clip=clip),
         "empty": node("EmptyLatentImage", width=params.width, height=params.height, batch_size=1),
         "sampler": node(
             "KSampler",
             seed=seed,
             steps=params.steps,
-            cfg=params.guidance,
+            cfg=base.manners.guidance,
             sampler_name=COMFY_SAMPLER,
             scheduler=COMFY_SCHEDULER,
             denoise=1.0,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, whole_file
 from charaloom.artifacts.types import PathLike
+from charaloom.config.families import DIFFUSERS, EMBEDDING_KEY, SGM, Family
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.families import DIFFUSERS, EMBEDDING_KEY, SGM, Family
 from charaloom.errors import CharaloomError
 
 if TYPE_CHECKING:

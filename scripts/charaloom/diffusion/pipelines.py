@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charaloom.config.families import Family
 from charaloom.config.params import Previews
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import Checkpoint, positive
-from charaloom.diffusion.families import Family
 from charaloom.errors import CharaloomError
 
 if TYPE_CHECKING:
@@ -103,11 +103,11 @@ class BasePipeline:
         with torch.inference_mode():
             return self.pipeline(
                 prompt=[positive(text, checkpoint, word_of(checkpoint)) for text in texts],
-                negative_prompt=[params.negative] * len(texts),
+                negative_prompt=[self.base.manners.negative] * len(texts),
                 width=params.width,
                 height=params.height,
                 num_inference_steps=params.steps,
-                guidance_scale=params.guidance,
+                guidance_scale=self.base.manners.guidance,
                 clip_skip=self.base.clip_skip or None,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             ).images

@@ -14,10 +14,8 @@ from charaloom.evaluation.prompts import Prompt
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")
 DECIDING = (  # params that decide a picture and its scores, besides base, checkpoint and prompt
     "version",
-    "guidance",
     "height",
     "memorised",
-    "negative",
     "rating_model",
     "software",
     "steps",

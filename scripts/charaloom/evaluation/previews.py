@@ -136,11 +136,11 @@ def extras(renderer: Renderer, prompts: list[Prompt], chosen: Checkpoint) -> Ite
 def settings(params: Previews, threshold: float) -> Row:
     """How the previews were rendered and judged, for pages and cards; `threshold`: CCIP's distance."""
     return {
-        "negative": params.negative,
+        "negative": params.bases[0].negative,
         "width": params.width,
         "height": params.height,
         "steps": params.steps,
-        "guidance": params.guidance,
+        "guidance": params.bases[0].guidance,
         "memorised": params.memorised,
         "weights": params.weights,
         "sampler": SAMPLER,

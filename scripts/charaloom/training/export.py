@@ -5,10 +5,10 @@ from pathlib import Path
 
 from charaloom.artifacts.files import read_json, whole_folder, write_text
 from charaloom.artifacts.types import Row
+from charaloom.config.families import Family
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import embedding_word
-from charaloom.diffusion.families import Family
 from charaloom.diffusion.lora import kohya_weights, lora_metadata, read_weights, write_weights
 from charaloom.training.inputs import remove_parts
 from charaloom.training.lengths import milestones

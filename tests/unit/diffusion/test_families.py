@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.files import read_json
+from charaloom.config.families import FAMILIES, Family, family_of
 from charaloom.config.layers import DEFAULTS, read_config
 from charaloom.config.params import Base
 from charaloom.config.recipes import recipe
 from charaloom.config.schemas import schema
 from charaloom.diffusion.bases import LocalBase, local_base
-from charaloom.diffusion.families import FAMILIES, Family, family_of
 from charaloom.diffusion.lora import UNET_NAMES, kohya_module
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
 
 SCHEMA = schema("config")
-MAY_BE_EMPTY = {"single_file_options", "extra_clip_skip", "final_norm", "trainer_name", "projected"}
+MAY_BE_EMPTY = {"clip_skip", "single_file_options", "extra_clip_skip", "final_norm", "trainer_name", "projected"}
 
 
 @pytest.fixture(params=FAMILIES.values(), ids=lambda family: family.name)
@@ -34,7 +34,7 @@ def base(family: Family, request: pytest.FixtureRequest, tmp_path: Path) -> Loca
 
 
 def test_the_schema_names_exactly_the_families_that_have_a_record() -> None:
-    assert SCHEMA["properties"]["bases"]["additionalProperties"]["properties"]["family"]["enum"] == list(FAMILIES)
+    assert SCHEMA["properties"]["bases"]["additionalProperties"]["properties"]["family"]["enum"] == [*FAMILIES, None]
     recipes = SCHEMA["properties"]["recipes"]["additionalProperties"]["properties"]
     assert list(recipes["by_family"]["properties"]) == list(FAMILIES)
 

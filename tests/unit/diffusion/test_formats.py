@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from charaloom.diffusion.families import EMBEDDING_KEY, SDXL
+from charaloom.config.families import EMBEDDING_KEY, SDXL
 from charaloom.diffusion.lora import bundle_weights, read_weights
 from tests import foreign_loaders as foreign
 from tests.unit.diffusion.test_bases import original_unet, single_file, unet_places

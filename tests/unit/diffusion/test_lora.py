@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.files import sha256_file
+from charaloom.config.families import EMBEDDING_KEY, SD15, Family
+from charaloom.config.params import Base
 from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.families import EMBEDDING_KEY, SD15, Family
 from charaloom.diffusion.lora import (
     bundle_weights,
     kohya_weights,
@@ -26,7 +27,7 @@ from tests.unit.training.trainings import params
 
 def metadata_of(family: Family) -> dict[str, str]:
     chosen = replace(params(Path("tiny")).settled(2), rank=4, resolution=512)
-    base = LocalBase("tiny", family, Path("tiny"), "0" * 64, "epsilon", clip_skip=1)
+    base = LocalBase("tiny", family, Path("tiny"), "0" * 64, Base(name="tiny", family=family.name, clip_skip=1))
     tags = [["blue_hair", "1girl"], ["1girl"]]
     return lora_metadata("hana", base, chosen, steps=100, tags=tags, version="1" * 64)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charaloom.config.params import Previews, SelectionRule
+from charaloom.config.families import SD15, SDXL, Family
+from charaloom.config.params import PreviewBase, Previews, SelectionRule
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, read_checkpoints
-from charaloom.diffusion.families import SD15, SDXL, Family
 from charaloom.diffusion.generation import escaped, for_a1111, for_comfyui
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
@@ -17,11 +17,9 @@ from charaloom.errors import CharaloomError
 SETTINGS = Previews(
     version=1,
     bases=(),
-    negative="nsfw, (bad hands)",
     width=64,
     height=64,
     steps=2,
-    guidance=5.0,
     seeds=1,
     scenes=1,
     weights=(1.0,),
@@ -36,7 +34,10 @@ SETTINGS = Previews(
 
 
 def base_of(family: Family, folder: Path = Path("tiny"), clip_skip: int = 1) -> LocalBase:
-    return LocalBase("tiny", family, folder, "abcdef0123456789", "epsilon", clip_skip)
+    entry = PreviewBase(
+        name="tiny", family=family.name, clip_skip=clip_skip, negative="nsfw, (bad hands)", guidance=5.0
+    )
+    return LocalBase("tiny", family, folder, "abcdef0123456789", entry)
 
 
 def sdxl_checkpoint(folder: Path, base: Path) -> Checkpoint:

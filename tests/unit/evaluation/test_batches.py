@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from charaloom.config.families import family_of
 from charaloom.config.params import Previews
 from charaloom.diffusion.bases import LocalBase, without_paths
 from charaloom.diffusion.checkpoints import Checkpoint
-from charaloom.diffusion.families import family_of
 from charaloom.evaluation.batches import SOFTWARE, batches_of, even_parts, resolved
 from charaloom.evaluation.prompts import Prompt
 
@@ -16,11 +16,9 @@ BASE = {"name": "demo", "path": "/here/demo", "repo": None, "revision": None, "f
 VALUES = {
     "version": 1,
     "bases": [{**BASE, "licence": "mit"}, {**BASE, "name": "far", "licence": "mit"}],
-    "negative": "lowres",
     "width": 64,
     "height": 64,
     "steps": 2,
-    "guidance": 7.0,
     "seeds": 1,
     "scenes": 2,
     "weights": [0.5, 1.0],
@@ -33,7 +31,7 @@ VALUES = {
     "selection": {"scores": {"recognised": 1}, "first": 0.25, "keep": 0.5},
 }
 PARAMS = Previews.of(VALUES)
-LOCAL = {"demo": LocalBase("demo", family_of("sd15"), Path("/here/demo"), "d1gest", "epsilon", 1)}
+LOCAL = {"demo": LocalBase("demo", family_of("sd15"), Path("/here/demo"), "d1gest", PARAMS.bases[0])}
 PROMPTS = [Prompt(f"p{number}", "outfit", "red", "hana", number, ("smile",)) for number in range(9)]
 STEP = Checkpoint("step-000100", 100)
 
@@ -45,7 +43,7 @@ def keys(params: Previews = PARAMS, checkpoint: Checkpoint = STEP, judged_by: tu
 
 def test_what_a_lineage_records_is_the_config_with_digests_and_versions_and_without_paths():
     recorded = without_paths(resolved(PARAMS, LOCAL).plain())
-    demo, far = ({key: value for key, value in base.items() if key != "path"} for base in VALUES["bases"])
+    demo, far = ({key: value for key, value in base.plain().items() if key != "path"} for base in PARAMS.bases)
     software = recorded.pop("software")
     assert recorded == {**VALUES, "bases": [{**demo, "digest": "d1gest"}, far]}
     assert list(software) == list(SOFTWARE)

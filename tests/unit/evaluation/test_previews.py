@@ -41,16 +41,16 @@ BASE = {
     "family": "sd15",
     "clip_skip": 1,
     "licence": "creativeml-openrail-m",
+    "negative": "nsfw, lowres",
+    "guidance": 7.0,
 }
 RULE = SelectionRule(scores={"recognised": 3, "likeness": 1, "outfit": 1}, first=0.25, keep=0.5)
 PARAMS = {
     "version": 1,
     "seed": 7,
-    "negative": "nsfw, lowres",
     "width": 64,
     "height": 64,
     "steps": 2,
-    "guidance": 7.0,
     "seeds": 1,
     "scenes": 2,
     "batch": 2,
@@ -402,7 +402,7 @@ def test_generation_data_in_the_file_reads_back(rendered):
     meta = get_sdmeta_from_image(str(rendered[0] / row["file"]))
     assert meta.prompt == f"{row['prompt']} <lora:hana:0.5>"
     assert row["prompt"].startswith("hana_emb, hana_charaloom")
-    assert meta.neg_prompt == PARAMS["negative"]
+    assert meta.neg_prompt == BASE["negative"]
     assert int(meta.parameters["Seed"]) == row["seed"]
     assert int(meta.parameters["Clip skip"]) == 2
     assert meta.parameters["Model"] == row["base"]

@@ -10,9 +10,9 @@ import pytest
 
 from charaloom.artifacts.files import sha256_file
 from charaloom.artifacts.manifest import facet_digest
+from charaloom.config.families import EMBEDDING_KEY
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint
-from charaloom.diffusion.families import EMBEDDING_KEY
 from charaloom.diffusion.lora import read_metadata, read_weights
 from charaloom.errors import CharaloomError
 from charaloom.training.curves import TABLE, read_rows

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from charaloom.diffusion.families import EMBEDDING_KEY
+from charaloom.config.families import EMBEDDING_KEY
 from charaloom.diffusion.lora import read_weights
 from tests.unit.training.trainings import latents
 

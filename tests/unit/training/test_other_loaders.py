@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charaloom.diffusion.families import EMBEDDING_KEY
+from charaloom.config.families import EMBEDDING_KEY
 from charaloom.diffusion.lora import bundle_weights, read_weights, write_weights
 from tests.unit.training.trainings import PROMPTS, TOLERANCE, Trained, latents
 

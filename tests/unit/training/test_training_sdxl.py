@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from charaloom.config.families import SDXL
 from charaloom.diffusion.bases import local_base
-from charaloom.diffusion.families import SDXL
 from charaloom.diffusion.lora import read_metadata, read_weights
 from charaloom.training.export import Export
 from charaloom.training.inputs import prepare

@@ -31,7 +31,7 @@ from charaloom.demo.models.classifier import MODEL, Classifier
 from charaloom.demo.scores.stages import Counts, Summed, count_outfits, kept_views, pictures_seen, share
 from charaloom.demo.world.building import cast_of
 from charaloom.demo.world.cast import Character, Outfit
-from charaloom.diffusion.bases import LocalBase, local_base
+from charaloom.diffusion.bases import LocalBase, local_base, without_path
 from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.evaluation.prompts import Prompt, read_prompts
@@ -40,7 +40,7 @@ from charaloom.outfits.prompts import PLAIN
 if TYPE_CHECKING:
     from PIL import Image
 
-RENDERING = ("batch", "negative", "width", "height", "steps", "guidance", "threads")  # params that decide the pixels
+RENDERING = ("batch", "width", "height", "steps", "threads")  # params that decide the pixels
 
 
 @dataclass
@@ -142,7 +142,13 @@ def values_of_all(judging: Judging) -> dict[str, float]:
     files = [MODEL, *(path for step in checkpoints for path in (step.lora, step.embedding) if path)]
     rendering = {name: getattr(params, name) for name in RENDERING}
     key = digest(
-        [rendering, base.digest, [asdict(prompt) for prompt in prompts], [sha256_file(path) for path in files]]
+        [
+            rendering,
+            base.digest,
+            without_path(base.manners.plain()),
+            [asdict(prompt) for prompt in prompts],
+            [sha256_file(path) for path in files],
+        ]
     )
     kept = judging.work / character / "judged" / f"{key[:16]}.json"
     if not kept.exists():

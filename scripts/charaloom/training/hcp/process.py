@@ -10,7 +10,7 @@ import torch
 from hcpdiff import easy
 from rainbowneko.parser import cfg2py, load_config_with_cli, python_cfg
 
-from charaloom.diffusion.families import family_of
+from charaloom.config.families import family_of
 from charaloom.training.hcp import MENDED
 from charaloom.training.hcp.noise import NoiseSchedule, Sampler
 from charaloom.training.hcp.text import composed_text_encoder

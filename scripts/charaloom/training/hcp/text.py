@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.seeds import derive_seed
-from charaloom.diffusion.families import EMBEDDING_KEY, FAMILIES, Family
+from charaloom.config.families import EMBEDDING_KEY, FAMILIES, Family
 from charaloom.tagging.captions import SEPARATOR
 
 # Share of the token table's standard deviation; set by hand: far enough apart that vectors learn different things.

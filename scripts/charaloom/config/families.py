@@ -10,6 +10,8 @@ from typing import Any
 from charaloom.errors import CharaloomError
 
 DIFFUSERS, SGM = "diffusers", "sgm"  # how kohya's trainer names the modules of a UNet
+EPSILON, V_PREDICTION = "epsilon", "v_prediction"
+PREDICTIONS = (EPSILON, V_PREDICTION)
 EMBEDDING_KEY = "emb_params"  # the tensor of an embedding for the only text encoder
 
 
@@ -35,7 +37,8 @@ class Family:
     weights: Mapping[str, str]  # the weights file of each part that has one
     latent_channels: int
     resolution: int  # native, pixels of one side
-    predictions: tuple[str, ...]  # what the UNet of a base may predict to be trained
+    predictions: tuple[str, ...]  # what the UNet of a base may predict
+    clip_skip: int  # of a base that says nothing else
     text_encoders: tuple[TextEncoder, ...]
     final_norm: bool  # whether the last norm of the text encoder is applied after skipped layers
     extra_clip_skip: int = 0  # text encoder layers that the family itself skips
@@ -63,7 +66,8 @@ SD15 = Family(
     weights={"unet": DENOISER_WEIGHTS, "vae": DENOISER_WEIGHTS, "text_encoder": ENCODER_WEIGHTS},
     latent_channels=4,
     resolution=512,
-    predictions=("epsilon",),
+    predictions=PREDICTIONS,
+    clip_skip=1,  # anime models of this family descend from one that was trained so
     text_encoders=(
         TextEncoder(encoder="text_encoder", tokenizer="tokenizer", embedding_key=EMBEDDING_KEY, lora_prefix="lora_te_"),
     ),
@@ -84,7 +88,8 @@ SDXL = Family(
     weights={**SD15.weights, "text_encoder_2": ENCODER_WEIGHTS},
     latent_channels=4,
     resolution=1024,
-    predictions=("epsilon",),
+    predictions=PREDICTIONS,
+    clip_skip=0,
     text_encoders=(
         TextEncoder(
             encoder="text_encoder",
