@@ -14,9 +14,9 @@ import pytest
 
 from charaloom.artifacts.files import sha256_file
 from charaloom.config.params import Base
-from charaloom.diffusion import digests
 from charaloom.diffusion.bases import local_base
 from charaloom.errors import CharaloomError
+from charaloom.weights import digests
 
 RESNET = {
     "norm1": "in_layers.0",
@@ -205,7 +205,8 @@ def test_what_cannot_be_trained_is_refused(tiny_base: Path, tmp_path: Path) -> N
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are hashed, one entry for each time."""
     names: list[str] = []
-    monkeypatch.setattr(digests, "sha256_file", lambda path: names.append(Path(path).name) or sha256_file(path))
+    read = digests.read_file
+    monkeypatch.setattr(digests, "read_file", lambda path: names.append(Path(path).name) or read(path))
     return names
 
 
@@ -245,9 +246,9 @@ def test_a_single_file_is_hashed_once_beside_others(tiny_base: Path, tmp_path: P
 
 def test_a_file_that_has_just_changed_is_hashed_again(tmp_path: Path, hashed: list[str]) -> None:
     (tmp_path / "base").write_text("one")
-    before = digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+    before = digests.read_files(tmp_path, ["base"], tmp_path / "work")
     (tmp_path / "base").write_text("two")
-    assert digests.file_digests(tmp_path, ["base"], tmp_path / "work") != before
+    assert digests.read_files(tmp_path, ["base"], tmp_path / "work") != before
     assert hashed == ["base", "base"]
 
 
@@ -255,25 +256,24 @@ def test_a_broken_store_of_digests_is_made_again(tmp_path: Path, hashed: list[st
     (tmp_path / "base").write_text("one")
     aged(tmp_path / "base", seconds=60)
     for _ in range(2):
-        digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+        digests.read_files(tmp_path, ["base"], tmp_path / "work")
         (store,) = (tmp_path / "work").rglob("*.json")
         store.write_text("{")
-    digests.file_digests(tmp_path, ["base"], tmp_path / "work")
-    digests.file_digests(tmp_path, ["base"], tmp_path / "work")
+    digests.read_files(tmp_path, ["base"], tmp_path / "work")
+    digests.read_files(tmp_path, ["base"], tmp_path / "work")
     assert len(hashed) == 3
 
 
 HASH = """
 import sys, time
 from pathlib import Path
-from charaloom.diffusion import digests
 real = digests.sha256_file
 def slow(path):
     print("hashed", flush=True)
     time.sleep(0.5)
     return real(path)
-digests.sha256_file = slow
-digests.file_digests(Path(sys.argv[1]), ["base"], Path(sys.argv[2]))
+digests.read_file = slow
+digests.read_files(Path(sys.argv[1]), ["base"], Path(sys.argv[2]))
 """
 
 
