@@ -13,12 +13,12 @@ from charaloom.config.params import Base, PreviewBase
 from charaloom.errors import CharaloomError
 from charaloom.tagging.lint import CLIP
 from charaloom.vision.models import Digests, fetch_repository, fetched_before, hub_file, is_address
-from charaloom.weights.conversion import CONVERSION_VERSION, VOCABULARY, write_folder
+from charaloom.weights.conversion import CONVERSION_VERSION, VOCABULARY, brings_words, write_folder
 from charaloom.weights.digests import Read
 from charaloom.weights.models import Model, check_numbers, model_digest, read_whole
 
 HUB, MAIN = "https://huggingface.co", "main"
-TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json")
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,16 @@ def fetched(base: Base, family: Family, work: Path) -> tuple[Path, Digests]:
         raise CharaloomError("needs `path`, or `repo` and `family`")
     if not is_address(hub):
         return Path(hub) / base.repo / (base.file or ""), {}
-    names = [base.file] if base.file else folder_files(family)
-    entry = {"repo": base.repo, "repo_type": "model", "revision": base.revision or MAIN, "files": dict.fromkeys(names)}
-    if fetched_before(entry, cache) is None:
+    words = [] if base.file else [encoder.tokenizer for encoder in family.text_encoders]
+    entry = {
+        "repo": base.repo,
+        "repo_type": "model",
+        "revision": base.revision or MAIN,
+        "files": dict.fromkeys([base.file] if base.file else folder_files(family)),
+        "optional": [f"{tokenizer}/{name}" for tokenizer in words for name in TOKENIZER],  # each has some of them
+    }
+    known = fetched_before(entry, cache)
+    if known is None or not all(brings_words(known[0] / tokenizer) for tokenizer in words):
         fetch_repository(entry, hub, cache)
     snapshot, digests = fetched_before(entry, cache)  # type: ignore[misc]
     return snapshot / (base.file or ""), digests
@@ -115,21 +122,20 @@ def hub_of(work: Path) -> str:
 
 def folder_files(family: Family) -> list[str]:
     """The files of a repo that is a diffusers folder of a family."""
-    words = [f"{encoder.tokenizer}/{name}" for encoder in family.text_encoders for name in TOKENIZER]
     configs = [f"{part}/config.json" for part in family.weights]
     weights = [f"{part}/{name}" for part, name in family.weights.items()]
-    return ["model_index.json", "scheduler/scheduler_config.json", *words, *configs, *weights]
+    return ["model_index.json", "scheduler/scheduler_config.json", *configs, *weights]
 
 
 def check_first_fetch(base: Base, path: Path, files: Mapping[Path, Read], first_digests: Digests) -> None:
     """Refuse files of the cache that are no longer what the first fetch saw."""
     folder = path if path.is_dir() else path.parents[len(Path(base.file or path.name).parts) - 1]
-    for file, read in files.items():
-        name = str(file.relative_to(folder))
-        if first_digests.get(name, read.sha256) != read.sha256:
+    for name, sha256 in first_digests.items():
+        read = files.get(folder / name)
+        if read and sha256 != read.sha256:
             raise CharaloomError(
-                f"{base.repo}/{name} has the SHA-256 {read.sha256}, its first fetch saw {first_digests[name]}: remove"
-                f" {file} to fetch it again"
+                f"{base.repo}/{name} has the SHA-256 {read.sha256}, its first fetch saw {sha256}: remove"
+                f" {(folder / name).resolve()} to fetch it again"
             )
 
 

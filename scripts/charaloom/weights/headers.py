@@ -67,12 +67,12 @@ def read_header(path: Path) -> Header:
 def checked(path: Path, handle: BinaryIO) -> Header:
     size = path.stat().st_size
     start = handle.read(64)
-    other = next((what for begin, what in STARTS if start.lstrip().startswith(begin) or start.startswith(begin)), None)
-    if other:
-        raise CharaloomError(f"{path.name} is {other}")
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
-    if size < LENGTH_BYTES + 2 or not 2 <= length <= LONGEST_HEADER:
-        raise CharaloomError(f"{path.name} is no safetensors file ({size:,} bytes): fetch it again, or take another")
+    if not 2 <= length <= LONGEST_HEADER or start[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{":
+        starts = (start, start.lstrip())
+        other = next((what for begin, what in STARTS if any(each.startswith(begin) for each in starts)), None)
+        what = other or f"no safetensors file ({size:,} bytes): fetch it again, or take another"
+        raise CharaloomError(f"{path.name} is {what}")
     if size < LENGTH_BYTES + length:
         raise CharaloomError(f"{path.name} is cut within its header: fetch it again")
     handle.seek(LENGTH_BYTES)
