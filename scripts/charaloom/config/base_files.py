@@ -4,7 +4,7 @@ from pathlib import Path
 
 from charaloom.config.schemas import Config
 from charaloom.errors import CharaloomError
-from charaloom.weights.models import Facts, Model, check_numbers, model_facts, read_model, read_whole
+from charaloom.weights.models import Facts, Model, check_numbers, model_digest, model_facts, read_model, read_whole
 
 SAID = ("family", "prediction", "zero_snr")  # what a base's entry and its files may both say
 
@@ -50,4 +50,15 @@ def shown(value: object) -> str:
 def check_model(entry: Config, work: Path) -> None:
     """Refuse a base that is broken in any way, before a stage has cost anything. Its files are read whole once."""
     model = open_model(Path(entry["path"]), entry)
-    check_numbers(model, read_whole(model, work))
+    files = read_whole(model, work)
+    check_digest(entry["name"], entry.get("digest"), model_digest(model, files))
+    check_numbers(model, files)
+
+
+def check_digest(name: str, wanted: str | None, sha256: str) -> None:
+    """Refuse a base that was replaced under the same path."""
+    if wanted and wanted != sha256:
+        raise CharaloomError(
+            f"its SHA-256 is {sha256}, `bases.{name}.digest` asks for {wanted}; fetch the right file again, or correct"
+            " the digest"
+        )

@@ -15,6 +15,7 @@ KARRAS, NORMAL = "Karras", "Normal"
 V_RESCALE = 0.2  # of the guidance, for v-prediction: what the card of NoobAI-XL v-pred 1.0 asks for
 UNKNOWN_LICENCE = "unknown"
 
+PLACE = "name a diffusers folder or a .safetensors file, from the working directory"
 PATHS = ("path", "config", "vae")  # on this machine
 PICKLED = "a pickle, which runs code when it is read and is never opened: take the .safetensors version of this model"
 
@@ -84,13 +85,13 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
         return
     for part in PATHS:
         if base.get(part) and not Path(base[part]).exists():
-            raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist; paths start at the working directory")
+            raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist: {PLACE}")
     path = Path(base["path"])
     if path.is_file() and path.suffix != ".safetensors":
         what = PICKLED if path.suffix in PICKLES else "which is neither a diffusers folder nor a .safetensors file"
         raise CharaloomError(f"{where}.path: {base['path']!r} is {path.suffix or 'a file'}, {what}")
     try:
-        check_model(base, Path(config["paths"]["work"]))
+        check_model({**base, "name": name}, Path(config["paths"]["work"]))
     except CharaloomError as problem:
         raise CharaloomError(f"{where}: {problem}") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, whole_folder
 from charaloom.artifacts.locks import locked
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.config.base_files import open_model
+from charaloom.config.base_files import check_digest, open_model
 from charaloom.config.families import Family, family_of
 from charaloom.config.params import Base, PreviewBase
 from charaloom.errors import CharaloomError
@@ -65,7 +65,7 @@ def local_base(base: Base, work: PathLike) -> LocalBase:
         files = read_whole(model, store)
         check_first_fetch(base, path, files, first_digests)
         sha256 = model_digest(model, files)
-        check_digest(base, sha256)
+        check_digest(base.name, base.digest, sha256)
         check_numbers(model, files)
         folder = path if model.ready else converted(base, model, sha256, store)
     except CharaloomError as problem:
@@ -80,15 +80,6 @@ def check_file(path: Path) -> None:
         raise CharaloomError(
             f"{path.name} is no .safetensors file; .ckpt, .pt and .bin are pickles that run code when they are read and"
             " are never opened: take the .safetensors version of this model"
-        )
-
-
-def check_digest(base: Base, sha256: str) -> None:
-    """Refuse a base that was replaced under the same path."""
-    if base.digest and base.digest != sha256:
-        raise CharaloomError(
-            f"its SHA-256 is {sha256}, `bases.{base.name}.digest` asks for {base.digest};"
-            " fetch the right file again, or correct the digest"
         )
 
 

@@ -15,6 +15,7 @@ from charaloom.config.schemas import CODE, check, schema
 from charaloom.config.stage_params import folder_content, publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
 from charaloom.errors import CharaloomError
+from tests.small_bases import write_base
 
 HEADER = "character\tsource\tquery\ttrigger\tage\n"
 
@@ -23,8 +24,9 @@ HEADER = "character\tsource\tquery\ttrigger\tage\n"
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a roster of two characters and a base model."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures/hana", "pictures/mei", "base", "config"):
+    for folder in ("pictures/hana", "pictures/mei", "config"):
         (tmp_path / folder).mkdir(parents=True)
+    write_base(tmp_path / "base")
     roster("hana\tfolder\tpictures/hana\tflower girl\tadult", "mei\tfolder\tpictures/mei")
     overlay(
         bases={"tiny": {"path": "base", "family": "sd15", "clip_skip": 0, "licence": "mit"}},
@@ -183,7 +185,8 @@ def test_a_character_file_is_checked_too(place: Path) -> None:
 
 
 def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:
-    large = {"path": "base", "family": "sdxl", "clip_skip": 0, "licence": "mit"}
+    write_base(place / "large", "sdxl")
+    large = {"path": "large", "licence": "mit"}
     overlay("config/characters/mei.yaml", previews={"bases": ["tiny", "large"]})
     message = error(overlay("more.yaml", bases={"large": large}))
     assert message.endswith("previews.bases: 'large' is an sdxl base, 'tiny', which is trained on, is sd15")
@@ -321,7 +324,7 @@ def test_removals_reach_raw_only(place: Path) -> None:
 
 def test_the_training_base_draws_first(place: Path) -> None:
     for name in ("other", "third"):
-        Path(name).mkdir()
+        write_base(Path(name))
     bases = {name: {"path": name, "family": "sd15", "clip_skip": 0, "licence": "x"} for name in ("other", "third")}
     more = overlay("more.yaml", bases=bases, training={"base": "third"}, previews={"bases": ["other", "third"]})
     params = stage_params(load_project([more]), "hana", "previews")
