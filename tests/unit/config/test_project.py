@@ -378,3 +378,60 @@ def test_no_file_is_read_once_more_for_each_character(place: Path, monkeypatch: 
 def fresh_caches() -> None:
     read_removals.cache_clear()
     read_lock.cache_clear()
+
+
+# --- base models
+
+
+def test_a_path_is_enough_for_a_base(place: Path) -> None:
+    write_base(Path("large"), "sdxl")
+    scheduler = Path("large/scheduler/scheduler_config.json")
+    settings = json.loads(scheduler.read_text()) | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    scheduler.write_text(json.dumps(settings))
+    own = overlay("more.yaml", bases={"x": {"path": "large"}}, training={"base": "x"}, previews={"bases": ["x"]})
+    base = stage_params(load_project([own]), "hana", "previews")["bases"][0]
+    known = {key: base[key] for key in ("family", "prediction", "zero_snr", "clip_skip", "sampler")}
+    assert known == {
+        "family": "sdxl",
+        "prediction": "v_prediction",
+        "zero_snr": True,
+        "clip_skip": 0,
+        "sampler": "Euler",
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"family": "sdxl"}, ["`family` is sdxl, but base says sd15"]),
+        ({"prediction": "v_prediction"}, ["`prediction` is v_prediction, but base says epsilon"]),
+        ({"zero_snr": True}, ["`zero_snr` is true, but base says false"]),
+        ({"digest": "0" * 64}, ["its SHA-256 is", "`bases.tiny.digest` asks for 000"]),
+        ({"path": None, "repo": None}, ["needs `path`, or `repo` and `family`"]),
+        ({"path": None, "repo": "a/b", "family": None}, ["needs `family`"]),
+        ({"path": "tiny.ckpt"}, ["tiny.ckpt", "a pickle"]),
+        ({"vae": "nowhere.safetensors"}, ["bases.tiny.vae: 'nowhere.safetensors' does not exist"]),
+    ],
+)
+def test_what_a_base_says_must_be_so(place: Path, said: dict[str, Any], words: list[str]) -> None:
+    Path("tiny.ckpt").write_bytes(b"\x80\x02}q\x00.")
+    message = error(overlay("more.yaml", bases={"tiny": said}))
+    assert "\n" not in message
+    for word in ["more.yaml: bases.tiny", *words]:
+        assert word in message
+
+
+def test_nan_in_a_base_is_found_before_a_stage_runs(place: Path) -> None:
+    weights = Path("base/unet/diffusion_pytorch_model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-2:] = b"\x00\x7e"  # NaN in fp16
+    weights.write_bytes(content)
+    assert "of its UNet holds NaN or infinity" in error()
+
+
+def test_ready_bases_fit_each_other(place: Path) -> None:
+    defaults = read_config([DEFAULTS])
+    own = {"training": defaults["training"], "previews": {"bases": defaults["previews"]["bases"]}}
+    params = stage_params(load_project([overlay("more.yaml", **own)]), "hana", "previews")
+    assert {base["family"] for base in params["bases"]} == {"sdxl"}
+    assert [base["prediction"] for base in params["bases"]] == ["epsilon", "v_prediction", "epsilon"]

@@ -1,18 +1,24 @@
 """One .safetensors file as a base: SD 1.5 and SDXL in every dtype and state that people bring, at the size of a toy."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from charaloom.artifacts.files import sha256_file
 from charaloom.config.params import Base
+from charaloom.diffusion import bases
 from charaloom.diffusion.bases import local_base
 from charaloom.errors import CharaloomError
+from charaloom.weights import digests
+from tests.servers.hub import COMMIT, serving
 from tests.unit.diffusion.test_bases import original
 
 DTYPES = ("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -213,7 +219,9 @@ def test_a_conversion_is_deterministic_and_made_once(tiny_base: Path, tmp_path: 
 ONCE = """
 import sys
 from pathlib import Path
+from charaloom.artifacts.files import sha256_file
 from charaloom.config.params import Base
+from charaloom.diffusion import bases
 from charaloom.diffusion import bases
 write = bases.write_folder
 bases.write_folder = lambda *values: (print("converted", flush=True), write(*values))
@@ -269,3 +277,52 @@ def test_a_folder_that_lacks_a_layer_is_refused(tiny_base: Path, tmp_path: Path)
     base = Base.of({"name": "tiny", "family": "sd15", "clip_skip": 0, "path": str(tmp_path / "base")})
     with pytest.raises(CharaloomError, match=r"text encoder lacks 4 of 36 tensors.*layers\.1\.mlp\.fc1\.weight"):
         local_base(base, tmp_path / "work")
+
+
+def test_a_file_of_the_hub_is_fetched_once_and_written_down(tiny_base: Path, tmp_path: Path) -> None:
+    file = checkpoint(tiny_base, tmp_path / "tiny.safetensors")
+    work = tmp_path / "work"
+    work.mkdir()
+    values = {"name": "tiny", "family": "sd15", "clip_skip": 0, "repo": "someone/tiny", "file": "tiny.safetensors"}
+    base = Base.of({**values, "config": str(tiny_base)})
+    with serving({"tiny.safetensors": file.read_bytes()}) as hub:
+        (work / "models.lineage.json").write_text(json.dumps({"params": {"hub": hub.address}}))
+        first = local_base(base, work)
+        requests = len(hub.requests)
+        hub.commit = "d" * 40  # `main` moved on
+        assert local_base(base, work) == first
+        assert len(hub.requests) == requests
+    assert first.digest == sha256_file(file)
+    trusted = json.loads((work / "hub" / "trusted.json").read_text())["model:someone/tiny@main"]
+    assert trusted == {"revision": COMMIT, "files": {"tiny.safetensors": first.digest}}
+    (cached,) = (work / "hub").rglob("snapshots/*/tiny.safetensors")
+    cached.resolve().write_bytes(checkpoint(tiny_base, tmp_path / "other.safetensors", "float16").read_bytes())
+    with pytest.raises(CharaloomError, match=r"someone/tiny/tiny\.safetensors has the SHA-256 .*, its first fetch saw"):
+        local_base(base, work)
+
+
+def test_a_folder_may_stand_for_the_hub(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "hub" / "someone" / "tiny")
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "models.lineage.json").write_text(json.dumps({"params": {"hub": str(tmp_path / "hub")}}))
+    base = Base.of({"name": "tiny", "family": "sd15", "clip_skip": 0, "repo": "someone/tiny"})
+    assert local_base(base, work).folder == tmp_path / "hub" / "someone" / "tiny"
+    with pytest.raises(CharaloomError, match="someone/other does not exist"):
+        local_base(Base.of({**base.plain(), "repo": "someone/other"}), work)
+
+
+def test_twenty_characters_on_three_bases_read_each_file_once(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [checkpoint(tiny_base, tmp_path / f"{dtype}.safetensors", dtype) for dtype in DTYPES[:3]]
+    for file in files:
+        os.utime(file, (time.time() - 60,) * 2)
+    names: list[str] = []
+    read, write = digests.read_file, bases.write_folder
+    monkeypatch.setattr(digests, "read_file", lambda path: names.append(path.name) or read(path))
+    monkeypatch.setattr(bases, "write_folder", lambda *values: names.append("converted") or write(*values))
+    for _ in range(20):
+        for file in files:
+            local_base(entry(file, tiny_base), tmp_path / "work")
+    assert sorted(names) == sorted([file.name for file in files] + 3 * ["converted"])
