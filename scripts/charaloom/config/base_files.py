@@ -50,7 +50,10 @@ def shown(value: object) -> str:
 def check_model(entry: Config, work: Path) -> None:
     """Refuse a base that is broken in any way, before a stage has cost anything. Its files are read whole once."""
     model = open_model(Path(entry["path"]), entry)
-    files = read_whole(model, work)
+    try:
+        files = read_whole(model, work)
+    except OSError as problem:
+        raise CharaloomError(f"{problem.filename}: {problem.strerror} (while its files are read)") from problem
     check_digest(entry["name"], entry.get("digest"), model_digest(model, files))
     check_numbers(model, files)
 

@@ -87,7 +87,7 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
         if base.get(part) and not Path(base[part]).exists():
             raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist: {PLACE}")
     path = Path(base["path"])
-    if path.is_file() and path.suffix != ".safetensors":
+    if path.is_file() and path.suffix.lower() != ".safetensors":
         what = PICKLED if path.suffix in PICKLES else "which is neither a diffusers folder nor a .safetensors file"
         raise CharaloomError(f"{where}.path: {base['path']!r} is {path.suffix or 'a file'}, {what}")
     try:

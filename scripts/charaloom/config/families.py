@@ -4,7 +4,7 @@ A new family is one record here, its name in config/schemas/config.schema.yaml, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from charaloom.errors import CharaloomError
@@ -44,7 +44,6 @@ class Family:
     extra_clip_skip: int = 0  # text encoder layers that the family itself skips
     pipeline: str  # class of diffusers
     pipeline_options: Mapping[str, Any]  # for the class: no safety checker, no watermark
-    single_file_options: Mapping[str, Any] = field(default_factory=dict)  # for its `from_single_file`
     trainer_wrapper: str  # class of `hcpdiff.models`
     trainer_loader: str  # function of `hcpdiff.easy`
     unet_names: str  # DIFFUSERS or SGM
@@ -74,7 +73,6 @@ SD15 = Family(
     final_norm=True,
     pipeline="StableDiffusionPipeline",
     pipeline_options={"safety_checker": None, "requires_safety_checker": False},
-    single_file_options={"safety_checker": None},
     trainer_wrapper="SD15Wrapper",
     trainer_loader="SD15_auto_loader",
     unet_names=DIFFUSERS,

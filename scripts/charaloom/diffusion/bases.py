@@ -76,7 +76,7 @@ def local_base(base: Base, work: PathLike) -> LocalBase:
 def check_file(path: Path) -> None:
     if not path.exists():
         raise CharaloomError(f"{path} does not exist; `path` is a folder or a .safetensors file")
-    if path.is_file() and path.suffix != ".safetensors":
+    if path.is_file() and path.suffix.lower() != ".safetensors":
         raise CharaloomError(
             f"{path.name} is no .safetensors file; .ckpt, .pt and .bin are pickles that run code when they are read and"
             " are never opened: take the .safetensors version of this model"

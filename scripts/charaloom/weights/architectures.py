@@ -6,7 +6,7 @@ them with these classes.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,3 @@ def text_encoder(config: dict[str, Any]) -> Pairs:
         yield from layer(f"{block}.mlp.fc1", inner, width)
         yield from layer(f"{block}.mlp.fc2", width, inner)
     yield from layer("text_model.final_layer_norm", width)
-
-
-def parts_with_weights(parts: Sequence[str]) -> list[str]:
-    return [part for part in parts if part in ("unet", "vae") or part.startswith("text_encoder")]

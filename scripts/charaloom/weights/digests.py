@@ -6,6 +6,7 @@ and inode; whatever changes one of them makes the file be read again.
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from charaloom.weights.headers import Header, read_header
 # A younger file may change again without a new modification time: file systems count it in steps of up to 2 s (FAT).
 SETTLED_SECONDS = 2.0
 BLOCK = 1 << 24  # bytes read at once
+LONG_READ = 1_000_000_000  # bytes, from which on a person is told why the program waits
 # Exponent bits of each dtype, all of them set in infinity and NaN; E4M3 has no infinity and NaN in its last value
 # alone (Micikevicius et al. 2022, arXiv:2209.05433).
 EXPONENTS = {
@@ -50,6 +52,8 @@ def read_files(folder: Path, names: Iterable[str], work: Path) -> dict[str, Read
             facts = facts_of(root / name)
             entry = kept.get(name, {})
             known = entry.get("facts") == facts and "broken" in entry
+            if not known and facts[0] >= LONG_READ:
+                print(f"{root / name}: reading {facts[0] / 1e9:.1f} GB once, for digest and check", file=sys.stderr)
             files[name] = Read(entry["sha256"], tuple(entry["broken"])) if known else read_file(root / name)
             if not known and settled(facts, root / name):
                 fresh[name] = {"facts": facts, "sha256": files[name].sha256, "broken": list(files[name].broken)}
@@ -79,7 +83,7 @@ def settled(facts: list[int], path: Path) -> bool:
 
 def read_file(path: Path) -> Read:
     """Read one file whole. Raises CharaloomError where it is a broken safetensors file."""
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return Read(sha256_file(path), ())
     header = read_header(path)
     found = hashlib.sha256()

@@ -16,7 +16,7 @@ from charaloom.weights.architectures import SHIPPED, Shapes, part_shapes, read_c
 from charaloom.weights.digests import Read, facts_of, read_files
 from charaloom.weights.headers import Header, Tensor, read_header
 from charaloom.weights.kinds import SD15, SDXL, TAKE, family_of_file, statement
-from charaloom.weights.layouts import DEPRECATED, TEXT_MODEL, Place, places_of
+from charaloom.weights.layouts import DEPRECATED, TEXT_MODEL, Place, Places, places_of
 
 PARTS = {SD15: ("unet", "vae", "text_encoder"), SDXL: ("unet", "vae", "text_encoder", "text_encoder_2")}
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}  # of the others: `model`
@@ -139,7 +139,8 @@ def read_model(path: Path, config: Path | None = None, vae: Path | None = None) 
     headers = [read_header(path)]
     if vae:
         headers.insert(0, read_header(vae))
-    parts = {part: file_part(headers, part, architecture, family, vae) for part in PARTS[family]}
+    check_parts(headers, architecture, family)
+    parts = {part: file_part(headers, part, architecture, family) for part in PARTS[family]}
     return Model(
         path,
         family,
@@ -158,14 +159,25 @@ def beside(path: Path) -> Path | None:
     return folder if (folder / "unet" / "config.json").is_file() else None
 
 
-def file_part(headers: list[Header], part: str, architecture: Path, family: str, vae: Path | None) -> dict[str, Source]:
-    config = read_config(architecture, part)
-    shapes = part_shapes(part, config)
-    header = headers[0] if part == "vae" else headers[-1]
-    places = places_of(part, config, shapes, header.tensors)
-    if places is None:
-        cure = "set `vae` of this base to a file with one" if part == "vae" and not vae else TAKE
-        raise CharaloomError(f"{header.path.name} has no {NAMES[part]}: {cure}")
+def check_parts(headers: list[Header], architecture: Path, family: str) -> None:
+    """Refuse a checkpoint without one of its parts; all that are missing are named."""
+    missing = [part for part in PARTS[family] if part_places(headers, part, architecture)[1] is None]
+    if missing:
+        name = (headers[0] if missing == ["vae"] else headers[-1]).path.name
+        cure = "set `vae` of this base to a file with one" if missing == ["vae"] and len(headers) == 1 else TAKE
+        raise CharaloomError(f"{name} has no {' and no '.join(NAMES[part] for part in missing)}: {cure}")
+
+
+def part_places(headers: list[Header], part: str, architecture: Path) -> tuple[Header, Places | None]:
+    """The file with a part, the VAE's own if there is one, and where its tensors lie there."""
+    config, header = read_config(architecture, part), headers[0] if part == "vae" else headers[-1]
+    return header, places_of(part, config, part_shapes(part, config), header.tensors)
+
+
+def file_part(headers: list[Header], part: str, architecture: Path, family: str) -> dict[str, Source]:
+    shapes = part_shapes(part, read_config(architecture, part))
+    header, found_places = part_places(headers, part, architecture)
+    places = found_places or {}
     if part == "unet":
         check_strangers(header, places, family)
     return found(header.path.name, part, family, shapes, {name: (header, place) for name, place in places.items()})

@@ -34,6 +34,11 @@ def without_text_encoder(tensors: dict[str, Any]) -> None:
     drop(tensors, "conditioner.embedders.0.")
 
 
+def unet_alone(tensors: dict[str, Any]) -> None:
+    for name in [name for name in tensors if not name.startswith("model.")]:
+        del tensors[name]
+
+
 def drop(tensors: dict[str, Any], prefix: str) -> None:
     for name in [name for name in tensors if name.startswith(prefix)]:
         del tensors[name]
@@ -162,6 +167,7 @@ def test_what_is_missing_is_named(folders: dict[str, Path], family: str, tmp_pat
             local_base(entry(path, folders[family], family), tmp_path / "work")
 
     refused(without_vae, "base `tiny`: tiny.safetensors has no VAE: set `vae`")
+    refused(unet_alone, "has no VAE and no text encoder.*: take a whole checkpoint")
     refused(without_text_encoder, "tiny.safetensors has no text encoder: take a whole checkpoint")
     refused(lambda tensors: drop(tensors, "model.diffusion_model.middle_block.1."), "its UNet lacks .* of .* tensors")
     refused(lambda tensors: drop(tensors, "first_stage_model.decoder.mid"), "its VAE lacks")
