@@ -33,6 +33,7 @@ class Family:
 
     name: str  # in the config
     title: str
+    parts: tuple[str, ...]  # subfolders of a diffusers folder
     weights: Mapping[str, str]  # the weights file of each part that has one
     latent_channels: int
     resolution: int  # native, pixels of one side
@@ -60,6 +61,7 @@ DENOISER_WEIGHTS, ENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors", "mode
 SD15 = Family(
     name="sd15",
     title="Stable Diffusion 1.x",
+    parts=("scheduler", "text_encoder", "tokenizer", "unet", "vae"),
     weights={"unet": DENOISER_WEIGHTS, "vae": DENOISER_WEIGHTS, "text_encoder": ENCODER_WEIGHTS},
     latent_channels=4,
     resolution=512,
@@ -80,6 +82,7 @@ SD15 = Family(
 SDXL = Family(
     name="sdxl",
     title="Stable Diffusion XL",
+    parts=(*SD15.parts, "text_encoder_2", "tokenizer_2"),
     weights={**SD15.weights, "text_encoder_2": ENCODER_WEIGHTS},
     latent_channels=4,
     resolution=1024,
