@@ -313,7 +313,7 @@ def ours(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace,
         precision=precision(),
     )
     base = local_base(params.base, workdir / "work")
-    prepare(workdir, write_dataset(pictures, workdir / "dataset"), OUTFITS)
+    prepare(workdir, write_dataset(pictures, workdir / "dataset"), OUTFITS, params, base)
     write_text(workdir / "config.py", hcp_config("bench", params, base))
     link(workdir / "base", base.folder)
     (workdir / "board").mkdir()

@@ -93,7 +93,7 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
         assert sha256_file(path) == sha256_file(tmp_path / "checkpoints" / path.name), path.name
     manifest = json.loads((tmp_path / "checkpoints.manifest.json").read_text())
     assert manifest["checkpoints"] == trained.checkpoints
-    assert manifest["counts"] == {"pictures": 8, "checkpoints": 2}
+    assert manifest["counts"] == {"pictures": 8, "checkpoints": 2, "tags_left_out": 0}
     recorded = json.loads((tmp_path / "checkpoints.lineage.json").read_text())["params"]
     assert recorded["software"]["hcpdiff"] == "2.6"
     assert recorded["threads"] == 1

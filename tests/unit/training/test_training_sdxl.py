@@ -26,7 +26,7 @@ def trained(tiny_sdxl: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.
     chosen = params(tiny_sdxl, "sdxl", clip_skip=0).settled(len(drawn_pictures))
     base = local_base(chosen.base, root / "work")
     with locked(workdir) as lock:
-        prepare(workdir, Path(inputs.dataset), OUTFITS)
+        prepare(workdir, Path(inputs.dataset), OUTFITS, chosen, base)
         run_trainer(TrainerRun(workdir, hcp_config("hana", chosen, base), base, 1, root / "log.txt", lock))
     checkpoints = Export("hana", chosen, base, workdir, "", "of a test").write(root / "checkpoints")
     return Trained(root, workdir, root / "checkpoints", checkpoints)

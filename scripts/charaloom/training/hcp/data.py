@@ -27,7 +27,7 @@ class CaptionSource(ImageLabelSource):
     """Pictures of a folder with captions from a JSON file, in the order of that file.
 
     `captions.training_caption` varies each caption, with the global random numbers that the trainer seeds by the step.
-    `triggers`: a JSON list of the character's and the outfits' triggers.
+    `triggers`: a JSON list of the character's and the outfits' triggers; `quality`: prefix and suffix of the base.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class CaptionSource(ImageLabelSource):
         img_root: str,
         label_file: str,
         triggers: str,
+        quality: str,
         word: str | None,
         text_only: float,
         dropout: float,
@@ -43,6 +44,7 @@ class CaptionSource(ImageLabelSource):
         super().__init__(img_root, label_file)
         self.triggers, self.word = frozenset(read_json(triggers)), word
         self.shares = {"text_only": text_only, "dropout": dropout, "tag_dropout": tag_dropout}
+        self.quality = read_json(quality)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name = self.img_ids[index]
@@ -51,7 +53,7 @@ class CaptionSource(ImageLabelSource):
 
     def varied(self, caption: str) -> str:
         generator = random.Random(random.getrandbits(64))
-        return training_caption(caption, self.triggers, self.word, generator, **self.shares)
+        return training_caption(caption, self.triggers, self.word, generator, **self.shares, **self.quality)
 
 
 class SizeHandler(AutoSizeHandler):
