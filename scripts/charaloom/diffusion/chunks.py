@@ -13,8 +13,10 @@ UNCUT = 8  # groups of fewer tokens are never cut (`max_word_length` of comfy/sd
 
 
 def in_chunks(groups: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Tokens in chunks of at most CHUNK, at least one chunk; `groups` are what ComfyUI holds together: the vectors of an
-    embedding, the text before it, the text behind it."""
+    """Tokens in chunks of at most CHUNK, at least one chunk.
+
+    `groups` are what ComfyUI holds together: the vectors of an embedding, the text before it, the text behind it.
+    """
     chunks: list[list[int]] = [[]]
     for group in groups:
         rest = list(group)

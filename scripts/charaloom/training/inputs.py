@@ -6,9 +6,10 @@ Tags come from strangers, so they go into JSON files and never into the trainer'
 import io
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -21,6 +22,10 @@ from charaloom.images.files import EXTENSIONS, files_of
 from charaloom.tagging.captions import SEPARATOR, as_words
 from charaloom.training.caption_lengths import CaptionLimit
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+MASKED = ("masked", "opacity")  # columns of what does not train
 PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
 
@@ -51,13 +56,17 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: 
         (part / "pictures").mkdir()
         captions: dict[str, str] = {}
         tags = []
-        for row in training_rows(dataset):
+        for row in training_rows(dataset, MASKED if params.masked_loss else ()):
+            mask = mask_of(row) if params.masked_loss else None
             caption, dropped = limit.fitted(row["caption"], triggers)
             left_out.add(dropped)
             for _ in range(row["repeats"]):
                 name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
                 (part / "pictures" / name).write_bytes(row["image"]["bytes"])
                 captions[name] = caption
+                if mask:
+                    (part / "masks").mkdir(exist_ok=True)
+                    mask.save(part / "masks" / f"{name}.png")
             tags.append(row["tags"])
         if not captions:
             raise CharaloomError(f"{dataset}: no training picture; loosen the filters or fetch more pictures")
@@ -119,11 +128,25 @@ def remove_parts(folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def training_rows(dataset: Path) -> Iterator[Row]:
-    """Rows of the training split, a few at a time."""
+def training_rows(dataset: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of the training split, a few at a time; `columns` besides those that every training reads."""
+    names = ["image", "caption", "tags", "repeats", *columns]
     for shard in sorted((dataset / "data").glob("train-*.parquet")):
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=["image", "caption", "tags", "repeats"]):
+        for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=names):
             yield from batch.to_pylist()
+
+
+def mask_of(row: Row) -> "Image.Image | None":
+    """Grey, of the picture's size: 0 where it does not train, 255 where it does; None where all of it trains."""
+    from PIL import Image
+
+    if not row["masked"] and not row["opacity"]:
+        return None
+    with Image.open(io.BytesIO((row["opacity"] or row["image"])["bytes"])) as image:
+        mask = image.convert("L") if row["opacity"] else Image.new("L", image.size, 255)
+    for masked in row["masked"] or []:
+        mask.paste(0, tuple(masked["box"]))
+    return mask
 
 
 def picture_suffix(image: Row) -> str:

@@ -154,7 +154,7 @@ DATASET = """
             handler=StableDiffusionHandler(bucket=Buckets, tokenize=False),
             batch_handler=ChunkHandler(most=$chunks, word=$word, vectors=$vectors),
             bucket=Buckets.seeded(seed=$seed, target_area=$area, step_size=$step_size, num_bucket=$buckets),
-            cache=Latents(file="latents/$name.safetensors", seed=$seed),
+            cache=Latents(file="latents/$name.safetensors", seed=$seed, masks=$masks),
         ),"""
 
 
@@ -192,6 +192,7 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
         "area": int(params.resolution) ** 2,
         "step_size": bucket_step(int(params.resolution)),
         "buckets": int(params.buckets),
+        "masks": "inputs/masks" if params.masked_loss else None,
         "chunks": int(params.caption_tokens) // CHUNK,
     }
     plain = {key: repr(value) for key, value in values.items()}

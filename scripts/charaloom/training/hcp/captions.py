@@ -11,8 +11,6 @@ from torch import Tensor
 
 from charaloom.diffusion.chunks import CHUNK, in_chunks
 
-Tokens = Tensor | dict[str, Tensor]  # [captions, chunks, 77], by text encoder where there are several
-
 
 class ChunkHandler(TokenizeHandler):
     """Tokens of the captions of a batch, in as many chunks as its longest caption needs, at most `most`.
@@ -28,7 +26,8 @@ class ChunkHandler(TokenizeHandler):
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {**batch, "prompt": self.tokens(batch["prompt"])}
 
-    def tokens(self, captions: list[str]) -> Tokens:
+    def tokens(self, captions: list[str]) -> Tensor | dict[str, Tensor]:
+        """[captions, chunks, 77], by text encoder where there are several."""
         if not isinstance(self.tokenizer, ComposeTokenizer):
             return self.rows(self.tokenizer, captions)
         names = self.tokenizer.tokenizer_names
@@ -40,12 +39,10 @@ class ChunkHandler(TokenizeHandler):
         longest = max(map(len, chunked))
         if longest > self.most:
             sys.exit(f"a caption has {longest} chunks of {CHUNK} tokens, `training.caption_tokens` allows {self.most}")
+        filled = [chunks + [[]] * (longest - len(chunks)) for chunks in chunked]
         start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
         return torch.tensor(
-            [
-                [[start, *chunk, end, *[pad] * (CHUNK - len(chunk))] for chunk in chunks + [[]] * (longest - len(chunks))]
-                for chunks in chunked
-            ]
+            [[[start, *chunk, end, *[pad] * (CHUNK - len(chunk))] for chunk in chunks] for chunks in filled]
         )
 
     def groups(self, tokenizer: Any, caption: str) -> list[list[int]]:
@@ -60,26 +57,28 @@ class ChunkHandler(TokenizeHandler):
         return groups
 
 
-class Chunked:
-    """Of a wrapper: every chunk goes through the text encoders alone.
+class ChunkedSD15(SD15Wrapper):
+    """hcpdiff's wrapper of SD 1.x, where each chunk goes through the text encoder alone.
 
     Stock chunks lose the start and end tokens between them, and their pooled states are averaged.
     """
 
-    def forward_TE(self, prompt_ids: Tokens, timesteps: Tensor, **other: Any) -> Any:  # noqa: N802 - hcpdiff's name
-        """States [captions, chunks x 77, width], for SDXL with the pooled states [captions, width] of the first chunks."""
-        several = isinstance(prompt_ids, dict)
-        chunks = (next(iter(prompt_ids.values())) if several else prompt_ids).shape[1]
-        rows = {name: ids.flatten(0, 1) for name, ids in prompt_ids.items()} if several else prompt_ids.flatten(0, 1)
-        encoded = super().forward_TE(rows, timesteps, **other)
-        states, *pooled = encoded if several else (encoded,)
-        joined = states.unflatten(0, (-1, chunks)).flatten(1, 2)
-        return (joined, pooled[0][::chunks]) if several else joined
+    def forward_TE(self, prompt_ids: Tensor, timesteps: Tensor, **other: Any) -> Tensor:
+        """States [captions, chunks x 77, width]."""
+        return joined(super().forward_TE(prompt_ids.flatten(0, 1), timesteps, **other), prompt_ids.shape[1])
 
 
-class ChunkedSD15(Chunked, SD15Wrapper):
-    """hcpdiff's wrapper of SD 1.x for captions of any length."""
+class ChunkedSDXL(SDXLWrapper):
+    """The same for SDXL."""
+
+    def forward_TE(self, prompt_ids: dict[str, Tensor], timesteps: Tensor, **other: Any) -> tuple[Tensor, Tensor]:
+        """States [captions, chunks x 77, width], and the pooled states [captions, width] of the first chunks."""
+        chunks = next(iter(prompt_ids.values())).shape[1]
+        rows = {name: ids.flatten(0, 1) for name, ids in prompt_ids.items()}
+        states, pooled = super().forward_TE(rows, timesteps, **other)
+        return joined(states, chunks), pooled[::chunks]
 
 
-class ChunkedSDXL(Chunked, SDXLWrapper):
-    """hcpdiff's wrapper of SDXL for captions of any length."""
+def joined(states: Tensor, chunks: int) -> Tensor:
+    """[captions x chunks, 77, width] as [captions, chunks x 77, width]."""
+    return states.unflatten(0, (-1, chunks)).flatten(1, 2)

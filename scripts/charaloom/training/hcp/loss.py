@@ -10,13 +10,13 @@ MASK = "loss_mask"  # of a batch: [batch, height / 8, width / 8], the share of e
 
 
 class Weights(MinSNRWeight):
-    """Min-SNR weights (Hang et al. 2023, arXiv:2303.09556, section 3.3), times the mask of each picture where it has one.
+    """Min-SNR weights (Hang et al. 2023, arXiv:2303.09556), times the mask of a picture that has one.
 
-    min(SNR, gamma) / SNR for noise, min(SNR, gamma) / (SNR + 1) for v: either way the error of the picture counts
-    min(SNR, gamma), so that a recipe means the same for both. Pure noise, the last timestep of a zero-terminal schedule,
-    weighs nothing for v, as in the paper and in kohya's trainer.
+    min(SNR, gamma) / SNR for noise, min(SNR, gamma) / (SNR + 1) for v: either way an error of the picture counts
+    min(SNR, gamma), so that a recipe means the same for both. So pure noise, the last timestep of a zero-terminal
+    schedule, weighs nothing for v, in the paper and in kohya's trainer as well; for noise it weighs 1.
 
-    The stock weights of v divide by (1 + sigma / alpha)^2 instead of SNR + 1, and more: 0.5 to 1.5 times the formula.
+    The stock weights of v are 0.5 to 1.5 times that.
     """
 
     def get_weight(self, pred: dict[str, Any], inputs: dict[str, Any]) -> Tensor:
@@ -25,11 +25,10 @@ class Weights(MinSNRWeight):
         return weight * of_place(inputs[MASK]) if MASK in inputs else weight
 
     def of_time(self, pred: dict[str, Any]) -> Tensor:
-        sampler = pred["noise_sampler"]
+        sampler, times = pred["noise_sampler"], pred["timesteps"]
         if sampler.target_type == "eps":
             return super().get_weight(pred, {})
-        alpha, sigma = (part(pred["timesteps"]) for part in (sampler.sigma_scheduler.alpha, sampler.sigma_scheduler.sigma))
-        snr = (alpha / sigma) ** 2
+        snr = (sampler.sigma_scheduler.alpha(times) / sampler.sigma_scheduler.sigma(times)) ** 2
         return add_dims((snr.clip(max=self.gamma) / (snr + 1)).float(), pred["model_pred"].ndim - 1)
 
 

@@ -30,8 +30,9 @@ class WholeTimesteps(Timer):
 
 
 class NoiseSchedule(DDPMSigmaScheduler):
-    """The base model's own noise schedule, read from its `scheduler/`; `zero_snr`: rescaled so that the last timestep is
-    pure noise (Lin et al. 2023, arXiv:2305.08891, algorithm 1, in diffusers).
+    """The base model's own noise schedule, read from its `scheduler/`.
+
+    `zero_snr`: rescaled, so that the last timestep is pure noise (Lin et al. 2023, arXiv:2305.08891, algorithm 1).
 
     `DDPMSigmaScheduler(t_shifter=x)` sets the shifter to nothing where one is given, and all loaders of hcpdiff 2.6
     give one: alpha(t) becomes sqrt(t) and sigma(t) sqrt(1 - t), noise runs backwards. The stock shifter also indexes a
