@@ -9,7 +9,7 @@ it.
 | noise | a scheduler drops the shifter it is given: noise falls where time rises |
 | noise | timesteps are fractions that the base model never saw, and the schedule is not the base's own |
 | noise | v-prediction: the target fails or weighs columns; the target `x0` is raised instead of returned |
-| loss | v-prediction: min-SNR weights are 0.5 to 1.5 times the formula |
+| loss | v-prediction: min-SNR weights are 0.5 to 1.75 times the formula |
 | captions | long captions lose the start and end tokens between chunks, average the pooled states, are cut in silence |
 | data | masks of the loss cannot be read: an argument is given twice |
 | text | embeddings are moved to `cuda` whatever the device, and start from a pickle of random numbers |

@@ -16,7 +16,7 @@ class Weights(MinSNRWeight):
     min(SNR, gamma), so that a recipe means the same for both. So pure noise, the last timestep of a zero-terminal
     schedule, weighs nothing for v, in the paper and in kohya's trainer as well; for noise it weighs 1.
 
-    The stock weights of v are 0.5 to 1.5 times that.
+    The stock weights of v are 0.5 to 1.75 times that (gamma 5).
     """
 
     def get_weight(self, pred: dict[str, Any], inputs: dict[str, Any]) -> Tensor:
