@@ -43,16 +43,17 @@ def check_versions() -> None:
         sys.exit(f"training needs {MENDED}, installed is {installed}; install the versions of the environment's lock")
 
 
-def base_models(base: str, family: str) -> dict[str, Any]:
+def base_models(base: str, family: str, prediction: str, zero_snr: bool) -> dict[str, Any]:
     """The parts of a base model by HCP's names; a fork of a warm process has its own copy of those loaded before."""
-    return LOADED.get(str(Path(base).resolve())) or load_base(base, family)
+    models = LOADED.get(str(Path(base).resolve())) or load_base(base, family)
+    return {**models, "noise_sampler": Sampler(NoiseSchedule(base, zero_snr), prediction)}
 
 
 def load_base(base: str, family: str) -> dict[str, Any]:
-    """Load a diffusers folder for training: fp32, nothing of it learns."""
+    """Load a diffusers folder for training: fp32, nothing of it learns; each training has a sampler of its own."""
     record = family_of(family)
     parts = {"TE": composed_text_encoder(base, record)} if len(record.text_encoders) > 1 else {}
-    models = getattr(easy, record.trainer_loader)(ckpt_path=base, noise_sampler=Sampler(NoiseSchedule(base)), **parts)
+    models = getattr(easy, record.trainer_loader)(ckpt_path=base, **parts)
     for part in ("denoiser", "TE", "vae"):
         models[part].requires_grad_(False)
     models["denoiser"].to(memory_format=torch.channels_last)
