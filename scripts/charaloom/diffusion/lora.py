@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, whole_file
 from charaloom.artifacts.types import PathLike
-from charaloom.config.families import DIFFUSERS, EMBEDDING_KEY, SGM, Family
+from charaloom.config.families import DIFFUSERS, EMBEDDING_KEY, EPSILON, SGM, V_PREDICTION, Family
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SGM_LAYERS = 3  # of a block in Stability's numbering: two residual ones and what changes the size
 HCP_KEY = re.compile(r"^(?P<model>denoiser|TE)\.(?P<module>.+)\.___\.(?P<part>layer\.W_down|layer\.W_up|alpha)$")
 KOHYA_PART = {"layer.W_down": "lora_down.weight", "layer.W_up": "lora_up.weight", "alpha": "alpha"}
+# Names of prediction types in kohya's library/sai_model_spec.py, and its keys for a training on velocities.
+MODELSPEC_PREDICTION = {EPSILON: "epsilon", V_PREDICTION: "v"}
+V_METADATA = {"ss_v_parameterization": "True"}
 HEADER_LIMIT = 100 * 1024 * 1024
 
 
@@ -102,17 +105,23 @@ def lora_metadata(
         "ss_clip_skip": str(base.clip_skip + 1),
         "ss_resolution": f"({size}, {size})",
         "ss_steps": str(steps),
-        "ss_output_name": character,
         "ss_tag_frequency": json.dumps({character: dict(sorted(frequency.items()))}, ensure_ascii=False),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": base.family.architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": character.replace("_", " "),
         "modelspec.trigger_phrase": params.trigger,
-        "modelspec.prediction_type": base.prediction,
+        "modelspec.prediction_type": MODELSPEC_PREDICTION[base.prediction],
         "modelspec.resolution": f"{size}x{size}",
         "charaloom.lineage": version,
+        **(V_METADATA if base.prediction == V_PREDICTION else {}),
+        **({"ss_zero_terminal_snr": "True"} if base.entry.zero_snr else {}),
     }
+
+
+def alias(stem: str) -> dict[str, str]:
+    """The metadata that A1111 and Forge call a LoRA by: files beside each other need different ones."""
+    return {"ss_output_name": stem}
 
 
 def write_weights(

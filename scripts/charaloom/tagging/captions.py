@@ -43,6 +43,12 @@ def with_embedding(text: str, word: str) -> str:
     return f"{word}{SEPARATOR}{text}"
 
 
+def with_manners(text: str, prefix: str, suffix: str) -> str:
+    """The caption or prompt between the prefix and the suffix of a base model (quality tags); commas at their ends do
+    not count."""
+    return SEPARATOR.join(part for part in (prefix.strip(" ,"), text, suffix.strip(" ,")) if part)
+
+
 def training_caption(
     text: str,
     triggers: Collection[str],

@@ -1,16 +1,14 @@
-"""Pipelines by family, and the generation data that pictures carry."""
+"""Pipelines by family: LoRAs and embeddings side by side, number formats."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from charaloom.config.families import SD15, SDXL, Family
+from charaloom.config.families import SDXL, Family
 from charaloom.config.params import PreviewBase, Previews, SelectionRule
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, read_checkpoints
-from charaloom.diffusion.generation import escaped, for_a1111, for_comfyui
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
 
@@ -28,6 +26,7 @@ SETTINGS = Previews(
     rating_model=0.5,
     memorised=0.9,
     threads=1,
+    precision="fp32",
     seed=1,
     selection=SelectionRule(scores={}, first=1.0, keep=0.5),
 )
@@ -83,25 +82,3 @@ def test_an_embedding_of_another_family_is_named(tiny_sdxl, tmp_path):
     save_file({"emb_params": torch.ones(2, 32)}, checkpoint.embedding)
     with pytest.raises(CharaloomError, match="no tensor 'clip_l'"):
         BasePipeline(base_of(SDXL, tiny_sdxl, clip_skip=0), threads=1).load(checkpoint)
-
-
-def test_parentheses_are_letters_in_other_programs():
-    assert escaped("watercolor_(medium), [x]") == r"watercolor_\(medium\), \[x\]"
-    text = for_a1111("hana", "hana, watercolor (medium)", 7, NOTHING, base_of(SD15), SETTINGS).splitlines()
-    assert text[0] == r"hana, watercolor \(medium\)"
-    assert text[1] == r"Negative prompt: nsfw, \(bad hands\)"
-    assert text[2].startswith("Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, Seed: 7, Size: 64x64")
-
-
-def test_the_graph_for_comfyui_is_whole(tmp_path):
-    """Every input that names a node names one that is there, and the picture comes out of the decoder."""
-    (tmp_path / "step-000100.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    (tmp_path / "step-000100_emb.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    for checkpoint in (NOTHING, read_checkpoints(tmp_path)[0].weighing(0.8)):
-        graph = json.loads(json.dumps(for_comfyui("hana", "hana (x)", 7, checkpoint, base_of(SD15), SETTINGS)))
-        links = [value for place in graph.values() for value in place["inputs"].values() if isinstance(value, list)]
-        assert {name for name, _ in links} <= set(graph)
-        assert graph["saved"]["inputs"]["images"] == ["decoded", 0]
-        assert graph["skip"]["inputs"]["stop_at_clip_layer"] == -2
-    assert graph["lora"]["inputs"]["strength_clip"] == 0.8
-    assert graph["positive"]["inputs"]["text"] == r"embedding:hana_emb, hana \(x\)"
