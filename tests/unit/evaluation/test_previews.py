@@ -60,6 +60,7 @@ PARAMS = {
     "memorised": 0.85,
     "selection": RULE.plain(),
     "threads": 1,
+    "precision": "fp32",
 }
 
 
