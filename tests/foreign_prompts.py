@@ -4,6 +4,7 @@ Read in comfy/sd1_clip.py of ComfyUI 0.3, and in modules/prompt_parser.py and mo
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 Weighted = list[tuple[str, float]]  # parts of a text and how strongly they count
@@ -36,10 +37,8 @@ def in_parentheses(text: str, weight: float) -> Weighted:
         inner, own = part[1:-1], weight * 1.1
         before, colon, number = inner.rpartition(":")
         if before and colon:
-            try:
+            with suppress(ValueError):
                 own, inner = float(number), before
-            except ValueError:
-                pass
         parts += in_parentheses(inner, own)
     return parts
 

@@ -1,5 +1,6 @@
 """Text states: those of both prompts that ComfyUI and A1111 compute, restated here with transformers alone."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_word_stands_for_its_vectors(tiny_sdxl: Path):
     groups = token_groups(tokenizer, "blue, hana_emb, girl", word)
     assert groups[1] == tokenizer.convert_tokens_to_ids(names)
     whole = tokenizer("blue, hana_emb hana_emb_1 hana_emb_2, girl", add_special_tokens=False).input_ids
-    assert sum(groups, []) == whole
+    assert list(chain(*groups)) == whole
     rows = torch.tensor([[tokenizer.bos_token_id, *whole, tokenizer.eos_token_id, *[0] * (75 - len(whole))]])
     large = pipeline.text_encoder_2
     with torch.inference_mode():
@@ -103,7 +104,7 @@ def test_chunks_are_filled_as_comfyui_does(sizes: list[int], chunks: list[int]):
     groups = [[next(numbers) for _ in range(size)] for size in sizes]
     cut = in_chunks(groups)
     assert [len(chunk) for chunk in cut] == chunks
-    assert sum(cut, []) == sum(groups, [])
+    assert list(chain(*cut)) == list(chain(*groups))
 
 
 def test_prompts_of_different_lengths_render_together_as_alone(tiny_base: Path):
