@@ -429,7 +429,11 @@ def test_each_base_is_rendered_on_as_it_asks_for(rendered):
     assert negative == "Negative prompt: lowres"
     settings = read_json(rendered[0].parent / "previews.manifest.json")["settings"]["bases"]
     assert [entry["negative"] for entry in settings] == [BASE["negative"], "lowres"]
-    assert (settings[1]["base"], settings[1]["prefix"], settings[1]["sampler"]) == ("other", "best quality,", "DPM++ 2M")
+    assert (settings[1]["base"], settings[1]["prefix"], settings[1]["sampler"]) == (
+        "other",
+        "best quality,",
+        "DPM++ 2M",
+    )
 
 
 def test_checkpoints_that_are_loaded_side_by_side_do_not_touch_each_other(world, tmp_path):
