@@ -51,7 +51,7 @@ class Recipe:
     unet_steps: int = 10_000
     unet_batch: int = 16
     sibling_steps: int = 600
-    skipping_steps: int = 1_200  # of a sibling that skips layers: after 600, colours went to the wrong clothes
+    skipping_steps: int = 1_200  # of a sibling that skips layers: what it hears is new to it
 
 
 def strange_picture(rng: Random, style: str) -> tuple[np.ndarray, list[str]]:
