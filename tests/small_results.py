@@ -19,7 +19,13 @@ STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
 HOSTILE = '<script>alert("x")</script>'
 BOX = {"x0": 0, "y0": 0, "x1": 200, "y1": 240}
-SETTINGS = {"threshold": 0.178, "negative": "nsfw", "width": 64, "height": 64, "steps": 2, "guidance": 7.0}
+MANNERS = {"sampler": "DPM++ 2M", "schedule": "Karras", "guidance": 7.0, "rescale": 0.0}
+MANNERS |= {"prediction": "epsilon", "zero_snr": False, "suffix": ""}
+BASES = [
+    {"base": "one", "prefix": "best quality", "negative": "nsfw", **MANNERS},
+    {"base": "two", "prefix": "", "negative": "lowres", **MANNERS},
+]
+SETTINGS = {"threshold": 0.178, "bases": BASES, "width": 64, "height": 64, "steps": 2}
 SETTINGS |= {"memorised": 0.85, "weights": [0.8], "sampler": "DPM++ 2M", "schedule": "Karras"}
 CHECKPOINTS = ["step-000100", "step-000200"]
 RULE = {"scores": {"recognised": 3, "likeness": 1, "outfit": 2}, "first": 0.5, "keep": 0.5}
@@ -238,7 +244,7 @@ def write_outfits(folder: Path, name: str = "outfits") -> Path:
     tables = {table: folder / f"{table}.parquet" for table in ("raw", "measured", "tagged", "clustered")}
     build_outfits(
         character=CHARACTER,
-        params=Outfits(version=1, seed=7),
+        params=Outfits(version=1, seed=7, prefix="best quality", suffix=""),
         inputs=OutfitsInputs(
             **tables,
             core=folder / "core.json",

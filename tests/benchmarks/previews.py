@@ -41,6 +41,7 @@ SETTINGS = Previews(
     rating_model=0.5,
     memorised=0.85,
     threads=1,
+    precision="fp32",
     seed=0,
     selection=SelectionRule(scores={}, first=1.0, keep=0.5),
 )
@@ -98,7 +99,11 @@ class Ours:
 
 class OneCallEach:
     def __init__(self, threads: int):
+        from diffusers import DPMSolverMultistepScheduler
+
         self.pipeline = open_pipeline(BASE, family_of("sd15"), threads)
+        config = self.pipeline.scheduler.config
+        self.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, use_karras_sigmas=True)
 
     def render(self, steps: list[Checkpoint], seeds: list[int]) -> list[Any]:
         import torch
@@ -109,7 +114,7 @@ class OneCallEach:
             self.pipeline.load_textual_inversion(str(step.embedding), token="hana_emb")
             for text, seed in zip(prompts(), seeds, strict=True):
                 pictures += self.pipeline(
-                    prompt=positive(text, step, "hana_emb"),
+                    prompt=positive(text, step, "hana_emb", ENTRY),
                     negative_prompt=ENTRY.negative,
                     width=SETTINGS.width,
                     height=SETTINGS.height,

@@ -80,6 +80,7 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
         where = f"{origin(files, key, config)}: {'.'.join(key)}"
         raise CharaloomError(f"{where}: there is no base {name!r}{suggestion(name, bases)}")
     base, where = bases[name], f"{origin(files, ('bases', name), config)}: bases.{name}"
+    check_skip(config, name, where)
     if base.get("path") is None:
         check_repo(base, where)
         return
@@ -102,6 +103,17 @@ def check_repo(base: Config, where: str) -> None:
         raise CharaloomError(f"{where}: needs `path`, or `repo` and `family`")
     if not base.get("family"):
         raise CharaloomError(f"{where}: needs `family`: its files, which say it, are not there yet")
+
+
+def check_skip(config: Config, name: str, where: str) -> None:
+    """A family whose layer is settled leaves none to skip."""
+    entry = base_of(config, name)
+    family = FAMILIES[entry["family"]]
+    if family.extra_clip_skip and entry["clip_skip"]:
+        raise CharaloomError(
+            f"{where}.clip_skip: {entry['clip_skip']} on a base of {family.title}: programs take the last layer but one"
+            " by themselves there, which is what model cards call clip skip 2; set 0 or leave it out"
+        )
 
 
 def check_families(config: Config, files: Sequence[PathLike]) -> None:

@@ -25,6 +25,7 @@ class TextEncoder:
     lora_prefix: str  # of its modules in a kohya LoRA
     trainer_name: str | None = None  # in hcpdiff's composed text encoder; None: it is the only one
     projected: bool = False  # its pooled output goes through a projection
+    padding: int | None = None  # token behind the end of a prompt; None: the end token once more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,7 @@ SDXL = Family(
             lora_prefix="lora_te2_",
             trainer_name="clip_bigG",
             projected=True,
+            padding=0,
         ),
     ),
     final_norm=False,

@@ -211,6 +211,8 @@ class Clustered(Stage):
 @dataclass(frozen=True, kw_only=True)
 class Outfits(Stage):
     seed: int
+    prefix: str  # of prompts on the base that is trained on
+    suffix: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +236,7 @@ class Previews(Stage):
     rating_model: float
     memorised: float
     threads: int
+    precision: str = "auto"  # until it is decided, then fp32, fp16, bf16: of the UNet
     seed: int
     selection: SelectionRule
 

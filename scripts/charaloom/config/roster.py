@@ -1,6 +1,7 @@
 """The roster: one row per character, checked line by line."""
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ FOLDER = "folder"
 RESERVED = frozenset({"bases", "benchmarks", "demo", "hub", "logs", "measured"})  # folders beside the characters'
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
+EMBEDDING = "emb"  # end of the words that embeddings are known by
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Character:
     def tag(self) -> str | None:
         """The character's tag on the board; None where the pictures come from a folder."""
         return None if self.source == FOLDER else self.query
+
+
+def embedding_word(character: str) -> str:
+    """The word that A1111, Forge and diffusers know a character's embedding by: diffusers wherever it begins a longer
+    word, A1111 wherever its tokens stand. Nothing else in a prompt may hold it."""
+    return f"{character}_{EMBEDDING}"
 
 
 def allowed_ratings(ratings: Iterable[str], age: str) -> list[str]:
@@ -53,7 +61,22 @@ def read_roster(path: PathLike, boards: Config, trusted: bool = False) -> dict[s
                 f"{where}: character: {character.name!r} is there twice; give one of them another name"
             )
         characters[character.name] = character
+    if not trusted:
+        check_triggers(path, characters)
     return characters
+
+
+def check_triggers(path: PathLike, characters: dict[str, Character]) -> None:
+    """Refuse a trigger that holds the word of an embedding: programs would put the embedding there."""
+    for character in characters.values():
+        trigger = character.trigger.lower()
+        for end in (match.start() for match in re.finditer(f"_{EMBEDDING}", trigger)):
+            owner = next((trigger[start:end] for start in range(end) if trigger[start:end] in characters), None)
+            if owner:
+                raise CharaloomError(
+                    f"{path}: character {character.name!r}: their trigger {character.trigger!r} holds"
+                    f" {embedding_word(owner)!r}, the word of an embedding; give another `trigger` or another name"
+                )
 
 
 def roster_rows(path: PathLike) -> list[tuple[int, dict[str, str]]]:

@@ -49,7 +49,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "clustered":
             return {**seed, **trigger}
         case "outfits":
-            return seed
+            base = base_of(config, config["training"]["base"])
+            return {**seed, "prefix": base["prefix"], "suffix": base["suffix"]}
         case "checkpoints":
             return {**seed, **trigger}
         case "previews":

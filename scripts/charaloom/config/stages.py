@@ -9,15 +9,15 @@ STAGE_VERSION: dict[str, int] = {
     "filtered": 3,
     "curation": 1,
     "tagged": 2,
-    "clustered": 3,
+    "clustered": 4,
     "outfits": 1,
     "dataset": 4,
-    "checkpoints": 4,
-    "previews": 2,
-    "selection": 2,
-    "model": 3,
+    "checkpoints": 5,
+    "previews": 3,
+    "selection": 3,
+    "model": 4,
     "published": 1,
-    "report": 5,
+    "report": 6,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
+from charaloom.config.params import Base
 from charaloom.errors import CharaloomError
-from charaloom.tagging.captions import with_embedding
+from charaloom.tagging.captions import with_embedding, with_manners
 
 WITHOUT_LORA = "none"  # name of the base alone, among checkpoints
 
@@ -54,11 +55,7 @@ def read_checkpoints(folder: PathLike) -> list[Checkpoint]:
     return sorted(checkpoints, key=lambda checkpoint: checkpoint.step)
 
 
-def embedding_word(character: str) -> str:
-    """The word that A1111, Forge and diffusers know a character's embedding by."""
-    return f"{character}_emb"
-
-
-def positive(text: str, checkpoint: Checkpoint, word: str) -> str:
-    """The prompt for a checkpoint: with the embedding's word in front where there is one."""
-    return with_embedding(text, word) if checkpoint.embedding else text
+def positive(text: str, checkpoint: Checkpoint, word: str, base: Base) -> str:
+    """The prompt of a checkpoint on a base: the base's prefix, the embedding's word where there is one, the text, the
+    base's suffix."""
+    return with_manners(with_embedding(text, word) if checkpoint.embedding else text, base.prefix, base.suffix)

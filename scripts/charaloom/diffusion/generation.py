@@ -1,7 +1,9 @@
 """Generation data in a picture's file: as A1111 and Forge write it (`parameters`), and as ComfyUI's graph (`prompt`).
 
-A1111's PNG Info reads the first, ComfyUI runs the second when the file is dropped on it. Both give parentheses and
-brackets a meaning that diffusers does not know, so they are escaped.
+A1111's PNG Info reads the first, ComfyUI runs the second when the file is dropped on it. Letters that have a meaning in
+the prompts of one of them are escaped for it, so that both read the text that was rendered. Field names are those of
+modules/shared_options.py and modules/processing.py of A1111 1.10; `CFG Rescale` is that of the extension
+Seshelle/CFG_Rescale_webui, since A1111 itself cannot rescale.
 """
 
 import json
@@ -11,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, sha256_file
+from charaloom.config.families import V_PREDICTION
 from charaloom.config.params import Previews
+from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.checkpoints import Checkpoint, embedding_word, positive
-from charaloom.diffusion.pipelines import SAMPLER, SCHEDULE
+from charaloom.diffusion.checkpoints import Checkpoint, positive
+from charaloom.diffusion.sampling import COMFY_NAMES
 
 if TYPE_CHECKING:
     from PIL import Image
 
-COMFY_SAMPLER, COMFY_SCHEDULER = "dpmpp_2m", "karras"
+ZERO_SNR = "Zero Terminal SNR"
 
 
 def png(picture: "Image.Image", texts: dict[str, str]) -> bytes:
@@ -45,12 +49,13 @@ def generation_texts(
 
 
 def for_a1111(character: str, text: str, seed: int, checkpoint: Checkpoint, base: LocalBase, params: Previews) -> str:
-    prompt = escaped(positive(text, checkpoint, embedding_word(character)))
+    manners = base.manners
+    prompt = escaped_for_a1111(positive(text, checkpoint, embedding_word(character), manners))
     facts: dict[str, Any] = {
         "Steps": params.steps,
-        "Sampler": SAMPLER,
-        "Schedule type": SCHEDULE,
-        "CFG scale": f"{base.manners.guidance:g}",
+        "Sampler": manners.sampler,
+        "Schedule type": manners.schedule,
+        "CFG scale": f"{manners.guidance:g}",
         "Seed": seed,
         "Size": f"{params.width}x{params.height}",
         "Model hash": base.digest[:10],
@@ -58,20 +63,25 @@ def for_a1111(character: str, text: str, seed: int, checkpoint: Checkpoint, base
         "Clip skip": base.clip_skip + 1,
         "RNG": "CPU",
     }
+    if manners.rescale:
+        facts["CFG Rescale"] = f"{manners.rescale:g}"
+    if manners.zero_snr:
+        facts["Noise Schedule"] = ZERO_SNR
     if checkpoint.lora:
         prompt += f" <lora:{character}:{checkpoint.weight:g}>"
         facts["Lora hashes"] = f'"{character}: {tensor_hash(checkpoint.lora)[:12]}"'
     if checkpoint.embedding:
         facts["TI hashes"] = f'"{embedding_word(character)}: {sha256_file(checkpoint.embedding)[:12]}"'
     settings = ", ".join(f"{key}: {value}" for key, value in facts.items())
-    return "\n".join([prompt, f"Negative prompt: {escaped(base.manners.negative)}", settings])
+    return "\n".join([prompt, f"Negative prompt: {escaped_for_a1111(manners.negative)}", settings])
 
 
 def for_comfyui(
     character: str, text: str, seed: int, checkpoint: Checkpoint, base: LocalBase, params: Previews
 ) -> dict[str, Any]:
     """The graph that renders this picture, in the form of ComfyUI's API; an output is [node, index]."""
-    prompt = positive(escaped(text), checkpoint, f"embedding:{embedding_word(character)}")
+    manners = base.manners
+    prompt = positive(text, checkpoint, f"embedding:{embedding_word(character)}", manners)
     graph = {"base": node("CheckpointLoaderSimple", ckpt_name=f"{base.name}.safetensors")}
     model, clip = ["base", 0], ["base", 1]
     if checkpoint.lora:
@@ -79,19 +89,27 @@ def for_comfyui(
         graph["lora"] = node("LoraLoader", lora_name=f"{character}.safetensors", model=model, clip=clip, **weights)
         model, clip = ["lora", 0], ["lora", 1]
     if base.clip_skip:
-        graph["skip"] = node("CLIPSetLastLayer", stop_at_clip_layer=-1 - base.clip_skip, clip=clip)
+        layer = -1 - base.clip_skip - base.family.extra_clip_skip
+        graph["skip"] = node("CLIPSetLastLayer", stop_at_clip_layer=layer, clip=clip)
         clip = ["skip", 0]
+    if manners.prediction == V_PREDICTION or manners.zero_snr:
+        sampling = "v_prediction" if manners.prediction == V_PREDICTION else "eps"
+        graph["noise"] = node("ModelSamplingDiscrete", sampling=sampling, zsnr=manners.zero_snr, model=model)
+        model = ["noise", 0]
+    if manners.rescale:
+        graph["rescaled"] = node("RescaleCFG", multiplier=manners.rescale, model=model)
+        model = ["rescaled", 0]
     graph |= {
-        "positive": node("CLIPTextEncode", text=prompt, clip=clip),
-        "negative": node("CLIPTextEncode", text=escaped(base.manners.negative), clip=clip),
+        "positive": node("CLIPTextEncode", text=escaped_for_comfyui(prompt), clip=clip),
+        "negative": node("CLIPTextEncode", text=escaped_for_comfyui(manners.negative), clip=clip),
         "empty": node("EmptyLatentImage", width=params.width, height=params.height, batch_size=1),
         "sampler": node(
             "KSampler",
             seed=seed,
             steps=params.steps,
-            cfg=base.manners.guidance,
-            sampler_name=COMFY_SAMPLER,
-            scheduler=COMFY_SCHEDULER,
+            cfg=manners.guidance,
+            sampler_name=COMFY_NAMES[manners.sampler],
+            scheduler=COMFY_NAMES[manners.schedule],
             denoise=1.0,
             model=model,
             positive=["positive", 0],
@@ -108,9 +126,23 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs}
 
 
-def escaped(text: str) -> str:
-    """A prompt whose parentheses and brackets are letters: bare ones weigh words in A1111 and ComfyUI."""
-    return re.sub(r"([()\[\]])", r"\\\1", text)
+def escaped_for_comfyui(text: str) -> str:
+    """A prompt that ComfyUI reads as letters. It knows `\\(` and `\\)` alone; any other backslash is a letter
+    (comfy/sd1_clip.py)."""
+    return re.sub(r"([()])", r"\\\1", text)
+
+
+def escaped_for_a1111(text: str) -> str:
+    """A prompt that A1111 and Forge read as letters (modules/prompt_parser.py, modules/extra_networks.py).
+
+    A backslash before any other letter disappears there, but what it parts has no meaning any more: `AND`, `BREAK`, a
+    number behind a colon (the weight of a prompt or of parentheses), `<name:` (an extra network). Nothing escapes `#`,
+    behind which A1111 1.8 and newer see a comment.
+    """
+    escaped = re.sub(r"([\\()\[\]])", r"\\\1", text)
+    escaped = re.sub(r"\b(AN|BREA)(D|K)\b", r"\1\\\2", escaped)
+    escaped = re.sub(r":(\s*)(?=[-+.\d])", r":\1\\", escaped)
+    return re.sub(r"<(?=\w+:)", r"<\\", escaped)
 
 
 def tensor_hash(path: Path) -> str:

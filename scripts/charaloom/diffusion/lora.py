@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 SGM_LAYERS = 3  # of a block in Stability's numbering: two residual ones and what changes the size
 HCP_KEY = re.compile(r"^(?P<model>denoiser|TE)\.(?P<module>.+)\.___\.(?P<part>layer\.W_down|layer\.W_up|alpha)$")
 KOHYA_PART = {"layer.W_down": "lora_down.weight", "layer.W_up": "lora_up.weight", "alpha": "alpha"}
-PREDICTION_TYPES = {EPSILON: "epsilon", V_PREDICTION: "v"}  # by ModelSpec's names
+# Names of prediction types in kohya's library/sai_model_spec.py, and its keys for a training on velocities.
+MODELSPEC_PREDICTION = {EPSILON: "epsilon", V_PREDICTION: "v"}
+V_METADATA = {"ss_v_parameterization": "True"}
 HEADER_LIMIT = 100 * 1024 * 1024
 
 
@@ -104,17 +106,22 @@ def lora_metadata(
         "ss_zero_terminal_snr": str(base.entry.zero_snr),
         "ss_resolution": f"({size}, {size})",
         "ss_steps": str(steps),
-        "ss_output_name": character,
         "ss_tag_frequency": json.dumps({character: dict(sorted(frequency.items()))}, ensure_ascii=False),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": base.family.architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": character.replace("_", " "),
         "modelspec.trigger_phrase": params.trigger,
-        "modelspec.prediction_type": PREDICTION_TYPES[base.prediction],
+        "modelspec.prediction_type": MODELSPEC_PREDICTION[base.prediction],
         "modelspec.resolution": f"{size}x{size}",
         "charaloom.lineage": version,
+        **(V_METADATA if base.prediction == V_PREDICTION else {}),
     }
+
+
+def alias(stem: str) -> dict[str, str]:
+    """The metadata that A1111 and Forge call a LoRA by: files beside each other need different ones."""
+    return {"ss_output_name": stem}
 
 
 def write_weights(

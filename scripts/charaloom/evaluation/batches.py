@@ -10,12 +10,14 @@ from charaloom.config.params import Base, Previews
 from charaloom.diffusion.bases import LocalBase, without_path
 from charaloom.diffusion.checkpoints import Checkpoint
 from charaloom.evaluation.prompts import Prompt
+from charaloom.runtime.precision import resolved_precision
 
 SOFTWARE = ("torch", "diffusers", "transformers", "peft", "dghs-imgutils", "onnxruntime", "pillow", "numpy")
 DECIDING = (  # params that decide a picture and its scores, besides base, checkpoint and prompt
     "version",
     "height",
     "memorised",
+    "precision",
     "rating_model",
     "software",
     "steps",
@@ -27,7 +29,8 @@ KEY_DIGITS = 32  # of a batch's digest: the name of its folder
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPreviews(Previews):
-    """The params with what else decides the bytes: digests of the local bases, versions of the libraries."""
+    """The params with what else decides the bytes: digests of the local bases, the number format of this machine,
+    versions of the libraries."""
 
     software: Mapping[str, str]
 
@@ -47,11 +50,12 @@ class Batch:
 
 
 def resolved(params: Previews, local: Mapping[str, LocalBase]) -> ResolvedPreviews:
-    """`params` with the digest of each base in `local`, by its name, and the library versions of this environment."""
+    """`params` with the digest of each base in `local`, by its name, and what `auto` and the libraries are here."""
     values = {entry.name: getattr(params, entry.name) for entry in fields(params)}
     values["bases"] = tuple(
         replace(base, digest=local[base.name].digest) if base.name in local else base for base in params.bases
     )
+    values["precision"] = resolved_precision(params.precision)
     return ResolvedPreviews(**values, software={name: version(name) for name in SOFTWARE})
 
 

@@ -17,15 +17,17 @@ from charaloom.artifacts.files import read_json, sha256_file, whole_folder
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.config.params import Previews
+from charaloom.config.params import PreviewBase, Previews
 from charaloom.diffusion.bases import LocalBase, local_base, without_paths
 from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, read_checkpoints
-from charaloom.diffusion.pipelines import SAMPLER, SCHEDULE
 from charaloom.evaluation.batches import Batch, resolved
 from charaloom.evaluation.judge import Judge, held_out_files
 from charaloom.evaluation.prompts import Prompt, read_prompts
 from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others, hold
 from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
+
+# What a reader needs of a base to render as the previews were.
+MANNERS = ("prefix", "suffix", "negative", "sampler", "schedule", "guidance", "rescale", "prediction", "zero_snr")
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,16 @@ def extras(renderer: Renderer, prompts: list[Prompt], chosen: Checkpoint) -> Ite
 def settings(params: Previews, threshold: float) -> Row:
     """How the previews were rendered and judged, for pages and cards; `threshold`: CCIP's distance."""
     return {
-        "negative": params.bases[0].negative,
+        "bases": [manners(base) for base in params.bases],
         "width": params.width,
         "height": params.height,
         "steps": params.steps,
-        "guidance": params.bases[0].guidance,
         "memorised": params.memorised,
         "weights": params.weights,
-        "sampler": SAMPLER,
-        "schedule": SCHEDULE,
         "threshold": round(threshold, 6),
     }
+
+
+def manners(base: PreviewBase) -> Row:
+    """How a base was rendered on."""
+    return {"base": base.name, **{name: getattr(base, name) for name in MANNERS}}

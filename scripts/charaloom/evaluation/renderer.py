@@ -11,8 +11,9 @@ from charaloom.artifacts.files import read_json, whole_folder, write_json
 from charaloom.artifacts.locks import locked
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Base
+from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.checkpoints import Checkpoint, embedding_word, positive
+from charaloom.diffusion.checkpoints import Checkpoint, positive
 from charaloom.diffusion.generation import generation_texts, png
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.evaluation.batches import Batch, ResolvedPreviews, batches_of
@@ -69,7 +70,7 @@ class Renderer:
     def pipeline(self, base: Base) -> BasePipeline:
         if self.opened is None or self.opened[0] != base.name:
             self.opened = None  # so that two bases never lie in memory together
-            self.opened = base.name, BasePipeline(self.local[base.name], self.params.threads)
+            self.opened = base.name, BasePipeline(self.local[base.name], self.params.threads, self.params.precision)
         return self.opened[1]
 
     def keep(self, batch: Batch, pictures: list["Image.Image"]) -> None:
@@ -101,7 +102,7 @@ class Renderer:
             "prompt_id": prompt.id,
             "kind": prompt.kind,
             "outfit": prompt.outfit,
-            "prompt": positive(prompt.text, checkpoint, embedding_word(self.character)),
+            "prompt": positive(prompt.text, checkpoint, embedding_word(self.character), batch.base),
             "seed": prompt.seed,
             "file": batch.file(prompt),
         }

@@ -24,7 +24,7 @@ from charaloom.evaluation.rounds import replayed
 from charaloom.evaluation.scores import MEANING, matching, numbers
 from charaloom.outfits.prompts import CLOTHES
 
-SCHEMA = 2  # of selection.json
+SCHEMA = 3  # of selection.json
 OTHER_CLOTHES = "other clothes"  # row of the confusion table: prompts for clothes that the character never wore
 NO_OUTFIT = "none of these"  # column of the confusion table: pictures that show no outfit of the character
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from charaloom.artifacts.types import Row
+from charaloom.config.roster import EMBEDDING
 from charaloom.tagging.vocabulary import has_colour, is_clothing, is_garment, is_headwear, piece_of_colour
 
 # Shares and scores below were set by hand.
@@ -117,8 +118,10 @@ def naming_tags(outfit: Outfit) -> list[str]:
 
 
 def plain_name(tag: str) -> str:
-    """A tag as an identifier: letters, digits and underscores."""
-    return "".join(letter if letter.isalnum() else "_" for letter in tag).strip("_")
+    """A tag as an identifier: letters, digits and underscores; not one whose trigger would begin with the word of the
+    character's embedding, as `hana_embroidered_dress` begins with `hana_emb`."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in tag).strip("_")
+    return f"outfit_{name}" if name.startswith(EMBEDDING) else name
 
 
 def outfit_trigger(character: str, outfit: Outfit) -> str:

@@ -7,6 +7,7 @@ and what is wrong with captions.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from charaloom.artifacts.files import read_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
@@ -21,7 +22,7 @@ from charaloom.pages.funnel import share
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails, cut_thumbnails
 from charaloom.pages.verdicts import short_name
-from charaloom.tagging.captions import as_words
+from charaloom.tagging.captions import as_words, with_manners
 
 SHEET = 48  # views shown of each outfit, and of the unassigned
 ON_THE_MAP = 400  # views whose picture the map shows under the pointer
@@ -59,6 +60,7 @@ def build_outfits(character: str, params: Outfits, inputs: OutfitsInputs, page: 
     colours = {outfit["id"]: COLOURS[k % len(COLOURS)] for k, outfit in enumerate(file["outfits"])}
     content = {
         "character": character,
+        "with_manners": partial(with_manners, prefix=params.prefix, suffix=params.suffix),
         "version": facts.version,
         "file": file,
         "views": len(views),

@@ -6,6 +6,7 @@ from pathlib import Path
 from charaloom.artifacts.files import write_text
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.diffusion.checkpoints import WITHOUT_LORA
+from charaloom.evaluation.scores import matching
 from charaloom.pages.charts import Point, curve
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails
@@ -33,7 +34,7 @@ def write_page(page: PathLike, rows: list[Row], selection: Row, previews: Path) 
         "scores": TABLE,
         "charts": {name: score_curve(selection, name) for name in CURVES},
         "columns": shown,
-        "lines": grid(rows, shown, pictures),
+        "lines": grid(rows, shown, pictures, selection["base"]),
         "weights": [weight_grid(rows, selection, sweep, pictures) for sweep in selection["sweep"]],
         "faults": fault_counts(rows, selection["chosen"]),
         "nearest": nearest(rows, selection["chosen"], pictures),
@@ -96,15 +97,15 @@ def column(key: tuple[str, str, bool], with_embedding: bool, chosen: str) -> Row
     return {"key": key, "base": base, "label": label, "chosen": checkpoint == chosen and not trigger_alone}
 
 
-def grid(rows: list[Row], shown: Sequence[Row], pictures: Pictures) -> list[Row]:
-    """Prompts downwards; a tile is None where a checkpoint did not render the prompt."""
+def grid(rows: list[Row], shown: Sequence[Row], pictures: Pictures, base: str) -> list[Row]:
+    """Prompts downwards, in the words that they have on `base`; a tile is None where a checkpoint did not render it."""
     cells = {
         (row["prompt_id"], row["seed"], row["base"], row["checkpoint"], row["embedding"]): row
         for row in rows
         if row["weight"] in FULL_WEIGHTS
     }
     longest: dict[tuple[str, int], str] = {}
-    for row in rows:
+    for row in matching(rows, base=base):
         key = (row["prompt_id"], row["seed"])
         longest[key] = max(longest.get(key, ""), row["prompt"], key=len)
     return [

@@ -4,6 +4,7 @@ Thumbnails and styles are inlined: the page loads nothing. A picture that a rati
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Report
-from charaloom.diffusion.checkpoints import embedding_word
+from charaloom.config.roster import embedding_word
 from charaloom.errors import CharaloomError
 from charaloom.pages.charts import loss_line
 from charaloom.pages.funnel import funnel, raw_counts
@@ -22,7 +23,7 @@ from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile, without_num
 from charaloom.pages.verdicts import active_rules, doubtful, dropped_by, explain
 from charaloom.publishing.comparison import compared, label
 from charaloom.publishing.programs import PROGRAMS, repo_files
-from charaloom.tagging.captions import as_words
+from charaloom.tagging.captions import as_words, with_manners
 
 KEPT_SHOWN = 24
 DROPPED_SHOWN = 6  # per rule: the curation page shows the others
@@ -51,14 +52,17 @@ def write_report(
             raise CharaloomError(f"{path}: is absent. The report comes last: run the stage {stage!r} first.")
     facts = lineage("report", character, params.plain(), upstream)
     thumbnails = Thumbnails()
+    selection = read_json(results / "selection.json")
+    manners = next(entry for entry in selection["settings"]["bases"] if entry["base"] == selection["base"])
     content = {
+        "with_manners": partial(with_manners, prefix=manners["prefix"], suffix=manners["suffix"]),
         "character": character,
         "outfits_file": read_json(results / "outfits.json"),
         "core": read_json(results / "core.json"),
         "version": facts.version,
         **pictures_section(results, thumbnails),
         **previews_section(results, thumbnails),
-        "loss": loss_chart(results / "checkpoints" / "loss.tsv", read_json(results / "selection.json")),
+        "loss": loss_chart(results / "checkpoints" / "loss.tsv", selection),
         **files_section(character, results, receipts),
     }
     write_text(page, render_page("report.html.j2", content))

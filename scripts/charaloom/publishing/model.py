@@ -11,9 +11,10 @@ from charaloom.artifacts.manifest import facet_digest, lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Model
+from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import without_path
-from charaloom.diffusion.checkpoints import WITHOUT_LORA, embedding_word
-from charaloom.diffusion.lora import bundle_weights, read_metadata, read_weights, write_weights
+from charaloom.diffusion.checkpoints import WITHOUT_LORA
+from charaloom.diffusion.lora import alias, bundle_weights, read_metadata, read_weights, write_weights
 from charaloom.errors import CharaloomError
 from charaloom.images.grid import write_grid
 from charaloom.outfits.prompts import PLAIN
@@ -79,12 +80,14 @@ def chosen_lora(selection: Row, inputs: ModelInputs) -> Path:
 
 def copy_weights(character: str, lora: Path, embedding: Path, folder: Path) -> None:
     """The plain LoRA always; the embedding and the bundle of both where one was trained."""
-    shutil.copyfile(lora, folder / f"{character}.safetensors")
+    plain, bundled = folder / f"{character}.safetensors", folder / f"{character}_bundle.safetensors"
+    metadata = read_metadata(lora)
+    write_weights(plain, read_weights(lora), {**metadata, **alias(plain.stem)}, hashed=True)
     if embedding.exists():
         word = embedding_word(character)
         bundle = bundle_weights(read_weights(lora), read_weights(embedding), word)
         shutil.copyfile(embedding, folder / f"{word}.safetensors")
-        write_weights(folder / f"{character}_bundle.safetensors", bundle, read_metadata(lora), hashed=True)
+        write_weights(bundled, bundle, {**metadata, **alias(bundled.stem)}, hashed=True)
 
 
 def copy_previews(rows: list[Row], previews: Path, selection: Row, prompts: list[Row], folder: Path) -> list[Row]:

@@ -6,16 +6,17 @@ marked it as code.
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import Row
-from charaloom.config.params import Base
-from charaloom.diffusion.checkpoints import embedding_word
+from charaloom.config.params import PreviewBase
+from charaloom.config.roster import embedding_word
 from charaloom.publishing import licences
 from charaloom.publishing.markdown import code_block, code_span, escape_markdown
 from charaloom.publishing.programs import PROGRAMS, repo_files
-from charaloom.tagging.captions import as_words
+from charaloom.tagging.captions import as_words, with_manners
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -29,7 +30,7 @@ class ModelCard:
     """What a card is made of."""
 
     character: str
-    base: Base
+    base: PreviewBase
     selection: Row  # selection.json
     outfits: Row  # outfits.json
     content: str  # digest of what was trained on, which the dataset's card names too
@@ -59,7 +60,8 @@ def card_text(card: ModelCard) -> str:
         core=[as_words(tag) for tag in card.outfits["core"]],
         base=card.base,
         terms=licences.terms(card.base.licence or ""),
-        outfits=trained_outfits(card.outfits),
+        outfits=trained_outfits(card.outfits, card.base),
+        manners=partial(with_manners, prefix=card.base.prefix, suffix=card.base.suffix),
         selection=card.selection,
         content=card.content,
         version=card.version,
@@ -70,11 +72,11 @@ def card_text(card: ModelCard) -> str:
     )
 
 
-def trained_outfits(outfits: Row) -> list[Row]:
+def trained_outfits(outfits: Row, base: PreviewBase) -> list[Row]:
     """The outfits that have a trigger, each with its first preview prompt: what was rendered is there to copy."""
     prompts: dict[str | None, str] = {}
     for prompt in outfits["prompts"]:
-        prompts.setdefault(prompt.get("outfit"), prompt["text"])
+        prompts.setdefault(prompt.get("outfit"), with_manners(prompt["text"], base.prefix, base.suffix))
     trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
     return [{**outfit, "prompt": prompts.get(outfit["id"])} for outfit in trained]
 

@@ -1,7 +1,7 @@
 """Which program reads which file of a model repository; `docs/files.md` says how that was tried."""
 
 from charaloom.artifacts.types import Row
-from charaloom.diffusion.checkpoints import embedding_word
+from charaloom.config.roster import embedding_word
 
 PROGRAMS = ("A1111 1.7+", "A1111 1.6 and older", "Forge", "ComfyUI", "diffusers", "OneTrainer")
 

@@ -43,9 +43,11 @@ def with_embedding(text: str, word: str) -> str:
     return f"{word}{SEPARATOR}{text}"
 
 
-def with_quality(text: str, prefix: str, suffix: str) -> str:
-    """The caption or prompt with the quality tags of a base around it; one without a word stays so."""
-    return SEPARATOR.join(part for part in (prefix, text, suffix) if part) if text else ""
+def with_manners(text: str, prefix: str, suffix: str) -> str:
+    """The caption or prompt between the prefix and the suffix of a base model (quality tags); one without a word stays
+    so. Commas at the ends of prefix and suffix do not count."""
+    parts = (prefix.strip(" ,"), text, suffix.strip(" ,"))
+    return SEPARATOR.join(part for part in parts if part) if text else ""
 
 
 def training_caption(
@@ -71,4 +73,4 @@ def training_caption(
     rng.shuffle(tags)
     varied = SEPARATOR.join([*(part for part in parts if part in triggers), *tags])
     called = with_embedding(varied, word) if word and rng.random() >= text_only else varied
-    return with_quality(called, prefix, suffix)
+    return with_manners(called, prefix, suffix)

@@ -15,6 +15,7 @@ from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Checkpoints
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint, read_checkpoints
+from charaloom.runtime.precision import resolved_precision
 from charaloom.training.export import Export
 from charaloom.training.inputs import prepare
 from charaloom.training.lengths import improving, lengths
@@ -56,7 +57,7 @@ def train(
     """
     base = local_base(params.base, work)
     rule_params = params.plain()
-    params = replace(params, precision=precision(params.precision))
+    params = replace(params, precision=resolved_precision(params.precision))
     upstream = [inputs.content, *inputs.judged_by]
     facts = lineage(STAGE, character, rule_params, upstream, lineage_params(params, base))
     settled = params.settled(read_json(inputs.content)["pictures"])
@@ -89,16 +90,3 @@ def train(
         outputs = {STAGE: folder}
         write_manifest(manifest, facts, outputs, counts, checkpoints=checkpoints, training=training)
     remove_others(workdir)
-
-
-def precision(setting: str) -> str:
-    """The number format that `auto` means on this machine: bf16 where a GPU has it, else fp16 on a GPU, else fp32."""
-    if setting != "auto":
-        return setting
-    if not shutil.which("nvidia-smi"):
-        return "fp32"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

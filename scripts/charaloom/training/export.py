@@ -7,9 +7,9 @@ from charaloom.artifacts.files import read_json, whole_folder, write_text
 from charaloom.artifacts.types import Row
 from charaloom.config.families import Family
 from charaloom.config.params import Training
+from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.checkpoints import embedding_word
-from charaloom.diffusion.lora import kohya_weights, lora_metadata, read_weights, write_weights
+from charaloom.diffusion.lora import alias, kohya_weights, lora_metadata, read_weights, write_weights
 from charaloom.training.inputs import remove_parts
 from charaloom.training.lengths import milestones
 
@@ -45,7 +45,7 @@ def convert(character: str, step: int, family: Family, source: Path, target: Pat
     name = f"step-{step:06d}"
     parts = [source / f"{part}-{step}.safetensors" for part in ("lora_unet", "lora_te")]
     hcp = {key: value for path in parts if path.exists() for key, value in read_weights(path).items()}
-    write_weights(target / f"{name}.safetensors", kohya_weights(hcp, family), metadata, hashed=True)
+    write_weights(target / f"{name}.safetensors", kohya_weights(hcp, family), {**metadata, **alias(name)}, hashed=True)
     checkpoint: Row = {"name": name, "step": step, "lora": f"{name}.safetensors", "embedding": None}
     word = embedding_word(character)
     if (source / f"{word}-{step}.safetensors").exists():

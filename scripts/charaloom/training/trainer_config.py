@@ -10,8 +10,8 @@ from typing import Any
 
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.config.params import Training
+from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import LocalBase
-from charaloom.diffusion.checkpoints import embedding_word
 from charaloom.diffusion.chunks import CHUNK
 from charaloom.errors import CharaloomError
 from charaloom.training.lengths import milestones

@@ -18,7 +18,7 @@ FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`
     "filtered": {"seed", "tag", "ratings"},
     "tagged": {"tag"},
     "clustered": {"seed", "trigger"},
-    "outfits": {"seed"},
+    "outfits": {"seed", "prefix", "suffix"},
     "checkpoints": {"seed", "trigger", "regularisation_digest", "previews", "by_pictures"},
     "previews": {"seed", "selection"},
     "model": {"base"},

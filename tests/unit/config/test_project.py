@@ -192,6 +192,13 @@ def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) 
     assert message.endswith("previews.bases: 'large' is an sdxl base, 'tiny', which is trained on, is sd15")
 
 
+def test_an_sdxl_base_skips_no_further_layer(place: Path) -> None:
+    large = {"path": "base", "family": "sdxl", "clip_skip": 1}
+    message = error(overlay("more.yaml", bases={"tiny": large}))
+    assert "bases.tiny.clip_skip: 1 on a base of Stable Diffusion XL" in message
+    assert message.endswith("which is what model cards call clip skip 2; set 0 or leave it out")
+
+
 def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
     overlay("config/characters/mei.yaml", training={"base": "tny"})
     assert error().startswith("config/characters/mei.yaml: training.base: there is no base 'tny'; did you mean `tiny`?")
@@ -214,6 +221,7 @@ def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
         ("hana\tfolder\t", ["line 2: query"]),
         ("hana\tfolder\tpictures/hana\t\t17", ["line 2: age: '17' is not one of adult, minor, unknown"]),
         ("hana\tfolder\tpictures/hana\tgirl, blue\t", ["line 2: trigger"]),
+        ("hana\tfolder\tpictures/hana\tHana_embroidered", ["'hana_emb'", "another `trigger`"]),
         ("hana\tfolder\tpictures/hana\t\t\tmore", ["line 2: 6 columns"]),
     ],
 )
@@ -224,6 +232,11 @@ def test_a_bad_row_is_reported_in_one_line(place: Path, row: str, words: list[st
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_no_trigger_holds_the_word_of_another_characters_embedding(place: Path) -> None:
+    roster("hana\tfolder\tpictures/hana", "hana_ember\tfolder\tpictures/mei")
+    assert "'hana_ember_charaloom' holds 'hana_emb'" in error()
 
 
 def test_a_name_may_stand_there_once(place: Path) -> None:

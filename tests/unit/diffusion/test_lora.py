@@ -73,6 +73,16 @@ def test_bundle_holds_the_embedding_and_refuses_dots() -> None:
         bundle_weights(lora, {EMBEDDING_KEY: torch.ones(2, 8)}, "hana.emb")
 
 
+def test_a_training_on_velocities_says_so_as_kohya_does() -> None:
+    chosen = params(Path("tiny")).settled(2)
+    entry = Base(name="tiny", family="sd15", clip_skip=0, prediction="v_prediction", zero_snr=True)
+    base = LocalBase("tiny", SD15, Path("tiny"), "0" * 64, entry)
+    metadata = lora_metadata("hana", base, chosen, steps=1, tags=[], version="1" * 64)
+    assert metadata["modelspec.prediction_type"] == "v"
+    assert (metadata["ss_v_parameterization"], metadata["ss_zero_terminal_snr"]) == ("True", "True")
+    assert "ss_zero_terminal_snr" not in metadata_of(SD15)
+
+
 def test_metadata_says_what_users_and_tools_ask_for() -> None:
     metadata = metadata_of(SD15)
     assert metadata["ss_network_module"] == "networks.lora"

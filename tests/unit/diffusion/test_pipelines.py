@@ -1,6 +1,7 @@
-"""Pipelines by family, and the generation data that pictures carry."""
+"""Pipelines by family: LoRAs and embeddings side by side, number formats."""
 
-import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from charaloom.config.families import SD15, SDXL, Family
 from charaloom.config.params import PreviewBase, Previews, SelectionRule
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import NOTHING, Checkpoint, read_checkpoints
-from charaloom.diffusion.generation import escaped, for_a1111, for_comfyui
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
+from tests.unit.evaluation.test_previews import lora
 
 SETTINGS = Previews(
     version=1,
@@ -28,6 +29,7 @@ SETTINGS = Previews(
     rating_model=0.5,
     memorised=0.9,
     threads=1,
+    precision="fp32",
     seed=1,
     selection=SelectionRule(scores={}, first=1.0, keep=0.5),
 )
@@ -85,23 +87,56 @@ def test_an_embedding_of_another_family_is_named(tiny_sdxl, tmp_path):
         BasePipeline(base_of(SDXL, tiny_sdxl, clip_skip=0), threads=1).load(checkpoint)
 
 
-def test_parentheses_are_letters_in_other_programs():
-    assert escaped("watercolor_(medium), [x]") == r"watercolor_\(medium\), \[x\]"
-    text = for_a1111("hana", "hana, watercolor (medium)", 7, NOTHING, base_of(SD15), SETTINGS).splitlines()
-    assert text[0] == r"hana, watercolor \(medium\)"
-    assert text[1] == r"Negative prompt: nsfw, \(bad hands\)"
-    assert text[2].startswith("Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, Seed: 7, Size: 64x64")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_unet_of_half_precision_renders_nearly_the_same(tiny_base, tmp_path, precision):
+    """The adapters of a LoRA stand in the UNet's format too; text encoder and VAE stay in fp32."""
+    import torch
+
+    (tmp_path / "lora").mkdir()
+    lora(tmp_path / "lora" / "step-000100.safetensors", tiny_base, 1)
+    checkpoint = read_checkpoints(tmp_path / "lora")[0]
+    entry = base_of(SD15, tiny_base)
+    whole, half = (BasePipeline(entry, threads=1, precision=name) for name in ("fp32", precision))
+    assert half.pipeline.unet.dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert {half.pipeline.text_encoder.dtype, half.pipeline.vae.dtype} == {torch.float32}
+    rendered = {
+        (pipeline, loaded): np.asarray(pipeline.render(loaded, ["hana, solo"], [1], SETTINGS)[0], float)
+        for pipeline in (whole, half)
+        for loaded in (NOTHING, checkpoint.weighing(0.1))  # the LoRA is random: at weight 1 it tears the picture apart
+    }
+    bare, with_lora = (np.abs(rendered[whole, loaded] - rendered[half, loaded]) for _, loaded in list(rendered)[:2])
+    changed = np.abs(rendered[half, NOTHING] - rendered[half, checkpoint.weighing(0.1)])
+    assert bare.mean() < 4
+    assert with_lora.mean() < min(4, changed.mean() / 2)
 
 
-def test_the_graph_for_comfyui_is_whole(tmp_path):
-    """Every input that names a node names one that is there, and the picture comes out of the decoder."""
-    (tmp_path / "step-000100.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    (tmp_path / "step-000100_emb.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    for checkpoint in (NOTHING, read_checkpoints(tmp_path)[0].weighing(0.8)):
-        graph = json.loads(json.dumps(for_comfyui("hana", "hana (x)", 7, checkpoint, base_of(SD15), SETTINGS)))
-        links = [value for place in graph.values() for value in place["inputs"].values() if isinstance(value, list)]
-        assert {name for name, _ in links} <= set(graph)
-        assert graph["saved"]["inputs"]["images"] == ["decoded", 0]
-        assert graph["skip"]["inputs"]["stop_at_clip_layer"] == -2
-    assert graph["lora"]["inputs"]["strength_clip"] == 0.8
-    assert graph["positive"]["inputs"]["text"] == r"embedding:hana_emb, hana \(x\)"
+def test_a_base_in_fp16_on_disk_renders_in_fp32(tiny_base, tmp_path):
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    StableDiffusionPipeline.from_pretrained(tiny_base).to(torch.float16).save_pretrained(tmp_path / "half")
+    pipeline = BasePipeline(base_of(SD15, tmp_path / "half"), threads=1)
+    parts = (pipeline.pipeline.unet, pipeline.pipeline.vae, pipeline.pipeline.text_encoder)
+    assert {part.dtype for part in parts} == {torch.float32}
+    assert len(pipeline.render(NOTHING, ["hana"], [1], SETTINGS)) == 1
+
+
+def test_a_base_on_velocities_renders_with_its_manners(tiny_sdxl):
+    """Zero terminal SNR, Euler, rescaled guidance, a prompt of several chunks beside a short negative one."""
+    base = base_of(SDXL, tiny_sdxl, clip_skip=0)
+    manners = {"prediction": "v_prediction", "zero_snr": True, "rescale": 0.2, "sampler": "Euler", "schedule": "Normal"}
+    pipeline = BasePipeline(replace(base, entry=replace(base.entry, **manners)), threads=1)
+    long = ", ".join(f"blue girl {number}" for number in range(40))
+    plain = pipeline.render(NOTHING, [long, "hana"], [1, 2], SETTINGS)
+    alone = [pipeline.render(NOTHING, [text], [seed], SETTINGS)[0] for text, seed in ((long, 1), ("hana", 2))]
+    for together, single in zip(plain, alone, strict=True):
+        assert np.abs(np.asarray(together, float) - np.asarray(single, float)).max() <= 1
+    assert np.asarray(plain[0]).std() > 0
+
+
+def test_noise_that_programs_do_not_know_is_refused(tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    config = tmp_path / "base" / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("scaled_linear", "linear"))
+    with pytest.raises(CharaloomError, match="base `tiny`: its noise schedule"):
+        BasePipeline(base_of(SD15, tmp_path / "base"), threads=1)

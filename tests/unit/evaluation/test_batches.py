@@ -27,6 +27,7 @@ VALUES = {
     "rating_model": 0.5,
     "memorised": 0.85,
     "threads": 1,
+    "precision": "fp32",
     "seed": 7,
     "selection": {"scores": {"recognised": 1}, "first": 0.25, "keep": 0.5},
 }

@@ -60,6 +60,7 @@ PARAMS = {
     "memorised": 0.85,
     "selection": RULE.plain(),
     "threads": 1,
+    "precision": "fp32",
 }
 
 
@@ -277,7 +278,10 @@ def entry(name: str, kind: str, text: str, tags: list[str]) -> dict:
 
 
 def params_of(root: Path, **changes) -> Previews:
-    bases = [{**BASE, "name": name, "path": str(root / "bases" / name)} for name in ("tiny", "other")]
+    bases = [
+        {**BASE, "name": name, "path": str(root / "bases" / name), "prefix": prefix, "negative": negative}
+        for name, prefix, negative in (("tiny", "", BASE["negative"]), ("other", "best quality,", "lowres"))
+    ]
     return Previews.of({**PARAMS, "bases": bases, **changes})
 
 
@@ -395,7 +399,8 @@ def test_lora_embedding_weight_and_base_each_change_the_picture(rendered):
 def test_generation_data_in_the_file_reads_back(rendered):
     from imgutils.sd import get_sdmeta_from_image
 
-    row = next(row for row in read_table(rendered[0] / "scores.parquet") if row["weight"] == 0.5)
+    rows = read_table(rendered[0] / "scores.parquet")
+    row = next(row for row in rows if row["weight"] == 0.5 and row["base"] == "tiny")
     with Image.open(rendered[0] / row["file"]) as image:
         assert set(image.info) == {"parameters", "prompt"}
         graph = json.loads(image.info["prompt"])
@@ -409,6 +414,26 @@ def test_generation_data_in_the_file_reads_back(rendered):
     assert graph["sampler"]["inputs"]["seed"] == row["seed"]
     assert graph["lora"]["inputs"]["strength_model"] == 0.5
     assert graph["positive"]["inputs"]["text"].startswith("embedding:hana_emb, hana_charaloom")
+
+
+def test_each_base_is_rendered_on_as_it_asks_for(rendered):
+    rows = [row for row in read_table(rendered[0] / "scores.parquet") if row["base"] == "other"]
+    assert {row["prompt"].startswith("best quality, hana_emb, ") for row in rows if row["embedding"]} == {True}
+    assert {row["prompt"].startswith("best quality, hana_charaloom") for row in rows if row["kind"] == "outfit"} == {
+        True,
+        False,
+    }
+    with Image.open(rendered[0] / rows[0]["file"]) as image:
+        prompt, negative, _ = image.info["parameters"].splitlines()
+    assert prompt.startswith("best quality, ")
+    assert negative == "Negative prompt: lowres"
+    settings = read_json(rendered[0].parent / "previews.manifest.json")["settings"]["bases"]
+    assert [entry["negative"] for entry in settings] == [BASE["negative"], "lowres"]
+    assert (settings[1]["base"], settings[1]["prefix"], settings[1]["sampler"]) == (
+        "other",
+        "best quality,",
+        "DPM++ 2M",
+    )
 
 
 def test_checkpoints_that_are_loaded_side_by_side_do_not_touch_each_other(world, tmp_path):

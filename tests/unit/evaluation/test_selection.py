@@ -5,8 +5,9 @@ import pytest
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
-from charaloom.config.params import Selection, SelectionRule
+from charaloom.config.params import PreviewBase, Selection, SelectionRule
 from charaloom.errors import CharaloomError
+from charaloom.evaluation.previews import manners
 from charaloom.evaluation.rounds import survivors
 from charaloom.evaluation.selection import choose, confusion, select
 from charaloom.pages.previews import write_page
@@ -155,8 +156,8 @@ def test_the_stage_writes_the_same_bytes_and_a_page_without_pictures_that_were_w
         (folder / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (200, 20, 20)).save(folder / row["file"])
     write_table(folder / "scores.parquet", rows, SCORES, "file")
-    settings = {"threshold": THRESHOLD, "memorised": 0.85, "negative": "nsfw", "steps": 2, "guidance": 7.0}
-    settings |= {"width": 32, "height": 32, "sampler": "DPM++ 2M", "schedule": "Karras", "weights": [1.0]}
+    settings = {"threshold": THRESHOLD, "memorised": 0.85, "steps": 2, "width": 32, "height": 32, "weights": [1.0]}
+    settings["bases"] = [manners(PreviewBase(name="one", family="sd15", clip_skip=0))]
     rendered = {"bases": [{"name": "one"}], "checkpoints": ["step-000100", "step-000200"], "settings": settings}
     write_manifest(tmp_path / "previews.json", lineage("previews", "hana", STAGE_PARAMS, ()), {}, {}, **rendered)
     for name in ("a", "b"):

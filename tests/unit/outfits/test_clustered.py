@@ -11,7 +11,9 @@ import pytest
 
 from charaloom.artifacts.tables import CLUSTERED, MEASURED, TAGGED, read_table, write_table
 from charaloom.config.params import Clustered
+from charaloom.config.roster import embedding_word
 from charaloom.outfits.clustered import ClusterInputs, Grouping, by_clothes, cluster_outfits
+from charaloom.outfits.names import Outfit, name_all, outfit_trigger
 from tests.standins import write_vocabulary
 from tests.unit.outfits.tagged_views import REST, drawn, world
 
@@ -73,6 +75,17 @@ def test_names_survive_more_pictures(tmp_path: Path) -> None:
     _, before = run(tmp_path, views[:70])
     _, after = run(tmp_path, views)
     assert {outfit["id"] for outfit in before["outfits"]} == {outfit["id"] for outfit in after["outfits"]}
+
+
+def test_no_trigger_of_an_outfit_begins_with_the_word_of_the_embedding() -> None:
+    outfits = [
+        Outfit([], 1.0, [{"tag": tag, "score": 0.9} for tag in tags], official)
+        for tags, official in ((["embroidered_dress"], None), (["emblem", "boots"], "embers_(idol)"))
+    ]
+    name_all(outfits)
+    triggers = [outfit_trigger("nagi", outfit) for outfit in outfits]
+    assert triggers == ["nagi_outfit_embroidered_dress", "nagi_outfit_embers__idol"]
+    assert not any(embedding_word("nagi") in trigger for trigger in triggers)
 
 
 def test_what_the_file_says_of_an_outfit(tmp_path: Path) -> None:

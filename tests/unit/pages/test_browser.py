@@ -260,7 +260,7 @@ def test_a_click_copies_the_whole_prompt(results: Path, opened: Any, tmp_path: P
     assert counted
     seen = json.loads(html.unescape(counted[1]))
     wanted = [f"hana_charaloom, {scene}, {HOSTILE}" for scene in ("portrait", "standing")]
-    assert seen["copied"] == [*wanted, SETTINGS["negative"]]
+    assert seen["copied"] == [*wanted, *(base["negative"] for base in SETTINGS["bases"])]
     assert seen["said"] == "copied"
     assert seen["width"] > 10
 

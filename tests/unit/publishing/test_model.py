@@ -11,6 +11,7 @@ from charaloom.artifacts.files import files_below, sha256_file, write_json
 from charaloom.artifacts.manifest import facet_digest, lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.config.params import Model, SelectionRule
+from charaloom.diffusion.generation import tensor_hash
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
 from charaloom.images import grid
@@ -21,8 +22,11 @@ CHARACTER = "hana"
 HOSTILE = "![x](http://evil) | </td> `tick` ```\n# heading *star* <b>"
 BASE = {"name": "demo", "path": "/somewhere/demo", "repo": None, "revision": None, "family": "sd15", "clip_skip": 1}
 BASE |= {"licence": "creativeml-openrail-m"}
-SETTINGS = {"threshold": 0.178, "negative": "nsfw, `lowres`", "sampler": "DPM++ 2M", "schedule": "Karras"}
-SETTINGS |= {"width": 64, "height": 64, "steps": 2, "guidance": 7.0}
+MANNERS = {"negative": "nsfw, `lowres`", "sampler": "DPM++ 2M", "schedule": "Karras", "guidance": 7.0, "rescale": 0.0}
+MANNERS |= {"prefix": "masterpiece, |", "suffix": "", "prediction": "epsilon", "zero_snr": False}
+BASE |= MANNERS
+SETTINGS = {"threshold": 0.178, "bases": [{"base": "demo", **MANNERS}, {"base": "two", **MANNERS}]}
+SETTINGS |= {"width": 64, "height": 64, "steps": 2}
 
 
 def score_rows() -> list[dict]:
@@ -140,8 +144,31 @@ def test_the_files_of_the_repo(results):
         "selection.json",
     ]
     chosen = results / "checkpoints" / "step-000200.safetensors"
-    assert sha256_file(folder / "hana.safetensors") == sha256_file(chosen)
+    assert tensor_hash(folder / "hana.safetensors") == tensor_hash(chosen), "what its previews name it by"
+    emb = chosen.with_name("step-000200_emb.safetensors")
+    assert sha256_file(folder / "hana_emb.safetensors") == sha256_file(emb), "likewise"
     assert (folder / "selection.json").read_bytes() == (results / "selection.json").read_bytes()
+
+
+def test_no_two_files_have_one_alias_in_a1111(results):
+    from charaloom.diffusion.lora import read_metadata
+
+    folder = build(results)
+    loras = [folder / f"{stem}.safetensors" for stem in ("hana", "hana_bundle")]
+    metadata = [read_metadata(path) for path in loras]
+    assert [values["ss_output_name"] for values in metadata] == [path.stem for path in loras]
+    assert [values["sshs_model_hash"] for values in metadata] == [tensor_hash(path) for path in loras]
+
+
+def test_the_card_gives_prompts_as_they_were_rendered(results):
+    text = parts(build(results))[1]
+    assert f"masterpiece, |, hana_charaloom, hana_red, {HOSTILE}" in text
+    assert "| demo | DPM++ 2M Karras | 7.0 | - | noise |" in shown_words(text)
+
+
+def shown_words(text: str) -> str:
+    """The card without the backslashes that keep Markdown off."""
+    return text.replace("\\", "")
 
 
 def test_the_bundle_holds_both_in_the_layout_of_a1111(results):

@@ -36,11 +36,12 @@ from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_check
 from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.evaluation.prompts import Prompt, read_prompts
 from charaloom.outfits.prompts import PLAIN
+from charaloom.runtime.precision import resolved_precision
 
 if TYPE_CHECKING:
     from PIL import Image
 
-RENDERING = ("batch", "width", "height", "steps", "threads")  # params that decide the pixels
+RENDERING = ("batch", "width", "height", "steps", "threads", "precision")  # params that decide the pixels
 
 
 @dataclass
@@ -163,7 +164,7 @@ def judged_values(
 ) -> dict[str, float]:
     """Render every prompt with every checkpoint, and judge it."""
     params = judging.params
-    pipeline = BasePipeline(base, params.threads)
+    pipeline = BasePipeline(base, params.threads, resolved_precision(params.precision))
     values = {}
     for checkpoint in checkpoints:
         recognised, worn = list[bool](), list[bool]()
