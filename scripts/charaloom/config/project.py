@@ -10,7 +10,7 @@ from charaloom.config.layers import config_files, merged, own_file, read_config
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.recipes import check_recipe
 from charaloom.config.roster import Character, empty_roster, read_roster
-from charaloom.config.schemas import Config, check, read_yaml, suggestion
+from charaloom.config.schemas import Config, as_meant, check, read_yaml, suggestion
 from charaloom.errors import CharaloomError
 
 
@@ -40,7 +40,7 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
 
     `trusted` skips the checks: for the jobs of a run whose controller made them.
     """
-    config = copy.deepcopy(dict(config))
+    config = as_meant(copy.deepcopy(dict(config)), "config")
     config.pop("pathvars", None)
     if not trusted:
         check(config, "config", files)
@@ -61,7 +61,7 @@ def read_special(config: Config, characters: dict[str, Character], trusted: bool
         if path.stem not in characters:
             where = f"{path}: {path.stem!r} is not in {config['roster']}"
             raise CharaloomError(f"{where}{suggestion(path.stem, characters)}")
-        own = read_yaml(path)
+        own = as_meant(read_yaml(path), "character")
         if not trusted:
             check(own, "character", [path])
         special[path.stem] = merged(config, own)

@@ -1,6 +1,7 @@
 """Parquet shards of a dataset repository: rows of bounded size that `datasets` and the hub's viewer read."""
 
 import io
+import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -152,16 +153,15 @@ def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", param
 
 
 def cut(image: "Image.Image", view: Row, resolution: int) -> "Image.Image":
-    """The view's pixels, reduced to a short side of `resolution` pixels where it is longer."""
+    """The view's pixels, reduced to an area of `resolution` squared, but the short side to no less than half of it."""
     from PIL import Image
 
     box = (view["x0"], view["y0"], view["x1"], view["y1"])
     shown = image if box == (0, 0, *image.size) else image.crop(box)
-    short = min(shown.size)
-    if short <= resolution:
+    scale = max(resolution / math.sqrt(shown.width * shown.height), resolution / 2 / min(shown.size))
+    if scale >= 1:
         return shown
-    width, height = (max(round(side * resolution / short), resolution) for side in shown.size)
-    return shown.resize((width, height), Image.Resampling.LANCZOS)
+    return shown.resize((round(shown.width * scale), round(shown.height * scale)), Image.Resampling.LANCZOS)
 
 
 def encoded(image: "Image.Image", params: Dataset) -> bytes:

@@ -15,6 +15,7 @@ from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Checkpoints
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint, read_checkpoints
+from charaloom.training.buckets import bucket_step
 from charaloom.training.export import Export
 from charaloom.training.inputs import prepare
 from charaloom.training.lengths import improving, lengths
@@ -62,7 +63,8 @@ def train(
     settled = params.settled(read_json(inputs.content)["pictures"])
     workdir = working_directory(work, character, settled, base, facet_digest(inputs.content))
     with locked(workdir) as lock:
-        prepare(workdir, Path(inputs.dataset), read_json(inputs.outfits), settled.regularisation)
+        outfits, least = read_json(inputs.outfits), bucket_step(settled.resolution)
+        prepare(workdir, Path(inputs.dataset), outfits, settled.regularisation, least)
         regularised = (workdir / "inputs" / "regularisation.json").exists()
         scores: dict[str, float] = {}
         for length in lengths(settled):  # one, or with early stopping one for each checkpoint

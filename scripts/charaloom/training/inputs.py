@@ -5,6 +5,7 @@ Tags come from strangers, so they go into JSON files and never into the trainer'
 
 import io
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from charaloom.tagging.captions import SEPARATOR, as_words
 PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
 
-def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | None = None) -> None:
+def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | None = None, least: int = 1) -> None:
     """Write `workdir`/inputs whole, once; a picture that an epoch repeats is there under as many names.
 
-    `dataset` is the dataset's folder, `outfits` the content of outfits.json, `regularisation` a folder of pictures.
-    Raises CharaloomError where a folder holds no picture, or one cannot be read.
+    `dataset` is the dataset's folder, `outfits` the content of outfits.json, `regularisation` a folder of pictures,
+    `least` the shortest side of a bucket in pixels. Pictures with a shorter side are left out and named. Raises
+    CharaloomError where a folder holds no picture that is left, or one cannot be read.
     """
     if (workdir / "inputs").is_dir():
         return
@@ -31,21 +33,27 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | No
     with whole_folder(workdir / "inputs") as part:
         (part / "pictures").mkdir()
         captions: dict[str, str] = {}
-        tags = []
+        tags, small = [], []
         for row in training_rows(dataset):
+            suffix, side = suffix_and_short_side(row["image"])
+            if side < least:
+                small.append(row["image"]["path"])
+                continue
             for _ in range(row["repeats"]):
-                name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
+                name = f"{len(captions):06d}.{suffix}"
                 (part / "pictures" / name).write_bytes(row["image"]["bytes"])
                 captions[name] = row["caption"]
             tags.append(row["tags"])
         if not captions:
-            raise CharaloomError(f"{dataset}: no training picture; loosen the filters or fetch more pictures")
+            too_small = f"; {len(small)} have a side below {least} pixels" if small else ""
+            raise CharaloomError(f"{dataset}: no training picture{too_small}; loosen the filters or fetch more pictures")
+        report_small(small, least)
         write_json(part / "pictures.json", captions)
         write_json(part / "tags.json", tags)
         write_json(part / "triggers.json", triggers_of(outfits))
         write_json(part / "core.json", core_words(outfits))
         if regularisation:
-            prepare_regularisation(part, Path(regularisation))
+            prepare_regularisation(part, Path(regularisation), least)
 
 
 def triggers_of(outfits: Row) -> list[str]:
@@ -57,7 +65,13 @@ def core_words(outfits: Row) -> list[str]:
     return [as_words(tag) for tag in outfits["core"]]
 
 
-def prepare_regularisation(part: Path, folder: Path) -> None:
+def report_small(names: list[str], least: int) -> None:
+    """Name the pictures that are left out, in the log."""
+    if names:
+        print(f"left out, a side is below {least} pixels and nothing is enlarged: {', '.join(names)}", file=sys.stderr)
+
+
+def prepare_regularisation(part: Path, folder: Path, least: int) -> None:
     """The user's regularisation pictures with the captions beside them (.txt), in the order of their SHA-256."""
     pictures = {}
     for name in files_of(folder):
@@ -67,12 +81,19 @@ def prepare_regularisation(part: Path, folder: Path) -> None:
     if not pictures:
         raise CharaloomError(f"{folder}: no pictures to regularise with; training.regularisation names their folder")
     (part / "regularisation").mkdir()
-    captions = {}
+    captions, small = {}, []
     for number, (_, (path, caption)) in enumerate(sorted(pictures.items())):
         content = path.read_bytes()
-        title = f"{number:06d}.{picture_suffix({'bytes': content, 'path': str(path)})}"
+        suffix, side = suffix_and_short_side({"bytes": content, "path": str(path)})
+        if side < least:
+            small.append(str(path))
+            continue
+        title = f"{number:06d}.{suffix}"
         (part / "regularisation" / title).write_bytes(content)
         captions[title] = caption
+    if not captions:
+        raise CharaloomError(f"{folder}: every regularisation picture has a side below {least} pixels; take larger ones")
+    report_small(small, least)
     write_json(part / "regularisation.json", captions)
 
 
@@ -96,12 +117,12 @@ def training_rows(dataset: Path) -> Iterator[Row]:
             yield from batch.to_pylist()
 
 
-def picture_suffix(image: Row) -> str:
-    """File ending by content: the trainer opens whatever the ending says."""
+def suffix_and_short_side(image: Row) -> tuple[str, int]:
+    """File ending by content, for the trainer opens whatever the ending says; pixels of the short side."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(image["bytes"]), formats=list(PICTURE_SUFFIX)) as picture:
-            return PICTURE_SUFFIX[picture.format]
+            return PICTURE_SUFFIX[picture.format], min(picture.size)
     except OSError as error:
         raise CharaloomError(f"picture {image['path']}: not readable ({error}); mend or remove it") from error

@@ -146,7 +146,7 @@ DATASET = """
                 ),
             ),
             handler=StableDiffusionHandler(bucket=Buckets),
-            bucket=Buckets.seeded(seed=$seed, target_area=$area, step_size=$step_size, num_bucket=$buckets),
+            bucket=Buckets(seed=$seed, resolution=$resolution, most=$buckets),
             cache=Latents(file="latents/$name.safetensors", seed=$seed),
         ),"""
 
@@ -180,8 +180,7 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
         "gamma": float(params.min_snr),
         "clip_skip": int(base.clip_skip) + base.family.extra_clip_skip,
         "final_norm": base.family.final_norm,
-        "area": int(params.resolution) ** 2,
-        "step_size": bucket_step(int(params.resolution)),
+        "resolution": int(params.resolution),
         "buckets": int(params.buckets),
     }
     plain = {key: repr(value) for key, value in values.items()}
@@ -231,8 +230,3 @@ def datasets(params: Training, regularised: bool) -> list[dict[str, Any]]:
 def check_name(character: str) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", character):
         raise CharaloomError(f"character `{character}`: names consist of a-z, 0-9 and _")
-
-
-def bucket_step(resolution: int) -> int:
-    """Sides of a bucket are multiples of this, in pixels: 64 at 512, at least 8, one cell of the latents."""
-    return min(64, max(8, resolution // 64 * 8))
