@@ -89,3 +89,13 @@ def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
         raise CharaloomError(
             f"{where}: recipe {name!r} says nothing of `{missing[0]}` for {config['training']['base']}"
         )
+
+
+def check_sizes(config: Config, files: Sequence[PathLike]) -> None:
+    """The dataset must hold as many pixels as pictures train with: nothing is enlarged."""
+    kept, trained = config["dataset"]["resolution"], largest_resolution(config)
+    if kept != AUTO and kept < trained:
+        raise CharaloomError(
+            f"{origin(files, ('dataset', 'resolution'), config)}: dataset.resolution: {kept} is below the training's "
+            f"resolution, {trained}, which nothing is enlarged to; write `{AUTO}`, or lower training.resolution"
+        )

@@ -21,7 +21,9 @@ PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training"
 
 AUTO = "auto"  # of a size: what the training's resolution and its family make of it
 AUTO_ONLY = "^auto$"  # pattern of a number that may be `auto`
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # YAML 1.2's; version 1.1 reads `1e-4` as text
+NUMBER = re.compile(
+    r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+)  # YAML 1.2's; version 1.1 reads `1e-4` as text
 PATHS = frozenset({"#/$defs/path", "#/$defs/path_or_null", "#/$defs/place"})
 
 Config = dict[str, Any]

@@ -43,8 +43,9 @@ class DatasetFiles:
 def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files: DatasetFiles) -> None:
     """Write the dataset repository `files.folder`: data/<split>-<number>.parquet and README.md.
 
-    A view is cut by its box, reduced to `resolution` squared pixels where it has more (`shards.cut`), never enlarged,
-    then encoded as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no longer fits the views.
+    A view is cut by its box, reduced to `resolution` squared pixels where it has more (`shards.reduced`), never
+    enlarged, then encoded as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no
+    longer fits the views.
     """
     origin = lineage("dataset", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.clustered), key=lambda row: row["view"])

@@ -111,8 +111,8 @@ def trigger_section(trigger: str, core: list[Row]) -> str:
 
 def sizes_section(resolution: int) -> str:
     return (
-        f"## Sizes\n\nLarger pictures are reduced to {resolution} x {resolution} pixels in area, in their own shape and "
-        f"with a short side of at least {resolution // 2}; smaller ones are as they were. None is enlarged."
+        f"## Sizes\n\nLarger pictures are reduced to the area of {resolution} x {resolution} pixels, their short side "
+        f"to no less than {resolution // 2}; smaller ones are as they were. None is enlarged."
     )
 
 

@@ -153,15 +153,20 @@ def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", param
 
 
 def cut(image: "Image.Image", view: Row, resolution: int) -> "Image.Image":
-    """The view's pixels, reduced to an area of `resolution` squared, but the short side to no less than half of it."""
+    """The view's pixels, of the size that `reduced` says."""
     from PIL import Image
 
     box = (view["x0"], view["y0"], view["x1"], view["y1"])
     shown = image if box == (0, 0, *image.size) else image.crop(box)
-    scale = max(resolution / math.sqrt(shown.width * shown.height), resolution / 2 / min(shown.size))
-    if scale >= 1:
-        return shown
-    return shown.resize((round(shown.width * scale), round(shown.height * scale)), Image.Resampling.LANCZOS)
+    size = reduced(shown.size, resolution)
+    return shown if size == shown.size else shown.resize(size, Image.Resampling.LANCZOS)
+
+
+def reduced(size: tuple[int, int], resolution: int) -> tuple[int, int]:
+    """Width and height of a picture in the dataset, of an area of at most `resolution` squared; the short side stays at
+    half of `resolution` or more, and nothing is enlarged."""
+    scale = max(resolution / math.sqrt(math.prod(size)), resolution / 2 / min(size))
+    return size if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
 
 
 def encoded(image: "Image.Image", params: Dataset) -> bytes:

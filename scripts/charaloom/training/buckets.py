@@ -1,9 +1,9 @@
 """Buckets: the sizes that training pictures are reduced and cropped to. None is larger than its picture.
 
-Sides are multiples of `bucket_step`, a bucket has at most `resolution` squared pixels and is at most 4 times as long as
-it is wide. A picture's own bucket is the one that keeps most of it: the share of the picture that is seen times the
-pixels that show it. Then buckets are dropped, those first whose pictures lose least in others, until as many are left as
-the recipe allows, or until a picture would lose too much.
+Sides are multiples of `bucket_step`, a bucket has at most `resolution` squared pixels, and its long side at most four
+times the short one. A picture's own bucket is the one that keeps most of it: the share of the picture that is seen
+times the pixels that show it. Then buckets are dropped, those first whose pictures lose least in others, until as many
+are left as the recipe asks for, or until a picture would lose too much.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Size = tuple[int, int]  # width and height in pixels
 
 
 def bucket_step(resolution: int) -> int:
-    """Sides of a bucket are multiples of this, in pixels: 64 at 1024, 32 at 512, at least 8, one cell of the latents."""
+    """Sides of a bucket are multiples of this, in pixels: 64 at 1024, 32 at 512, at least 8, a cell of the latents."""
     return max(8, resolution // 128 * 8)
 
 
@@ -68,7 +68,8 @@ def seen_and_kept(pictures: "np.ndarray", buckets: "np.ndarray") -> tuple["np.nd
 
 
 def fewest(shares: "np.ndarray", counts: "np.ndarray", most: int) -> "np.ndarray":
-    """Which buckets stay, bool [m]. `shares` [n, m] of what its own bucket keeps of a picture; `counts` of pictures [n].
+    """Which buckets stay, bool [m]. `shares` [n, m]: how much of what its own bucket keeps of a picture another keeps;
+    `counts` [n]: how many pictures have that size.
 
     One after another goes the bucket without which all pictures together lose least, unless one would keep less than
     KEPT.

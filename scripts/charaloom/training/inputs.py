@@ -46,7 +46,9 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, regularisation: str | No
             tags.append(row["tags"])
         if not captions:
             too_small = f"; {len(small)} have a side below {least} pixels" if small else ""
-            raise CharaloomError(f"{dataset}: no training picture{too_small}; loosen the filters or fetch more pictures")
+            raise CharaloomError(
+                f"{dataset}: no training picture{too_small}; loosen the filters or fetch more pictures"
+            )
         report_small(small, least)
         write_json(part / "pictures.json", captions)
         write_json(part / "tags.json", tags)
@@ -92,7 +94,9 @@ def prepare_regularisation(part: Path, folder: Path, least: int) -> None:
         (part / "regularisation" / title).write_bytes(content)
         captions[title] = caption
     if not captions:
-        raise CharaloomError(f"{folder}: every regularisation picture has a side below {least} pixels; take larger ones")
+        raise CharaloomError(
+            f"{folder}: every regularisation picture has a side below {least} pixels; take larger ones"
+        )
     report_small(small, least)
     write_json(part / "regularisation.json", captions)
 
