@@ -38,8 +38,9 @@ UNREAD = {  # keys of a section that its stage does not read
 def sizes_of(config: Config, stage: str) -> Config:
     """What `auto` means of the sizes in a stage's section, in pixels.
 
-    A picture trains with at most `resolution` squared pixels. Half as long a short side has a picture of 4:1, the
-    longest that a bucket is; nine sixteenths of the pixels keep a picture of three quarters of that size.
+    Pictures train at up to `resolution` squared pixels, in buckets of at most 4:1, whose short side is then half of the
+    resolution. Smaller ones train at their own size: down to three quarters of the resolution, squared, they are worth
+    it. The dataset holds a half more pixels than a bucket, so that a picture of another shape covers it.
     """
     match stage:
         case "filtered":
