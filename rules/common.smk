@@ -27,6 +27,7 @@ def opened_project():
 
 
 project = opened_project()
+config.update(project.config)  # numbers and `~` of paths as they are meant, also for the scripts
 if not project.characters:
     print(empty_roster(config), file=sys.stderr)
 

@@ -149,6 +149,17 @@ def test_an_unknown_key_is_one_line_without_a_traceback(project: Workplace, argu
     assert "Traceback" not in result.stdout
 
 
+def test_paths_and_numbers_are_as_they_are_meant_in_every_job(project: Workplace) -> None:
+    """Snakemake reads the config by itself: `~` stays in its paths, and `1e-4` is text."""
+    config = "paths: {results: ~/out, work: ~/state}\ntraining: {rate_unet: 1e-4}\n"
+    (project.folder.parent / "more.yaml").write_text(config)
+    home = os.path.expanduser("~")
+    planned = project.snakemake("--dry-run", "--configfile", "more.yaml").stdout
+    assert f"{home}/out/hana/checkpoints.manifest.json" in planned
+    assert f"{home}/state/logs/hana/raw.log" in planned
+    assert "~" not in planned
+
+
 def test_a_missing_roster_is_one_line(project: Workplace) -> None:
     (project.folder / "config/characters.tsv").unlink()
     result = project.snakemake("--dry-run")

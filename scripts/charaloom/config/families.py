@@ -38,6 +38,7 @@ class Family:
     weights: Mapping[str, str]  # the weights file of each part that has one
     latent_channels: int
     resolution: int  # native, pixels of one side
+    preview_size: tuple[int, int]  # width and height in pixels: upright, since most prompts show a whole figure
     predictions: tuple[str, ...]  # what the UNet of a base may predict
     clip_skip: int  # of a base that says nothing else
     text_encoders: tuple[TextEncoder, ...]
@@ -66,6 +67,7 @@ SD15 = Family(
     weights={"unet": DENOISER_WEIGHTS, "vae": DENOISER_WEIGHTS, "text_encoder": ENCODER_WEIGHTS},
     latent_channels=4,
     resolution=512,
+    preview_size=(512, 768),
     predictions=PREDICTIONS,
     clip_skip=1,  # anime models of this family descend from one that was trained so
     text_encoders=(
@@ -87,6 +89,7 @@ SDXL = Family(
     weights={**SD15.weights, "text_encoder_2": ENCODER_WEIGHTS},
     latent_channels=4,
     resolution=1024,
+    preview_size=(832, 1216),  # a bucket that it was trained on (arXiv:2307.01952, appendix I)
     predictions=PREDICTIONS,
     clip_skip=0,
     text_encoders=(

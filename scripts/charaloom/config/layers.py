@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
-from charaloom.config.schemas import CODE, Config, read_yaml
+from charaloom.config.schemas import CODE, Config, as_meant, read_yaml
 from charaloom.errors import CharaloomError
 
 DEFAULTS = CODE / "config" / "config.yaml"
@@ -50,7 +50,7 @@ def own_file(config: Config, character: str) -> Path:
 def character_config(config: Config, character: str) -> Config:
     """The config of one character, its own file over all others; unchecked."""
     path = own_file(config, character)
-    return merged(config, read_yaml(path)) if path.is_file() else config
+    return merged(config, as_meant(read_yaml(path), "character")) if path.is_file() else config
 
 
 def warm_seconds(config: Config, character: str) -> float:

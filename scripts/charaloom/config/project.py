@@ -8,9 +8,9 @@ from charaloom.artifacts.types import PathLike
 from charaloom.config.bases import bases_named, check_base, check_families
 from charaloom.config.layers import config_files, merged, own_file, read_config
 from charaloom.config.named_files import read_lock, read_removals
-from charaloom.config.recipes import check_recipe
+from charaloom.config.recipes import check_recipe, check_sizes
 from charaloom.config.roster import Character, empty_roster, read_roster
-from charaloom.config.schemas import Config, check, read_yaml, suggestion
+from charaloom.config.schemas import Config, as_meant, check, read_yaml, suggestion
 from charaloom.errors import CharaloomError
 
 
@@ -40,7 +40,7 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
 
     `trusted` skips the checks: for the jobs of a run whose controller made them.
     """
-    config = copy.deepcopy(dict(config))
+    config = as_meant(copy.deepcopy(dict(config)), "config")
     config.pop("pathvars", None)
     if not trusted:
         check(config, "config", files)
@@ -61,7 +61,7 @@ def read_special(config: Config, characters: dict[str, Character], trusted: bool
         if path.stem not in characters:
             where = f"{path}: {path.stem!r} is not in {config['roster']}"
             raise CharaloomError(f"{where}{suggestion(path.stem, characters)}")
-        own = read_yaml(path)
+        own = as_meant(read_yaml(path), "character")
         if not trusted:
             check(own, "character", [path])
         special[path.stem] = merged(config, own)
@@ -69,7 +69,7 @@ def read_special(config: Config, characters: dict[str, Character], trusted: bool
 
 
 def check_bases(project: Project, files: Sequence[PathLike]) -> None:
-    """The base models and the recipe of every character must be there and fit each other."""
+    """The base models, the recipe and the sizes of every character must be there and fit each other."""
     checked = set()
     for name in ["", *project.special]:
         config = project.special.get(name, project.config)
@@ -79,4 +79,5 @@ def check_bases(project: Project, files: Sequence[PathLike]) -> None:
                 check_base(config, base, key, sources)
                 checked.add((base, key))
         check_recipe(config, sources)
+        check_sizes(config, sources)
         check_families(config, sources)

@@ -9,7 +9,8 @@ from typing import Any
 
 from charaloom.artifacts.types import PathLike
 from charaloom.config.bases import training_base
-from charaloom.config.schemas import Config, origin, schema
+from charaloom.config.families import FAMILIES
+from charaloom.config.schemas import AUTO, Config, origin, schema
 from charaloom.errors import CharaloomError
 from charaloom.images.files import pictures_digest
 
@@ -45,15 +46,33 @@ def settled(params: Mapping[str, Any], pictures: int) -> dict[str, Any]:
 
 
 def training_of(config: Config) -> Config:
-    """The recipe under what `training` sets by hand, and the base model."""
+    """The recipe under what `training` sets by hand, the base model, and what the regularisation folder holds."""
+    training = training_settings(config)
+    if training["regularisation"]:
+        training["regularisation_digest"] = pictures_digest(training["regularisation"])
+    return training
+
+
+def training_settings(config: Config) -> Config:
+    """The recipe under what `training` sets by hand, and the base model, whose family a resolution of `auto` takes."""
     own = {key: value for key, value in config["training"].items() if key != "warm_seconds"}  # changes no byte
     base = training_base(config, own["base"])
     settings = recipe(config["recipes"], own["recipe"], base["family"])
     lines = [{key: value for key, value in line.items() if key not in own} for line in settings.get(BY_PICTURES, [])]
-    training = {**settings, **own, BY_PICTURES: lines, "base": base}
-    if own["regularisation"]:
-        training["regularisation_digest"] = pictures_digest(own["regularisation"])
-    return training
+    native = FAMILIES[base["family"]].resolution
+    training = {**settings, **own, BY_PICTURES: [with_resolution(line, native) for line in lines], "base": base}
+    return with_resolution(training, native)
+
+
+def with_resolution(settings: Config, native: int) -> Config:
+    """The settings with the family's native resolution in place of `auto`."""
+    return {**settings, "resolution": native} if settings.get("resolution") == AUTO else settings
+
+
+def largest_resolution(config: Config) -> int:
+    """Pixels of one side at which pictures train: the largest that any number of pictures may lead to."""
+    training = training_settings(config)
+    return max(settings.get("resolution", 0) for settings in (training, *training[BY_PICTURES]))
 
 
 def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
@@ -69,4 +88,14 @@ def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
     if missing:
         raise CharaloomError(
             f"{where}: recipe {name!r} says nothing of `{missing[0]}` for {config['training']['base']}"
+        )
+
+
+def check_sizes(config: Config, files: Sequence[PathLike]) -> None:
+    """The dataset must hold as many pixels as pictures train with: nothing is enlarged."""
+    kept, trained = config["dataset"]["resolution"], largest_resolution(config)
+    if kept != AUTO and kept < trained:
+        raise CharaloomError(
+            f"{origin(files, ('dataset', 'resolution'), config)}: dataset.resolution: {kept} is below the training's "
+            f"resolution, {trained}, which nothing is enlarged to; write `{AUTO}`, or lower training.resolution"
         )

@@ -2,6 +2,9 @@
 
 import copy
 import difflib
+import math
+import os
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +18,13 @@ from charaloom.errors import CharaloomError
 CODE = Path(__file__).resolve().parents[3]  # the checkout
 SCHEMAS = CODE / "config" / "schemas"
 PER_CHARACTER = ("raw", "filtered", "tagged", "clustered", "dataset", "training", "previews", "selection")
+
+AUTO = "auto"  # of a size: what the training's resolution and its family make of it
+AUTO_ONLY = "^auto$"  # pattern of a number that may be `auto`
+NUMBER = re.compile(
+    r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+)  # YAML 1.2's; version 1.1 reads `1e-4` as text
+PATHS = frozenset({"#/$defs/path", "#/$defs/path_or_null", "#/$defs/place"})
 
 Config = dict[str, Any]
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -42,6 +52,46 @@ def contains_itself(value: Any, above: set[int], seen: set[int]) -> bool:
     seen.add(id(value))
     parts = value.values() if isinstance(value, dict) else value
     return any(contains_itself(part, above | {id(value)}, seen) for part in parts)
+
+
+def as_meant(value: Any, name: str) -> Any:
+    """`value` with numbers where its schema asks for one and YAML read text (`1e-4`), and `~` written out in paths."""
+    return meant(value, schema(name), schema(name))
+
+
+def meant(value: Any, against: Config, whole: Config) -> Any:
+    """`as_meant` for a part of the schema `whole`."""
+    is_path = False
+    while reference := against.get("$ref"):
+        is_path |= reference in PATHS
+        against = {**pointed_at(reference, whole), **{key: own for key, own in against.items() if key != "$ref"}}
+    if isinstance(value, dict):
+        inside, others = against.get("properties", {}), against.get("additionalProperties")
+        others = others if isinstance(others, dict) else {}
+        return {key: meant(part, inside.get(key, others), whole) for key, part in value.items()}
+    if isinstance(value, list):
+        return [meant(part, against.get("items", {}), whole) for part in value]
+    if is_path and isinstance(value, str):
+        return os.path.expanduser(value)
+    return as_number(value, against.get("type", ()))
+
+
+def pointed_at(reference: str, whole: Config) -> Config:
+    """What a `$ref` of the schema points at: `#/$defs/...`."""
+    part = whole
+    for key in reference.split("/")[1:]:
+        part = part[key]
+    return part
+
+
+def as_number(value: Any, kinds: str | Sequence[str]) -> Any:
+    """A number written as text, and a whole one written with an exponent, where the schema asks for a number."""
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if isinstance(value, bool) or not {"integer", "number"} & set(kinds):
+        return value
+    if isinstance(value, str) and NUMBER.fullmatch(value) and math.isfinite(float(value)):
+        value = float(value) if re.search("[.eE]", value) else int(value)
+    return int(value) if "integer" in kinds and isinstance(value, float) and value.is_integer() else value
 
 
 @cache
@@ -101,6 +151,8 @@ def explain(problem: Any, against: Config) -> tuple[tuple[Any, ...], str]:
     named = problem.validator in {"pattern", "maxLength", "not"} and "propertyNames" in problem.absolute_schema_path
     hint = problem.schema.get("description", "") if named else described(against, path)
     note = f" ({hint.rstrip('.')})" if hint else ""
+    if problem.schema.get("pattern") == AUTO_ONLY and problem.validator in {"type", "pattern"}:
+        return path, f"{shown(value)} is neither a whole number nor `{AUTO}`{note}"
     match problem.validator:
         case "additionalProperties":
             keys = sorted(problem.schema.get("properties", {}))
@@ -164,7 +216,8 @@ def suggestion(word: str, allowed: Iterable[str]) -> str:
 def origin(files: Sequence[PathLike], key: Sequence[Any], config: Config) -> str:
     """The file that gave a key its value: the last one with that value; the command line where none has it."""
     merged_value = value_at(config, key)
-    holders = [(path, value) for path in files if (value := value_at(read_yaml(path), key)) is not MISSING]
+    contents = [(path, as_meant(read_yaml(path), "config")) for path in files]
+    holders = [(path, value) for path, content in contents if (value := value_at(content, key)) is not MISSING]
     exact = [path for path, value in holders if value == merged_value]
     if exact:
         return tidy(exact[-1])

@@ -1,11 +1,12 @@
 """What each stage of one character may read of the config and the roster: the only param of its rule."""
 
 from charaloom.config.bases import base_of, preview_base, preview_bases
+from charaloom.config.families import family_of
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import Project
-from charaloom.config.recipes import training_of
+from charaloom.config.recipes import largest_resolution, training_of
 from charaloom.config.roster import FOLDER, Character, allowed_ratings
-from charaloom.config.schemas import Config
+from charaloom.config.schemas import AUTO, Config
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
 
@@ -18,7 +19,7 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
     config = project.config_of(name)
     character = project.characters[name]
     section = training_of(config) if stage == "checkpoints" else config.get(SECTIONS.get(stage, stage), {})
-    params = {**section, **facts_of(config, character, stage)}
+    params = {**section, **sizes_of(config, stage), **facts_of(config, character, stage)}
     if stage == "checkpoints" and params["early_stopping"]:
         params["previews"] = stage_params(project, name, "previews")
     for key in UNREAD.get(stage, ()):
@@ -32,6 +33,32 @@ UNREAD = {  # keys of a section that its stage does not read
     "measured": ("threads",),  # pictures side by side: changes no number
     "previews": ("negative", "guidance"),  # what bases without their own take
 }
+
+
+def sizes_of(config: Config, stage: str) -> Config:
+    """What `auto` means of the sizes in a stage's section, in pixels.
+
+    Pictures train at up to `resolution` squared pixels, in buckets of at most 4:1, whose short side is then half of the
+    resolution. Smaller ones train at their own size: down to three quarters of the resolution, squared, they are worth
+    it. The dataset holds a half more pixels than a bucket, so that a picture of another shape covers it.
+    """
+    match stage:
+        case "filtered":
+            resolution = largest_resolution(config)
+            least = {"short_side": resolution // 2, "area": (resolution * 3 // 4) ** 2}
+            return {key: {kind: or_auto(own, least[key]) for kind, own in config[stage][key].items()} for key in least}
+        case "dataset":
+            return {"resolution": or_auto(config[stage]["resolution"], largest_resolution(config) * 5 // 4)}
+        case "previews":
+            width, height = family_of(base_of(config, config["training"]["base"])["family"]).preview_size
+            return {"width": or_auto(config[stage]["width"], width), "height": or_auto(config[stage]["height"], height)}
+        case _:
+            return {}
+
+
+def or_auto(own: int | str, derived: int) -> int | str:
+    """What the config says, or where it says `auto` what was derived."""
+    return derived if own == AUTO else own
 
 
 def facts_of(config: Config, character: Character, stage: str) -> Config:

@@ -21,7 +21,7 @@ FINE = tuple(1 + 0.004 * step for step in range(-9, 10))
 PROMISING = 0.6  # coarse correlation below which nothing is refined
 SAME_FRAME = 0.97  # correlation of unchanged frames that needs no search
 PARTS = 4  # of each side: blocks among which two frames differ most in one
-LEAST_SIDE = 8  # pixels of a frame that is searched for
+LEAST_SIDE = 8  # pixels of a frame that is searched, and of one that is searched for
 LEAST_CONTRAST = 2.0  # standard deviation of grey values: a plain sheet is like every other
 
 
@@ -66,7 +66,9 @@ def fitted(first: "np.ndarray", second: "np.ndarray") -> Fit:
 
 
 def searched(frame: "np.ndarray", part: "np.ndarray") -> Fit:
-    """The best place and scale of `part` in `frame`, by correlation."""
+    """The best place and scale of `part` in `frame`, by correlation; a score of -1 where either is a mere strip."""
+    if min(*frame.shape, *part.shape) < LEAST_SIDE:
+        return Fit(-1.0)
     unchanged = best_of(frame, part, (1.0,))
     if unchanged.score >= SAME_FRAME:
         return unchanged

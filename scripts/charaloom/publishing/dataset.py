@@ -44,8 +44,9 @@ class DatasetFiles:
 def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files: DatasetFiles) -> None:
     """Write the dataset repository `files.folder`: data/<split>-<number>.parquet and README.md.
 
-    A view is cut by its box and reduced until its short side has `resolution` pixels, never enlarged; then encoded as
-    `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no longer fits the views.
+    A view is cut by its box, reduced to `resolution` squared pixels where it has more (`shards.reduced`), never
+    enlarged, then encoded as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no
+    longer fits the views.
     """
     origin = lineage("dataset", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.clustered), key=lambda row: row["view"])
@@ -65,6 +66,7 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
             counts=counts,
             funnel=funnel(inputs.filtered),
             sources=provenance(inputs.raw, views),
+            resolution=params.resolution,
         )
         write_text(part / "README.md", card_text(card))
     write_facet(files.training, training, pictures=counts["train"])

@@ -66,6 +66,7 @@ class DatasetCard:
     counts: Row  # rows by split
     funnel: Row
     sources: Row
+    resolution: int  # pixels of a side: the square of it is the area that larger pictures are reduced to
 
 
 def card_text(card: DatasetCard) -> str:
@@ -94,6 +95,7 @@ def card_text(card: DatasetCard) -> str:
         trigger_section(card.outfits["trigger"], card.core),
         outfit_section(card.outfits, card.views),
         funnel_section(card.funnel),
+        sizes_section(card.resolution),
         COLUMNS,
         source_section(card.sources),
     ]
@@ -106,6 +108,13 @@ def trigger_section(trigger: str, core: list[Row]) -> str:
     if traits:
         left_out = f"what it means, with the share of views that show it: {traits}"
     return f"## Trigger\n\n`{trigger}` stands for the character. Captions leave out {left_out}."
+
+
+def sizes_section(resolution: int) -> str:
+    return (
+        f"## Sizes\n\nLarger pictures are reduced to the area of {resolution} x {resolution} pixels, their short side "
+        f"to no less than {resolution // 2}; smaller ones are as they were. None is enlarged."
+    )
 
 
 def size_category(rows: int) -> str:

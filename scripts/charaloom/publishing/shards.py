@@ -1,6 +1,7 @@
 """Parquet shards of a dataset repository: rows of bounded size that `datasets` and the hub's viewer read."""
 
 import io
+import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -160,16 +161,20 @@ def example(
 
 
 def cut(image: "Image.Image", view: Row, resolution: int) -> "Image.Image":
-    """The view's pixels, reduced to a short side of `resolution` pixels where it is longer."""
+    """The view's pixels, of the size that `reduced` says."""
     from PIL import Image
 
     box = (view["x0"], view["y0"], view["x1"], view["y1"])
     shown = image if box == (0, 0, *image.size) else image.crop(box)
-    short = min(shown.size)
-    if short <= resolution:
-        return shown
-    width, height = (max(round(side * resolution / short), resolution) for side in shown.size)
-    return shown.resize((width, height), Image.Resampling.LANCZOS)
+    size = reduced(shown.size, resolution)
+    return shown if size == shown.size else shown.resize(size, Image.Resampling.LANCZOS)
+
+
+def reduced(size: tuple[int, int], resolution: int) -> tuple[int, int]:
+    """Width and height of a picture in the dataset, of an area of at most `resolution` squared; the short side stays at
+    half of `resolution` or more, and nothing is enlarged."""
+    scale = max(resolution / math.sqrt(math.prod(size)), resolution / 2 / min(size))
+    return size if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
 
 
 def encoded(image: "Image.Image", params: Dataset) -> bytes:

@@ -16,6 +16,7 @@ from charaloom.config.params import Checkpoints
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint, read_checkpoints
 from charaloom.runtime.precision import resolved_precision
+from charaloom.training.buckets import bucket_step
 from charaloom.training.export import Export
 from charaloom.training.inputs import prepare
 from charaloom.training.lengths import improving, lengths
@@ -63,7 +64,8 @@ def train(
     settled = params.settled(read_json(inputs.content)["pictures"])
     workdir = working_directory(work, character, settled, base, facet_digest(inputs.content))
     with locked(workdir) as lock:
-        prepare(workdir, Path(inputs.dataset), read_json(inputs.outfits), settled, base)
+        least = bucket_step(settled.resolution)
+        prepare(workdir, Path(inputs.dataset), read_json(inputs.outfits), settled, base, least)
         regularised = (workdir / "inputs" / "regularisation.json").exists()
         scores: dict[str, float] = {}
         for length in lengths(settled):  # one, or with early stopping one for each checkpoint

@@ -41,11 +41,12 @@ class LeftOut:
         self.tags += tags
 
 
-def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: LocalBase) -> None:
+def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: LocalBase, least: int = 1) -> None:
     """Write `workdir`/inputs whole, once; a picture that an epoch repeats is there under as many names.
 
-    `dataset` is the dataset's folder, `outfits` the content of outfits.json. Raises CharaloomError where a folder holds
-    no picture, one cannot be read, or the triggers alone are longer than a caption may be.
+    `dataset` is the dataset's folder, `outfits` the content of outfits.json, `least` the shortest side of a bucket in
+    pixels. Pictures with a shorter side are left out and named. Raises CharaloomError where a folder holds no picture
+    that is left, one cannot be read, or the triggers alone are longer than a caption may be.
     """
     if (workdir / "inputs").is_dir():
         return
@@ -55,13 +56,17 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: 
     with whole_folder(workdir / "inputs") as part:
         (part / "pictures").mkdir()
         captions: dict[str, str] = {}
-        tags = []
+        tags, small = [], []
         for row in training_rows(dataset, MASKED if params.masked_loss else ()):
+            suffix, side = suffix_and_short_side(row["image"])
+            if side < least:
+                small.append(row["image"]["path"])
+                continue
             mask = mask_of(row) if params.masked_loss else None
             caption, dropped = limit.fitted(row["caption"], triggers)
             left_out.add(dropped)
             for _ in range(row["repeats"]):
-                name = f"{len(captions):06d}.{picture_suffix(row['image'])}"
+                name = f"{len(captions):06d}.{suffix}"
                 (part / "pictures" / name).write_bytes(row["image"]["bytes"])
                 captions[name] = caption
                 if mask:
@@ -69,14 +74,18 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: 
                     mask.save(part / "masks" / f"{name}.png")
             tags.append(row["tags"])
         if not captions:
-            raise CharaloomError(f"{dataset}: no training picture; loosen the filters or fetch more pictures")
+            too_small = f"; {len(small)} have a side below {least} pixels" if small else ""
+            raise CharaloomError(
+                f"{dataset}: no training picture{too_small}; loosen the filters or fetch more pictures"
+            )
+        report_small(small, least)
         write_json(part / "pictures.json", captions)
         write_json(part / "tags.json", tags)
         write_json(part / "triggers.json", triggers)
         write_json(part / "quality.json", {"prefix": base.entry.prefix, "suffix": base.entry.suffix})
         write_json(part / "core.json", core_words(outfits))
         if params.regularisation:
-            prepare_regularisation(part, Path(params.regularisation), limit, left_out)
+            prepare_regularisation(part, Path(params.regularisation), limit, left_out, least)
         write_json(part / "left_out.json", asdict(left_out))
     if left_out.tags:
         print(
@@ -95,7 +104,13 @@ def core_words(outfits: Row) -> list[str]:
     return [as_words(tag) for tag in outfits["core"]]
 
 
-def prepare_regularisation(part: Path, folder: Path, limit: CaptionLimit, left_out: LeftOut) -> None:
+def report_small(names: list[str], least: int) -> None:
+    """Name the pictures that are left out, in the log."""
+    if names:
+        print(f"left out, a side is below {least} pixels and nothing is enlarged: {', '.join(names)}", file=sys.stderr)
+
+
+def prepare_regularisation(part: Path, folder: Path, limit: CaptionLimit, left_out: LeftOut, least: int) -> None:
     """The user's regularisation pictures with the captions beside them (.txt), in the order of their SHA-256."""
     pictures = {}
     for name in files_of(folder):
@@ -105,13 +120,22 @@ def prepare_regularisation(part: Path, folder: Path, limit: CaptionLimit, left_o
     if not pictures:
         raise CharaloomError(f"{folder}: no pictures to regularise with; training.regularisation names their folder")
     (part / "regularisation").mkdir()
-    captions = {}
+    captions, small = {}, []
     for number, (_, (path, caption)) in enumerate(sorted(pictures.items())):
         content = path.read_bytes()
-        title = f"{number:06d}.{picture_suffix({'bytes': content, 'path': str(path)})}"
+        suffix, side = suffix_and_short_side({"bytes": content, "path": str(path)})
+        if side < least:
+            small.append(str(path))
+            continue
+        title = f"{number:06d}.{suffix}"
         (part / "regularisation" / title).write_bytes(content)
         captions[title], dropped = limit.fitted(caption, ())
         left_out.add(dropped)
+    if not captions:
+        raise CharaloomError(
+            f"{folder}: every regularisation picture has a side below {least} pixels; take larger ones"
+        )
+    report_small(small, least)
     write_json(part / "regularisation.json", captions)
 
 
@@ -149,12 +173,12 @@ def mask_of(row: Row) -> "Image.Image | None":
     return mask
 
 
-def picture_suffix(image: Row) -> str:
-    """File ending by content: the trainer opens whatever the ending says."""
+def suffix_and_short_side(image: Row) -> tuple[str, int]:
+    """File ending by content, for the trainer opens whatever the ending says; pixels of the short side."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(image["bytes"]), formats=list(PICTURE_SUFFIX)) as picture:
-            return PICTURE_SUFFIX[picture.format]
+            return PICTURE_SUFFIX[picture.format], min(picture.size)
     except OSError as error:
         raise CharaloomError(f"picture {image['path']}: not readable ({error}); mend or remove it") from error

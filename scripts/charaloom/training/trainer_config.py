@@ -153,7 +153,7 @@ DATASET = """
             ),
             handler=StableDiffusionHandler(bucket=Buckets, tokenize=False),
             batch_handler=ChunkHandler(most=$chunks, word=$word, vectors=$vectors),
-            bucket=Buckets.seeded(seed=$seed, target_area=$area, step_size=$step_size, num_bucket=$buckets),
+            bucket=Buckets(seed=$seed, resolution=$resolution, most=$buckets),
             cache=Latents(file="latents/$name.safetensors", seed=$seed, masks=$masks),
         ),"""
 
@@ -189,8 +189,7 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
         "gamma": float(params.min_snr),
         "clip_skip": int(base.clip_skip) + base.family.extra_clip_skip,
         "final_norm": base.family.final_norm,
-        "area": int(params.resolution) ** 2,
-        "step_size": bucket_step(int(params.resolution)),
+        "resolution": int(params.resolution),
         "buckets": int(params.buckets),
         "masks": "inputs/masks" if params.masked_loss else None,
         "chunks": int(params.caption_tokens) // CHUNK,
@@ -242,8 +241,3 @@ def datasets(params: Training, regularised: bool) -> list[dict[str, Any]]:
 def check_name(character: str) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", character):
         raise CharaloomError(f"character `{character}`: names consist of a-z, 0-9 and _")
-
-
-def bucket_step(resolution: int) -> int:
-    """Sides of a bucket are multiples of this, in pixels: 64 at 512, at least 8, one cell of the latents."""
-    return min(64, max(8, resolution // 64 * 8))

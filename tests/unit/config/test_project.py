@@ -161,6 +161,48 @@ def test_a_mistake_is_reported_in_one_line(place: Path, keys: dict[str, Any], wo
         assert word in message
 
 
+@pytest.mark.parametrize(("text", "number"), [("1e-4", 0.0001), ("5E-3", 0.005), ("+.5e-1", 0.05), ("'0.25'", 0.25)])
+def test_a_number_that_yaml_reads_as_text_is_one_where_the_schema_asks_for_it(
+    place: Path, text: str, number: float
+) -> None:
+    Path("more.yaml").write_text(f"training: {{rate_unet: {text}}}\nrecipes: {{mine: {{rate_text: {text}}}}}\n")
+    config = load_project(["more.yaml"]).config
+    assert config["training"]["rate_unet"] == config["recipes"]["mine"]["rate_text"] == number
+    Path("config/characters").mkdir()
+    Path("config/characters/mei.yaml").write_text("training: {warm_seconds: 1e2, rate_unet: -1e5}\n")
+    assert warm_seconds(config, "mei") == 100
+    assert error() == "config/characters/mei.yaml: training.rate_unet: -100000.0 is below 0"
+
+
+def test_a_whole_number_may_have_an_exponent_and_text_stays_text(place: Path) -> None:
+    Path("more.yaml").write_text("training: {steps: 1e3, save_every: 2.0e+2}\ntagged: {blacklist: ['1e5']}\n")
+    config = load_project(["more.yaml"]).config
+    assert repr(config["training"]["steps"]) == "1000"
+    assert repr(config["training"]["save_every"]) == "200"
+    assert config["tagged"]["blacklist"] == ["1e5"]
+    Path("more.yaml").write_text("training: {steps: 1e999}\n")
+    assert error(Path("more.yaml")).startswith("more.yaml: training.steps: '1e999' is not a whole number")
+
+
+def test_a_path_may_start_at_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    (place / "models").mkdir()
+    more = overlay(
+        "more.yaml", paths={"results": "~/out"}, bases={"tiny": {"path": "~/base"}}, models={"hub": "~/models"}
+    )
+    config = load_project([more]).config
+    assert config["paths"]["results"] == f"{place}/out"
+    assert config["bases"]["tiny"]["path"] == f"{place}/base"
+    assert config["models"]["hub"] == f"{place}/models"
+
+
+@pytest.mark.parametrize("folder", ["out {v1}", "out<1>", ""])
+def test_a_folder_that_snakemake_cannot_name_is_refused(place: Path, folder: str) -> None:
+    for key in ("results", "work"):
+        message = error(overlay("more.yaml", paths={key: folder}))
+        assert message.startswith(f"more.yaml: paths.{key}: {folder!r} is not allowed")
+
+
 def test_broken_yaml_names_the_file_and_the_line(place: Path) -> None:
     Path("more.yaml").write_text("training: {steps: 3\nfiltered: 4\n")
     message = error(Path("more.yaml"))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from charaloom.config.layers import DEFAULTS, read_config
-from charaloom.config.recipes import recipe, settled, training_of
+from charaloom.config.recipes import largest_resolution, recipe, settled, training_of
 from charaloom.errors import CharaloomError
 
 RECIPES: dict[str, Any] = {
@@ -26,6 +26,17 @@ def test_later_settings_win() -> None:
     assert (settings["rank"], settings["batch"], settings["vectors"]) == (16, 1, 0)
     assert settled(settings, 49)["rank"] == 4
     assert settled(settings, 50) == {"rank": 8, "batch": 1, "vectors": 0, "steps": 9}
+
+
+def test_auto_is_the_resolution_of_the_family_in_every_line() -> None:
+    config = read_config([DEFAULTS])
+    config["recipes"]["lora"]["by_pictures"] = [{"from": 0, "resolution": 768}, {"from": 9, "resolution": "auto"}]
+    config["training"]["recipe"] = "lora"
+    assert [settled(training_of(config), pictures)["resolution"] for pictures in (8, 9)] == [768, 512]
+    assert largest_resolution(config) == 768
+    config["training"]["resolution"] = 640
+    assert [settled(training_of(config), pictures)["resolution"] for pictures in (8, 9)] == [640, 640]
+    assert largest_resolution(config) == 640
 
 
 @pytest.mark.parametrize(
@@ -49,7 +60,9 @@ def test_what_is_set_by_hand_wins_over_the_number_of_pictures() -> None:
 @pytest.mark.parametrize("name", ["pivotal", "lora"])
 def test_recipes_that_come_with_it_say_everything(family: str, name: str) -> None:
     config = read_config([DEFAULTS])
-    settings = recipe(config["recipes"], name, family)
+    config["training"]["recipe"] = name
+    config["bases"][config["training"]["base"]]["family"] = family
+    settings = training_of(config)
     steps = [settled(settings, pictures)["steps"] for pictures in (0, 100, 300, 5000)]
     assert steps == sorted(steps)
     assert (settings["vectors"] > 0) == (name == "pivotal")

@@ -226,6 +226,14 @@ def test_a_picture_without_measurements_is_dropped_as_a_problem(world: World) ->
     assert (row["verdict"], row["rule"], row["score"]) == ("drop", "problem", None)
 
 
+def test_a_strip_is_dropped_like_any_small_picture(world: World) -> None:
+    names = [world.add(width=20, height=1400), world.add(width=1400, height=20), world.add(width=1, height=3000)]
+    for name in names:
+        world.row(name)["phash"] = world.row(f"{0:064x}")["phash"]
+    rows = world.decide()
+    assert [rows[f"{name}/picture/0"]["rule"] for name in names] == ["short_side"] * 3
+
+
 def test_every_reason_is_listed_in_order(world: World) -> None:
     name = world.add(monochrome=0.9, width=50, height=50, post={"rating": "explicit"})
     row = world.decide()[f"{name}/picture/0"]

@@ -9,7 +9,7 @@ from charaloom.artifacts.files import read_json
 from charaloom.config.families import FAMILIES, Family, family_of
 from charaloom.config.layers import DEFAULTS, read_config
 from charaloom.config.params import Base
-from charaloom.config.recipes import recipe
+from charaloom.config.recipes import largest_resolution
 from charaloom.config.schemas import schema
 from charaloom.diffusion.bases import LocalBase, local_base
 from charaloom.diffusion.lora import UNET_NAMES, kohya_module
@@ -59,7 +59,8 @@ def test_every_record_is_complete(family: Family) -> None:
 
 def test_recipes_train_at_the_native_resolution(family: Family) -> None:
     config = read_config([DEFAULTS])
-    assert recipe(config["recipes"], config["training"]["recipe"], family.name)["resolution"] == family.resolution
+    config["bases"][config["training"]["base"]]["family"] = family.name
+    assert largest_resolution(config) == family.resolution
 
 
 def test_the_libraries_have_what_a_record_names(family: Family) -> None:

@@ -14,6 +14,13 @@ def drawing(seed: int) -> np.ndarray:
     return np.asarray(Image.fromarray(spots).resize((96, 96), Image.Resampling.BICUBIC))
 
 
+@pytest.mark.parametrize("size", [(20, 1400), (1400, 20), (1, 5000), (9, 96), (96, 9)])
+def test_a_strip_is_like_nothing_and_breaks_nothing(size: tuple[int, int]) -> None:
+    strip = thumbnail(np.asarray(Image.fromarray(drawing(5)).resize(size)))
+    for first, second in ((strip, drawing(6)), (drawing(6), strip), (strip, strip)):
+        assert -1 <= fitted(first, second).score <= 1
+
+
 def test_a_fit_maps_boxes_of_one_picture_onto_the_other() -> None:
     whole = thumbnail(drawing(5))
     part = thumbnail(drawing(5)[20:80, 10:70])

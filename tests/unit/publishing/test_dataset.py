@@ -18,9 +18,9 @@ from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
 from charaloom.publishing import shards
 from charaloom.publishing.dataset import DatasetFiles, DatasetInputs, build_dataset
-from charaloom.publishing.shards import cut
+from charaloom.publishing.shards import cut, reduced
 
-PARAMS = Dataset(version=1, resolution=64, format="WEBP", quality=95)
+PARAMS = Dataset(version=1, resolution=70, format="WEBP", quality=95)
 POST = {
     **dict.fromkeys(("file_url", "md5", "score", "favourites", "parent_id", "created", "source")),
     **{"site": "danbooru", "post_id": "12", "page_url": "https://danbooru.donmai.us/posts/12", "rating": "general"},
@@ -129,7 +129,7 @@ def test_rows_tell_everything(tmp_path: Path) -> None:
         with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
             assert image.format == "WEBP"
             assert image.size == (row["width"], row["height"])
-            assert min(image.size) == (50 if index in (1, 3) else 64)  # made smaller, never larger
+            assert image.size == [(99, 49), (50, 90), (70, 70), (50, 80)][index]  # made smaller, never larger
         assert row["caption"] == row["text"] == "hana_charaloom, hana_red_kimono, 1girl, red kimono, smile"
         assert row["tags"] == ["1girl", "red_kimono", "smile"]
         assert row["outfit"] == (None if index == 3 else "red_kimono")
@@ -204,7 +204,17 @@ def test_a_picture_that_left_raw_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "dataset").exists()
 
 
-@pytest.mark.parametrize(("size", "expected"), [((300, 900), (64, 192)), ((64, 64), (64, 64)), ((63, 500), (63, 500))])
-def test_cut(size: tuple[int, int], expected: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((300, 300), (64, 64)),
+        ((225, 400), (48, 85)),
+        ((64, 64), (64, 64)),
+        ((50, 80), (50, 80)),
+        ((300, 2400), (32, 256)),
+        ((20, 1400), (20, 1400)),
+    ],
+)
+def test_a_picture_is_reduced_in_area(size: tuple[int, int], expected: tuple[int, int]) -> None:
     view = {"x0": 0, "y0": 0, "x1": size[0], "y1": size[1]}
-    assert cut(Image.new("RGB", size), view, 64).size == expected
+    assert cut(Image.new("RGB", size), view, 64).size == reduced(size, 64) == expected

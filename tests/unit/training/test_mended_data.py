@@ -2,10 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -58,57 +55,3 @@ def test_mend_captions(tmp_path: Path) -> None:
     varied = [plain.varied(text).split(", ") for _ in range(400)]
     assert all(parts[:2] == ["hana_charaloom", "hana_red_kimono"] for parts in varied)
     assert sum(len(parts) - 2 for parts in varied) / 400 == pytest.approx(1.5, abs=0.15)
-
-
-class Sizes:
-    """A data source of pictures that are only sizes."""
-
-    def __init__(self, sizes: list[tuple[int, int]]):
-        self.sizes, self.pairs = sizes, False
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, index: int) -> Any:
-        if index >= len(self.sizes):
-            raise IndexError
-        return (self.sizes[index], self) if self.pairs else self.sizes[index]
-
-    def get_image_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        return size
-
-    @contextmanager
-    def return_source(self) -> Iterator[None]:
-        self.pairs = True
-        yield
-        self.pairs = False
-
-
-@pytest.mark.slow
-def test_mend_buckets() -> None:
-    import numpy as np
-    from rainbowneko.data import RatioBucket
-
-    from charaloom.training.hcp.data import Buckets
-
-    odd = Sizes([(64, 64)] * 20 + [(64, 128)])
-    settings = {"target_area": 64 * 64, "num_bucket": 3}
-    stock, ours = RatioBucket.from_files(**settings), Buckets.from_files(**settings)
-    stock.build(bs=8, world_size=1, source=odd)
-    ours.build(bs=8, world_size=1, source=odd)
-    times = [sum(int(np.sum(bucket == 20)) for bucket in kind.buckets) for kind in (stock, ours)]
-    assert times[0] == 8, "the odd picture fills a batch of its own"
-    assert times[1] <= 2
-    orders = []
-    for seed in (1, 1, 2):
-        ours.seed = seed
-        ours.rest(0)
-        orders.append(ours.idx_bucket.tolist())
-    assert orders[0] == orders[1] != orders[2]
-    assert sorted(orders[0]) == sorted(orders[2])
-    few = Sizes([(64, 64), (96, 64)])
-    with pytest.raises(ValueError, match="n_samples"):
-        RatioBucket.from_files(**settings).build(bs=8, world_size=1, source=few)
-    ours = Buckets.from_files(**settings)
-    ours.build(bs=8, world_size=1, source=few)
-    assert len(ours) == 8

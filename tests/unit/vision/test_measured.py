@@ -112,6 +112,13 @@ def test_rows_hold_the_numbers_of_imgutils(models: Path, tmp_path: Path) -> None
     assert by_view[f"{sha256_bytes(ONE)}/head/0"]["ccip"] is None
 
 
+def test_a_strip_has_a_row(models: Path, tmp_path: Path) -> None:
+    strips = [png(Image.new("RGB", size, "#c02040")) for size in ((20, 1400), (1400, 20), (1, 3000), (1, 1))]
+    rows = run(write_raw(tmp_path, strips), models, tmp_path / "work")
+    wholes = {row["picture"]: row for row in rows if row["kind"] == "picture"}
+    assert [wholes[sha256_bytes(strip)]["problem"] for strip in strips] == [None] * 4
+
+
 def test_people_bad_and_missing_pictures(models: Path, tmp_path: Path) -> None:
     rows = run(write_raw(tmp_path, [TWO, BROKEN]), models, tmp_path / "work")
     two = [row for row in rows if row["picture"] == sha256_bytes(TWO)]

@@ -11,7 +11,6 @@ from typing import Any
 from charaloom.artifacts.files import read_json, write_json
 from charaloom.cli.run import build, print_failures
 from charaloom.config.bases import preview_bases
-from charaloom.config.layers import DEFAULTS, read_config
 from charaloom.config.params import Clustered, Filtered, Previews
 from charaloom.config.project import load_project
 from charaloom.config.stage_params import stage_params
@@ -26,6 +25,7 @@ from charaloom.errors import CharaloomError
 
 CYBERHAREM = Path("config/cyberharem.yaml")
 ORDERS = 20  # random orders of the same rows
+REAL_SHORT_SIDE = 512  # pixels of a picture of today that `filtered.short_side` of the demo stands for; set by hand
 Comparison = Callable[[World], tuple[Any, Any]]  # counts of our config and of CyberHarem's in a world
 
 
@@ -141,8 +141,7 @@ def scaled(world: World) -> Path:
     import yaml
 
     chain = yaml.safe_load(CYBERHAREM.read_text())
-    real = read_config([DEFAULTS])["filtered"]["short_side"]["picture"]
-    factor = load_project(world.overlays).config["filtered"]["short_side"]["picture"] / real
+    factor = load_project(world.overlays).config["filtered"]["short_side"]["picture"] / REAL_SHORT_SIDE
     chain["filtered"]["short_side"] = {k: round(v * factor) for k, v in chain["filtered"]["short_side"].items()}
     chain["filtered"]["area"] = {k: round(v * factor**2) for k, v in chain["filtered"]["area"].items()}
     path = world.work / "cyberharem.yaml"

@@ -22,6 +22,7 @@ it.
 | data | dropping a caption leaves the words around it; shuffling moves the trigger away from the front |
 | data | pictures come in the same order whatever the seed |
 | data | a bucket of one picture is padded to a whole batch of it; few pictures fail in KMeans |
+| data | a picture smaller than its bucket is enlarged |
 | data | SDXL gets width and height of the scaled picture instead of height and width of the picture |
 | data | latents cannot be kept over a restart, and each depends on all encoded before it |
 | layers | the gradient of every whole weight is computed to get that of its two thin factors |

@@ -1,5 +1,6 @@
 """Pictures and captions of a training, in an order and with random numbers that depend on the seed alone."""
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from charaloom.artifacts.files import read_json, whole_file
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.tagging.captions import training_caption
+from charaloom.training.buckets import bucket_sizes
 from charaloom.training.hcp.loss import MASK
 from charaloom.training.hcp.seeding import seed_all
 
@@ -59,7 +61,7 @@ class CaptionSource(ImageLabelSource):
 
 
 class SizeHandler(AutoSizeHandler):
-    """Scale a picture until it covers its bucket, crop it at a random place.
+    """Reduce a picture until it just covers its bucket, crop it at a random place.
 
     `coord` is the size condition of SDXL: height and width of the picture as it came, top and left of the crop in the
     scaled picture, height and width of the bucket (Podell et al. 2023, arXiv:2307.01952, section 2.2).
@@ -95,34 +97,41 @@ def cell_mask(file: Path, coord: Tensor) -> Tensor:
 
 
 class Buckets(RatioBucket):
-    """Buckets of aspect ratio, at most `num_bucket`, each with a batch of pictures of its own where there are enough.
+    """Buckets (`bucket_sizes`) that no picture is enlarged to, in an order that sees all pictures equally often.
 
-    Stock buckets repeat their members up to a multiple of the batch: a lone picture of an odd shape would train as
-    often as a batch of others.
+    Stock buckets have one area, to which smaller pictures are enlarged, and repeat members up to a multiple of the
+    batch: a lone picture of an odd shape would train as often as a batch of others. Here an epoch is as many passes
+    over each bucket as fill whole batches.
     """
 
-    num_bucket: int
     handler = SizeHandler()
-    seed = 0  # of the order, which hcpdiff seeds by a number of its own
 
-    @classmethod
-    def seeded(cls, seed: int, **shape: Any) -> "Buckets":
-        buckets = cls.from_files(**shape)
-        buckets.seed = seed
-        return buckets
+    def __init__(self, seed: int, resolution: int, most: int):
+        super().__init__(target_area=resolution**2, num_bucket=most)
+        self.seed, self.resolution = seed, resolution
 
-    def build_buckets_from_images(self) -> None:
-        for number in range(min(self.num_bucket, len(self.source)), 0, -1):
-            self.num_bucket = number
-            super().build_buckets_from_images()
-            if min(len(bucket) for bucket in self.buckets) >= self.bs:
-                return
+    def build(self, bs: int, world_size: int, source: Any) -> None:
+        self.source, self.source_indexable, self.bs = source, True, bs * world_size
+        with source.return_source():
+            pictures = [source[index] for index in range(len(source))]
+        sizes = [tuple(kind.get_image_size(picture)) for picture, kind in pictures]
+        chosen = bucket_sizes(sizes, self.resolution, self.num_bucket)
+        self.size_buckets = sorted(set(chosen))
+        self.idx_bucket_map = [self.size_buckets.index(size) for size in chosen]
+        numbers = np.array(self.idx_bucket_map)
+        self.buckets = [np.flatnonzero(numbers == number) for number in range(len(self.size_buckets))]
+        self.passes = math.lcm(*(self.bs // math.gcd(self.bs, len(bucket)) for bucket in self.buckets))
+        self.data_len = self.passes * len(source)
 
     def rest(self, epoch: int) -> None:
-        """A new order within and of the batches, for each epoch."""
+        """A new order within and of the batches, for each epoch; the batches of a bucket come at even intervals."""
         order = np.random.RandomState(derive_seed(self.seed, "order", str(epoch)))
-        batches = np.concatenate([order.permutation(bucket).reshape(-1, self.bs) for bucket in self.buckets])
-        self.idx_bucket = order.permutation(batches).reshape(-1).astype(int)
+        batches, places = [], []
+        for bucket in self.buckets:
+            passes = [order.permutation(bucket) for _ in range(self.passes)]
+            batches.append(np.concatenate(passes).reshape(-1, self.bs))
+            places.append((np.arange(len(batches[-1])) + order.random_sample(len(batches[-1]))) / len(batches[-1]))
+        self.idx_bucket = np.concatenate(batches)[np.argsort(np.concatenate(places), kind="stable")].reshape(-1)
 
 
 class Latents(VaeCache):
