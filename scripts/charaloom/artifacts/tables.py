@@ -40,6 +40,7 @@ POST = pa.struct(
         ("tags_character", TEXTS),
         ("tags_copyright", TEXTS),
         ("tags_meta", TEXTS),
+        ("repeats", pa.int32()),  # in an epoch, by a folder's name `<repeats>_<name>`; null where none says so
     ]
 )
 
@@ -48,7 +49,7 @@ RAW = pa.schema(
         ("picture", pa.string()),  # SHA-256 of the bytes; `missing:<site>:<post id>` where a post had no file
         ("bytes", pa.binary()),  # as the source served them; null where missing
         ("size", pa.int64()),
-        ("format", pa.string()),  # JPEG, PNG, WEBP, GIF by content; null where it is no picture we read
+        ("format", pa.string()),  # JPEG, PNG, WEBP … by content; null where it is no picture we read
         ("problem", pa.string()),  # null, or why this is no usable picture
         ("posts", pa.list_(POST)),
     ]

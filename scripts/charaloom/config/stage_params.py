@@ -41,7 +41,7 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "raw":
             removals = read_removals(config["removals"])
             source = {"source": source_of(config, character), "query": character.query, "age": character.age}
-            return source | folder_content(character) | removals
+            return source | folder_content(config, character) | removals
         case "filtered":
             return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
         case "tagged":
@@ -82,9 +82,11 @@ def source_of(config: Config, character: Character) -> Config:
     return {"kind": "board", "name": character.source, **config["boards"][character.source]}
 
 
-def folder_content(character: Character) -> Config:
-    """{folder: digest of a character's folder}: names and sizes of pictures, contents of what is written beside them.
+def folder_content(config: Config, character: Character) -> Config:
+    """{folder: digest of a character's folder}: names and contents of pictures and of what is written beside them.
 
     Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
     """
-    return {"folder": pictures_digest(character.query)} if character.source == FOLDER else {}
+    if character.source != FOLDER:
+        return {}
+    return {"folder": pictures_digest(character.query, config["paths"]["work"])}
