@@ -18,8 +18,10 @@ from charaloom.artifacts.types import PathLike
 from charaloom.images.formats import HEAD_BYTES, sniff, unread
 
 EXTENSIONS = frozenset(
-    (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif")
-    + (".heic", ".heif", ".jxl", ".jp2")
+    (
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jxl", ".jp2"),
+    )
 )
 SIDE_ENDINGS = (".json", ".txt", ".caption", ".tags")  # of files beside a picture, in the order they are read
 LISTINGS = frozenset({"metadata.jsonl", "metadata.csv"})  # of the hub's image folders: a line for each picture
@@ -178,10 +180,8 @@ def owners_by_name(pictures: Iterable[Path]) -> Owners:
 
 def owners_of(side: Path, owners: Owners) -> list[Path]:
     """The pictures that a side file describes: those of exactly its name, else those whose name differs in form."""
-    matches = (
-        by_name.get(spelling)
-        for by_name, spelling in zip(owners, spellings(os.path.splitext(side.name)[0]), strict=True)
-    )
+    names = spellings(os.path.splitext(side.name)[0])
+    matches = (by_name.get(name) for by_name, name in zip(owners, names, strict=True))
     return next(filter(None, matches), [])
 
 
@@ -209,12 +209,10 @@ def pictures_digest(folder: PathLike, work: PathLike | None = None) -> str:
     """
     if not os.path.isdir(folder):
         return digest([])
-    store = (
-        None if work is None else Path(work) / STORES / f"{digest(shown_name(Path(os.path.abspath(folder))))[:16]}.json"
-    )
+    store = store_of(folder, work) if work else None
     before = known_digests(store)
     after: dict[str, list[object]] = {}
-    facts = []
+    facts: list[list[object]] = []
     settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
     for path in read_folder(folder).used():
         name = shown_name(path)
@@ -233,6 +231,11 @@ def pictures_digest(folder: PathLike, work: PathLike | None = None) -> str:
         with suppress(OSError):  # a work folder that cannot be written costs the next look its speed alone
             write_json(store, after)
     return digest(facts)
+
+
+def store_of(folder: PathLike, work: PathLike) -> Path:
+    """Where the work folder keeps the digests of a folder's files."""
+    return Path(work) / STORES / f"{digest(shown_name(Path(os.path.abspath(folder))))[:16]}.json"
 
 
 def known_digests(store: Path | None) -> dict[str, list[object]]:

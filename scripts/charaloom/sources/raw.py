@@ -4,7 +4,6 @@ One row per picture (SHA-256 of its bytes). A post without a usable file has a r
 """
 
 import hashlib
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
 from charaloom.sources.boards import BoardSource
-from charaloom.sources.folders.reader import FolderReport, FolderSource, files_list
+from charaloom.sources.folders.reader import FolderReport, FolderSource, files_list, log_files
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
 from charaloom.sources.source import Source
 
@@ -63,7 +62,7 @@ def build_raw(
         posts = source.fetch_files(source.list_posts())
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
         files = files_of(source, pictures)
-        log_files(character, files)
+        log_files(character, files["unused"], files["remarks"])
         counts = {**counted(posts, pictures), **source.counts()}
         require_enough(character, params.minimum, counts)
         recorded = lineage_params(params, rules, pictures)
@@ -168,14 +167,6 @@ def files_of(source: Source, pictures: list[Picture]) -> dict[str, Any]:
     ]
     named = [*report.unused, *problems]
     return FolderReport(named, report.remarks).plain(len(usable), captioned)
-
-
-def log_files(character: str, files: dict[str, Any]) -> None:
-    """Name every file that was not used, and what was left out of captions."""
-    for name, why in files["unused"]:
-        print(f"{character}: not read: {name!r}: {why}", file=sys.stderr)
-    for name, what in files["remarks"]:
-        print(f"{character}: left out of the caption of {name!r}: {what}", file=sys.stderr)
 
 
 def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None:

@@ -132,7 +132,8 @@ def is_list(part: str) -> bool:
 def parts_of(text: str) -> list[str]:
     """The parts between separators, without brackets of emphasis and their weights; `name_(series)` keeps its own."""
     parts: list[str] = []
-    current, brackets, place = "", [], 0
+    brackets: list[bool] = []  # that are open: whether they are of the text
+    current, place = "", 0
 
     def finish() -> None:
         nonlocal current

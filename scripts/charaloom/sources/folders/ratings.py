@@ -10,14 +10,13 @@ GENERAL, SENSITIVE, QUESTIONABLE, EXPLICIT, UNKNOWN = "general", "sensitive", "q
 STRICTNESS = (GENERAL, SENSITIVE, QUESTIONABLE, EXPLICIT, UNKNOWN)  # the strictest last
 WORDS = {
     **dict.fromkeys(("g", "general", "safe", "sfw", "all ages", "everyone", "r-0", "全年齢", "全年龄"), GENERAL),
-    **dict.fromkeys(("sensitive",), SENSITIVE),
-    **dict.fromkeys(
-        ("q", "questionable", "r-15", "r15", "mature", "ecchi", "suggestive", "sketchy", "teen"), QUESTIONABLE
-    ),
+    "sensitive": SENSITIVE,
+    **dict.fromkeys(("q", "questionable", "r-15", "r15", "mature", "ecchi", "suggestive", "sketchy"), QUESTIONABLE),
     **dict.fromkeys(("e", "explicit", "r-18", "r18", "r-18g", "r18g", "adult", "nsfw", "unsafe", "hentai"), EXPLICIT),
 }
-# `s` is safe on boards of the Moebooru kin (their API: https://yande.re/help/api) and of e621's, sensitive on Danbooru.
-SAFE_BOARDS = ("yandere", "yande.re", "konachan", "sakugabooru", "lolibooru", "moebooru", "behoimi", "3dbooru") + (
+# `s` is safe on boards of the Moebooru kin and of e621's, as their API pages say; on Danbooru it is sensitive.
+SAFE_BOARDS = (
+    *("yandere", "yande.re", "konachan", "sakugabooru", "lolibooru", "moebooru", "behoimi", "3dbooru"),
     *("e621", "e926"),
 )
 BOARD_KEYS = ("category", "site", "board", "source_site", "basecategory")  # of gallery-dl and its kin
@@ -26,11 +25,11 @@ RATING_KEYS = ("rating", "age_rating", "safety", "content_rating")
 RESTRICTIONS = ("x_restrict", "xrestrict")  # of pixiv: 0 for all ages, 1 R-18, 2 R-18G
 ADULT_FLAGS = ("nsfw", "is_nsfw", "adult", "is_adult", "mature", "is_mature", "over_18", "r18", "is_r18")
 DOUBTFUL_FLAGS = ("sensitive", "possibly_sensitive")
-NO = (None, "", False, 0, "0", "false", "no", [], {})  # what a flag says that is not set
+NO: tuple[object, ...] = (None, "", False, 0, "0", "false", "no", [], {})  # what a flag says that is not set
 OF_TAGS = {  # words that are a rating where they stand among tags
     **dict.fromkeys(("nsfw", "explicit", "r-18", "r18", "r-18g", "r18g"), EXPLICIT),
     **dict.fromkeys(("questionable", "r-15", "r15"), QUESTIONABLE),
-    **dict.fromkeys(("sensitive",), SENSITIVE),
+    "sensitive": SENSITIVE,
     **dict.fromkeys(("safe", "sfw"), GENERAL),
 }
 PREFIX = re.compile(r"rating\s*[:=_]\s*(.+)")

@@ -1,8 +1,10 @@
-"""The one reader for every folder of a user's: pictures, their captions and ratings, and each file that was not used."""
+"""The one reader for every folder of a user's: pictures, captions and ratings, and each file that was not used."""
 
 import os
 import re
+import sys
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +44,14 @@ class FolderReport:
         return {"pictures": pictures, "captions": captions, **named}
 
 
+def log_files(whose: str, unused: Iterable[Sequence[str | None]], remarks: Iterable[Sequence[str]]) -> None:
+    """Name every file that was not used, and what was left out of captions, on the error stream."""
+    for name, why in unused:
+        print(f"{whose}: not read: {name!r}: {why}", file=sys.stderr)
+    for name, what in remarks:
+        print(f"{whose}: left out of the caption of {name!r}: {what}", file=sys.stderr)
+
+
 def files_list(artifact: PathLike) -> Path:
     """Where a character's `raw.files.json` lies, beside the manifest or the table of `raw`. Nothing compares it: a
     stray file makes no stage run again."""
@@ -56,8 +66,8 @@ class FolderSource:
     their own counts as allowed, until the rating model objects. A rating that is not understood is not allowed.
     """
 
-    def __init__(self, folder: PathLike, rules: Rules) -> None:
-        self.root, self.rules = Path(folder), rules
+    def __init__(self, folder: PathLike, rules: Rules, named_by: str = "the roster's query") -> None:
+        self.root, self.rules, self.named_by = Path(folder), rules, named_by
         self.report = FolderReport()
         self.files = FolderFiles()
 
@@ -65,7 +75,7 @@ class FolderSource:
         """One post per picture, in the order of their paths."""
         if not self.root.is_dir():
             raise CharaloomError(
-                f"{self.root}: there is no such folder. Correct the roster's query, or put pictures there."
+                f"{self.root}: there is no such folder. Correct {self.named_by}, or put pictures there."
             )
         self.files = read_folder(self.root)
         for error in self.files.unlisted:
@@ -95,19 +105,14 @@ class FolderSource:
             missing = []
             try:
                 for line, row in listing_rows(self.root / listing):
-                    name = (
-                        next((row[key] for key in FILE_NAME_KEYS if row.get(key)), None)
-                        if isinstance(row, dict)
-                        else ""
-                    )
-                    picture = picture_named(self.files, listing, name) if isinstance(name, str) and name else None
-                    if isinstance(row, str) or not isinstance(name, str):
+                    name = file_name(row)
+                    if isinstance(row, str) or name is None:
                         why = row if isinstance(row, str) else f"names no picture (`{FILE_NAME_KEYS[0]}`)"
                         self.report.unused.append((f"{shown_name(listing)}, line {line}", why))
-                    elif picture is None:
-                        missing.append(name)
-                    else:
+                    elif picture := picture_named(self.files, listing, name):
                         sides[picture].append(side_of_object(row))
+                    else:
+                        missing.append(name)
             except (UnreadableError, OSError) as error:
                 self.report.unused.append((shown_name(listing), why_unreadable(error)))
             if missing:
@@ -126,8 +131,7 @@ class FolderSource:
                 why = why_unreadable(error)
                 self.report.unused.append((shown_name(side), why))
                 doubts += self.doubts(side, why)
-        for side in sides:
-            self.report.remarks += [(name, part) for part in side.left_out]
+        self.report.remarks += [(name, part) for content in sides for part in content.left_out]
         post, rating = merged(sides, {**EMPTY_POST, "site": SITE, "post_id": name, "repeats": repeats_of(path)})
         if rating == UNKNOWN:
             doubts.append("not understood; write general, sensitive, questionable or explicit")
@@ -155,6 +159,12 @@ class FolderSource:
         return bool({normalised(name), normalised(f"{SITE}:{name}")} & removed)
 
 
+def file_name(row: dict[str, object] | str) -> str | None:
+    """The picture that a line of a listing names."""
+    names = (row.get(key) for key in FILE_NAME_KEYS) if isinstance(row, dict) else ()
+    return next((name for name in names if isinstance(name, str) and name), None)
+
+
 def why_unreadable(error: Exception) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
@@ -167,7 +177,7 @@ def repeats_of(path: Path) -> int | None:
 
 
 def without_copies_of_refused(posts: list[ListedPost], files: list[Path]) -> list[ListedPost]:
-    """Refuse a picture whose bytes are also in the folder under a name whose rating is refused; `files` are the posts'."""
+    """Refuse a picture whose bytes are also in the folder under a name whose rating is refused."""
     refusals: dict[str, str] = {}
     sizes = set()
     for entry, file in zip(posts, files, strict=True):
