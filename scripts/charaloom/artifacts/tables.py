@@ -118,6 +118,7 @@ TAGGED = pa.schema(
         ("tags", pa.list_(pa.struct([("name", pa.string()), ("score", pa.float32()), ("origin", pa.string())]))),
         ("dropped", pa.list_(pa.struct([("name", pa.string()), ("reason", pa.string())]))),
         ("variants", pa.list_(pa.string())),  # what boards call the official outfit that the picture shows
+        ("repeats", pa.int32()),  # in an epoch, as the name of its folder asks; null where none does
     ]
 )
 

@@ -193,6 +193,8 @@ class Tagged(Stage):
     core_forbid: tuple[str, ...]
     blacklist: tuple[str, ...]
     tag: str | None
+    trigger: str = ""  # the roster's: it stands first in every caption, and nowhere else
+    captions: str = "mine_first"  # mine, mine_first, merged: what the tags of a folder's side files count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +206,7 @@ class Clustered(Stage):
     repeats_most: int
     seed: int
     trigger: str
+    captions: str = "mine_first"  # of `Tagged`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,9 +45,9 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "filtered":
             return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
         case "tagged":
-            return {"tag": character.tag}
+            return {"tag": character.tag, **trigger}
         case "clustered":
-            return {**seed, **trigger}
+            return {**seed, **trigger, "captions": config["tagged"]["captions"]}
         case "outfits":
             return seed
         case "checkpoints":
