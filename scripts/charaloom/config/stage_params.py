@@ -41,7 +41,7 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "raw":
             removals = read_removals(config["removals"])
             source = {"source": source_of(config, character), "query": character.query, "age": character.age}
-            return source | folder_content(config, character) | removals
+            return source | folder_content(character, config["paths"]["work"]) | removals
         case "filtered":
             return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
         case "tagged":
@@ -82,11 +82,12 @@ def source_of(config: Config, character: Character) -> Config:
     return {"kind": "board", "name": character.source, **config["boards"][character.source]}
 
 
-def folder_content(config: Config, character: Character) -> Config:
+def folder_content(character: Character, work: str | None = None) -> Config:
     """{folder: digest of a character's folder}: names and contents of pictures and of what is written beside them.
 
     Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
+    `work` keeps what is known of files that did not change.
     """
     if character.source != FOLDER:
         return {}
-    return {"folder": pictures_digest(character.query, config["paths"]["work"])}
+    return {"folder": pictures_digest(character.query, work)}
