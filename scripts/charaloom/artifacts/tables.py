@@ -60,7 +60,7 @@ VIEW_COLUMNS = [
     ("picture", pa.string()),
     ("kind", pa.string()),  # picture, person, halfbody, head
     ("person", pa.int32()),  # index of the person view this one belongs to; null for the picture itself
-    ("x0", pa.int32()),  # box in pixels of the picture after EXIF orientation
+    ("x0", pa.int32()),  # box in pixels of the picture after EXIF orientation; of the picture: what is drawn
     ("y0", pa.int32()),
     ("x1", pa.int32()),
     ("y1", pa.int32()),
@@ -75,7 +75,7 @@ MEASURED = pa.schema(
         ("confidence", pa.float32()),  # of the detector; null for the picture itself
         ("sharpness", pa.float32()),  # variance of the Laplacian, imgutils.metrics.laplacian_score
         ("phash", pa.string()),  # 16 hex digits
-        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture only)
+        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture and head)
         ("thumbnail_width", pa.int32()),
         ("classes", SCORED),  # illustration, comic, bangumi, 3d, not_painting (picture only)
         ("monochrome", pa.float32()),  # picture only

@@ -177,6 +177,7 @@ class Filtered(Stage):
     seed: int
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
+    variants: bool = False  # whether a drawing with another face is kept
 
 
 @dataclass(frozen=True, kw_only=True)

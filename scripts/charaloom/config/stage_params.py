@@ -43,7 +43,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             source = {"source": source_of(config, character), "query": character.query, "age": character.age}
             return source | folder_content(character, config["paths"]["work"]) | removals
         case "filtered":
-            return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+            ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+            return {**seed, **ratings, "tag": character.tag, "variants": variants_of(config, character)}
         case "tagged":
             return {"tag": character.tag, **trigger}
         case "clustered":
@@ -59,6 +60,12 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {"base": base_of(config, config["training"]["base"])}
         case _:
             return {}
+
+
+def variants_of(config: Config, character: Character) -> bool:
+    """Whether a drawing with another face is kept: as the config says, else in folders, where sprites lie."""
+    wanted = config["filtered"]["variants"]
+    return character.source == FOLDER if wanted is None else wanted
 
 
 def publish_params(project: Project, name: str, target: str) -> Config:

@@ -9,11 +9,13 @@ import io
 import warnings
 from typing import NamedTuple
 
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageFilter
 
 from charaloom.images.formats import CUT, FORMATS, first_picture, sniff, unread, without_bulky_texts
 
 WHITE = (255, 255, 255)
+SEEN_ALPHA = 16  # of 255, from which paint shows on white, set by hand
+MARGIN = 0.04  # of the longer side of what is drawn, kept around it, set by hand
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -109,11 +111,32 @@ def open_picture(data: bytes) -> Image.Image:
     whatever is transparent (alpha, palette entry, colour key) laid on white. Raises what Pillow raises where `inspect`
     finds a problem.
     """
+    return open_drawn(data)[0]
+
+
+def open_drawn(data: bytes) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """The picture as `open_picture` gives it, and the box (left, top, right, bottom) of what is drawn on a transparent
+    canvas, with a margin; the whole picture where nothing is transparent."""
     with open_lazily(data) as image:
         image.load()
-        picture = upright(on_white(to_srgb(to_eight_bits(image))), orientation_of(image))
+        full, orientation = to_srgb(to_eight_bits(image)), orientation_of(image)
+    picture = upright(on_white(full), orientation)
     picture.info = {}  # nothing of the file's own metadata travels on
-    return picture
+    alpha = upright(full.getchannel("A"), orientation) if full.mode == "RGBA" else None
+    return picture, drawn_box(alpha) if alpha else (0, 0, *picture.size)
+
+
+def drawn_box(alpha: Image.Image) -> tuple[int, int, int, int]:
+    """The box of what can be seen by its alpha channel, with a margin; of nothing, the whole canvas.
+
+    Shadows that can be seen count as drawn, specks of a pixel or two do not.
+    """
+    width, height = alpha.size
+    seen = alpha.point(lambda value: 255 if value >= SEEN_ALPHA else 0)
+    solid = seen.filter(ImageFilter.MinFilter(3)).getbbox()  # without specks, and a pixel less on each side
+    box = solid or seen.getbbox() or (0, 0, width, height)
+    margin = max(round(MARGIN * max(box[2] - box[0], box[3] - box[1])), 1)
+    return max(box[0] - margin, 0), max(box[1] - margin, 0), min(box[2] + margin, width), min(box[3] + margin, height)
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:

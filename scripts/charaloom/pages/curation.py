@@ -49,6 +49,7 @@ def build_curation(
     thumbnails = Thumbnails()
     content = page_content(raw, measured, filtered, filtered_manifest, thumbnails)
     content |= {"character": character, "version": facts.version, "files": unread_files(read_json(files))}
+    content["variants"] = read_json(filtered_manifest)["counts"].get("variants", 0)
     write_text(page, render_page("curation.html.j2", content))
     dropped = {section["rule"]: section["count"] for section in content["rules"]}
     counts = {"kept": content["kept"]["count"], "dropped": dropped, "thumbnails": thumbnails.made}
