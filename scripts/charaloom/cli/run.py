@@ -17,12 +17,11 @@ from pathlib import Path
 from charaloom.artifacts.files import write_text
 from charaloom.cli.controller import Controller, controlling
 from charaloom.cli.due import MODELS, Due, Plan
-from charaloom.cli.folders import folder_line
 from charaloom.cli.progress import Estimate, Line, latest_line
 from charaloom.cli.slices import FIRST_SLICE, SLICE, SLICE_ON_CLUSTER, Queue, stages_of, targets_of
 from charaloom.cli.snakemake import Running, Snakemake, error_lines
 from charaloom.cli.status import status_table
-from charaloom.cli.text import about, clock, counted
+from charaloom.cli.text import about, clock, counted, folder_line
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.files import write_json
-from charaloom.cli.folders import folder_line
+from charaloom.cli.text import folder_line
 from charaloom.config.roster import Character
 
 HANA = Character("hana", "folder", "pictures/hana", "hana_charaloom", "adult")
