@@ -1,8 +1,16 @@
-"""Text for the terminal: aligned tables, durations, counts."""
+"""Text for the terminal: aligned tables, durations, counts, what became of a folder's files."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from charaloom.artifacts.files import read_json
+from charaloom.artifacts.manifest import MANIFEST_ENDING
+from charaloom.config.roster import FOLDER, Character
+from charaloom.sources.folders.reader import files_list
 
 NOTHING = "–"
+FILES_NAMED = 4  # of a folder, in its line
 MOST_MINUTES, MOST_HOURS = 180, 72  # of a duration that is told in minutes, in hours
 
 
@@ -46,3 +54,27 @@ def about(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 job`, `3 jobs`, `2,800 jobs`."""
     return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def folder_line(character: Character, folder: Path) -> str | None:
+    """`hana: 45 pictures, 38 with captions; not read: a.heic (…)` of a finished stage `raw`; `folder` is that of the
+    character's results. None for a board."""
+    if character.source != FOLDER:
+        return None
+    with suppress(OSError, ValueError, KeyError):
+        files = read_json(files_list(folder / f"raw{MANIFEST_ENDING}"))
+        said = f"{character.name}: {counted(files['pictures'], 'picture')}, {files['captions']:,} with captions"
+        unused = [f"{printable(name)} ({printable(why)})" for name, why in files["unused"]]
+        if not unused:
+            return said
+        more = (
+            f" and {len(unused) - FILES_NAMED:,} more, see {folder / 'curation.html'}"
+            if len(unused) > FILES_NAMED
+            else ""
+        )
+        return f"{said}; not read: {', '.join(unused[:FILES_NAMED])}{more}"
+    return None
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -179,6 +179,8 @@ class Filtered(Stage):
     seed: int
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
+    variants: bool = False  # whether a drawing with another face is kept
+    trust: str | None = None  # identity: every picture shows the character; all: every picture may train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +197,8 @@ class Tagged(Stage):
     core_forbid: tuple[str, ...]
     blacklist: tuple[str, ...]
     tag: str | None
+    trigger: str = ""  # the roster's: it stands first in every caption, and nowhere else
+    captions: str = "mine_first"  # mine, mine_first, merged: what the tags of a folder's side files count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +210,7 @@ class Clustered(Stage):
     repeats_most: int
     seed: int
     trigger: str
+    captions: str = "mine_first"  # of `Tagged`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ def training_of(config: Config) -> Config:
     """The recipe under what `training` sets by hand, the base model, and what the regularisation folder holds."""
     training = training_settings(config)
     if training["regularisation"]:
-        training["regularisation_digest"] = pictures_digest(training["regularisation"])
+        training["regularisation_digest"] = pictures_digest(training["regularisation"], config["paths"]["work"])
     return training
 
 

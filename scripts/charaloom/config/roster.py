@@ -11,7 +11,8 @@ from charaloom.config.schemas import Config, schema, suggestion, violation
 from charaloom.errors import CharaloomError
 
 FOLDER = "folder"
-RESERVED = frozenset({"bases", "benchmarks", "demo", "hub", "logs", "measured"})  # folders beside the characters'
+# Folders beside the characters':
+RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hub", "logs", "measured"})
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 EMBEDDING = "emb"  # end of the words that embeddings are known by

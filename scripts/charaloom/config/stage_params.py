@@ -68,13 +68,14 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "raw":
             removals = read_removals(config["removals"])
             source = {"source": source_of(config, character), "query": character.query, "age": character.age}
-            return source | folder_content(character) | removals
+            return source | folder_content(character, config["paths"]["work"]) | removals
         case "filtered":
-            return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+            ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+            return {**seed, **ratings, "tag": character.tag, "variants": variants_of(config, character)}
         case "tagged":
-            return {"tag": character.tag}
+            return {"tag": character.tag, **trigger}
         case "clustered":
-            return {**seed, **trigger}
+            return {**seed, **trigger, "captions": config["tagged"]["captions"]}
         case "outfits":
             base = base_of(config, config["training"]["base"])
             return {**seed, "prefix": base["prefix"], "suffix": base["suffix"]}
@@ -87,6 +88,12 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {"base": base_of(config, config["training"]["base"])}
         case _:
             return {}
+
+
+def variants_of(config: Config, character: Character) -> bool:
+    """Whether a drawing with another face is kept: as the config says, else in folders, where sprites lie."""
+    wanted = config["filtered"]["variants"]
+    return character.source == FOLDER if wanted is None else wanted
 
 
 def publish_params(project: Project, name: str, target: str) -> Config:
@@ -110,9 +117,12 @@ def source_of(config: Config, character: Character) -> Config:
     return {"kind": "board", "name": character.source, **config["boards"][character.source]}
 
 
-def folder_content(character: Character) -> Config:
-    """{folder: digest of a character's folder}: names and sizes of pictures, contents of what is written beside them.
+def folder_content(character: Character, work: str | None = None) -> Config:
+    """{folder: digest of a character's folder}: names and contents of pictures and of what is written beside them.
 
     Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
+    `work` keeps what is known of files that did not change.
     """
-    return {"folder": pictures_digest(character.query)} if character.source == FOLDER else {}
+    if character.source != FOLDER:
+        return {}
+    return {"folder": pictures_digest(character.query, work)}

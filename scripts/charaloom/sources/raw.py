@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from charaloom.artifacts.files import digest, sha256_bytes, sha256_file, whole_file
+from charaloom.artifacts.files import digest, sha256_bytes, sha256_file, whole_file, write_json
 from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import RAW, with_version
@@ -24,7 +24,7 @@ from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
 from charaloom.sources.boards import BoardSource
-from charaloom.sources.folder import FolderSource
+from charaloom.sources.folders.reader import FolderReport, FolderSource, files_list, log_files
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
 from charaloom.sources.source import Source
 
@@ -49,7 +49,8 @@ def build_raw(
 ) -> None:
     """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
 
-    The facet names the pictures alone: what measuring reads, whatever their posts say.
+    The facet names the pictures alone: what measuring reads, whatever their posts say. Beside the manifest,
+    `raw.files.json` lists every file of a folder that was not used: no content, so no digest of it is compared.
 
     Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
     CharaloomError where the source refuses or fails, or where fewer than `params.minimum` pictures are usable.
@@ -60,11 +61,14 @@ def build_raw(
         source = source_of(character, params, rules, folder, lock)
         posts = source.fetch_files(source.list_posts())
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
+        files = files_of(source, pictures)
+        log_files(character, files["unused"], files["remarks"])
         counts = {**counted(posts, pictures), **source.counts()}
         require_enough(character, params.minimum, counts)
         recorded = lineage_params(params, rules, pictures)
         write_pictures(table, pictures)
     write_facet(pictures_facet, [[picture.key, picture.problem] for picture in pictures])
+    write_json(files_list(manifest), files)
     origin = lineage("raw", character, params.plain(), (), recorded)
     write_manifest(manifest, origin, {"table": table}, counts)
 
@@ -148,6 +152,21 @@ def counted(posts: list[ListedPost], pictures: list[Picture]) -> dict[str, Any]:
         "usable": sum(picture.problem is None for picture in pictures),
         "problems": dict(sorted(problems.items())),
     }
+
+
+def files_of(source: Source, pictures: list[Picture]) -> dict[str, Any]:
+    """What became of a folder's files: {pictures, captions, unused: [name, why], remarks: [name, what]}."""
+    report = source.report if isinstance(source, FolderSource) else FolderReport()
+    usable = [picture for picture in pictures if picture.problem is None]
+    captioned = sum(any(post["tags_general"] for post in picture.posts) for picture in usable)
+    problems = [
+        (post["post_id"], picture.problem)
+        for picture in pictures
+        for post in picture.posts
+        if picture.problem and isinstance(source, FolderSource)
+    ]
+    named = [*report.unused, *problems]
+    return FolderReport(named, report.remarks).plain(len(usable), captioned)
 
 
 def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None:

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from charaloom.artifacts.files import sha256_file, whole_folder, write_json
+from charaloom.artifacts.files import whole_folder, write_json
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Training
+from charaloom.config.roster import GENERAL
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
-from charaloom.images.files import EXTENSIONS, files_of
+from charaloom.images.decoding import Limits, open_picture
+from charaloom.sources.folders.reader import FolderSource, log_files
+from charaloom.sources.posts import Rules
+from charaloom.sources.raw import examine
 from charaloom.tagging.captions import SEPARATOR, as_words
 from charaloom.training.caption_lengths import CaptionLimit
 
@@ -111,25 +115,29 @@ def report_small(names: list[str], least: int) -> None:
 
 
 def prepare_regularisation(part: Path, folder: Path, limit: CaptionLimit, left_out: LeftOut, least: int) -> None:
-    """The user's regularisation pictures with the captions beside them (.txt), in the order of their SHA-256."""
-    pictures = {}
-    for name in files_of(folder):
-        path = folder / name
-        if path.suffix.lower() in EXTENSIONS:
-            pictures[sha256_file(path)] = (path, caption_beside(path))
+    """The user's regularisation pictures with their captions, in the order of their SHA-256, as people see them."""
+    source = FolderSource(folder, Rules(frozenset({GENERAL}), Limits()), "training.regularisation")
+    examined = {picture.key: picture for picture in (examine(entry, source.rules) for entry in source.list_posts())}
+    pictures = [picture for _, picture in sorted(examined.items()) if picture.problem is None and picture.file]
+    refused = [(picture.posts[0]["post_id"], picture.problem) for picture in examined.values() if picture.problem]
+    log_files("regularisation", [*source.report.unused, *refused], source.report.remarks)
     if not pictures:
-        raise CharaloomError(f"{folder}: no pictures to regularise with; training.regularisation names their folder")
+        raise CharaloomError(
+            f"{folder}: no pictures to regularise with ({len(refused)} cannot be used; the log names them); "
+            "training.regularisation names their folder"
+        )
     (part / "regularisation").mkdir()
     captions, small = {}, []
-    for number, (_, (path, caption)) in enumerate(sorted(pictures.items())):
-        content = path.read_bytes()
-        suffix, side = suffix_and_short_side({"bytes": content, "path": str(path)})
-        if side < least:
-            small.append(str(path))
+    for number, picture in enumerate(pictures):
+        assert picture.file is not None
+        opened = open_picture(picture.file.read_bytes())
+        if min(opened.size) < least:
+            small.append(picture.posts[0]["post_id"])
             continue
-        title = f"{number:06d}.{suffix}"
-        (part / "regularisation" / title).write_bytes(content)
-        captions[title], dropped = limit.fitted(caption, ())
+        title = f"{number:06d}.png"
+        opened.save(part / "regularisation" / title, "PNG", compress_level=1)
+        words = SEPARATOR.join(map(as_words, picture.posts[0]["tags_general"]))
+        captions[title], dropped = limit.fitted(words, ())
         left_out.add(dropped)
     if not captions:
         raise CharaloomError(
@@ -137,13 +145,6 @@ def prepare_regularisation(part: Path, folder: Path, limit: CaptionLimit, left_o
         )
     report_small(small, least)
     write_json(part / "regularisation.json", captions)
-
-
-def caption_beside(picture: Path) -> str:
-    """The words of the .txt file beside a picture, separated as in all captions; empty where there is none."""
-    side = picture.with_suffix(".txt")
-    text = " ".join(side.read_text(encoding="utf-8-sig").split()) if side.exists() else ""
-    return SEPARATOR.join(word.strip() for word in text.split(",") if word.strip())
 
 
 def remove_parts(folder: Path) -> None:
