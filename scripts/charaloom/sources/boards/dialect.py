@@ -1,0 +1,147 @@
+"""What a dialect of boards is: how a page of its list is asked for, and what the answer says."""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from charaloom.sources.boards.answers import Row, flat_tags
+from charaloom.sources.posts import EMPTY_POST, Post, absolute, number_of, scrubbed, text_of, words
+
+SAFE_RATINGS = {  # of boards whose `s` is safe: Moebooru, e621, Shimmie, Gelbooru 0.2
+    **dict.fromkeys(("s", "safe", "g", "general"), "general"),
+    "sensitive": "sensitive",
+    **dict.fromkeys(("q", "questionable"), "questionable"),
+    **dict.fromkeys(("e", "explicit"), "explicit"),
+}
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a list has been read: its pages, their rows, and the lowest id among them."""
+
+    pages: int = 0
+    rows: int = 0
+    lowest: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    url: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list; `total` is how many posts the board counts for the query, where it says so."""
+
+    rows: list[Row]
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the environment says of the user's account: a name (or number) and a key."""
+
+    name: str
+    key: str
+
+    def basic(self, scheme: str = "Basic") -> dict[str, str]:
+        return {"Authorization": f"{scheme} {b64encode(f'{self.name}:{self.key}'.encode()).decode()}"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A post as the board lists it, and what of it is not stored: pixels, bytes, the file's ending."""
+
+    post: Post
+    width: int | None = None
+    height: int | None = None
+    size: int | None = None
+    extension: str = ""
+    gone: str | None = None  # why the board shows no file
+    headers: Mapping[str, str] = field(default_factory=dict)  # that the file's host asks for
+
+    @property
+    def tags(self) -> set[str]:
+        return {tag for kind in TAGS for tag in self.post[kind]}
+
+
+TAGS = ("artists", "tags_general", "tags_character", "tags_copyright", "tags_meta")
+
+
+class Dialect(Protocol):
+    """`terms`: how many terms of a query an anonymous visitor may ask for at once, None where there is no such limit
+    or terms are not divided by blanks. `page_size`: rows of a full page."""
+
+    terms: int | None
+    page_size: int
+
+    def request(self, root: str, query: str, cursor: Cursor) -> Request:
+        """The request for the page after `cursor`."""
+
+    def authorised(self, request: Request, account: Account) -> Request:
+        """The request with the user's account."""
+
+    def page(self, body: bytes) -> Page:
+        """The page that an answer holds. Raises NotAListError."""
+
+    def found(self, row: Row, site: str, root: str, query: str) -> Found:
+        """A row as a post."""
+
+
+class Detailed(Protocol):
+    """A dialect whose list does not name the files: each post has an answer of its own."""
+
+    def detail(self, root: str, post_id: str) -> Request: ...
+
+    def detailed(self, found: Found, body: bytes, root: str) -> Found: ...
+
+
+def with_headers(request: Request, headers: Mapping[str, str]) -> Request:
+    return replace(request, headers={**request.headers, **headers})
+
+
+def with_params(request: Request, params: Mapping[str, str]) -> Request:
+    return replace(request, params={**request.params, **params})
+
+
+def made(root: str, **values: Any) -> Post:
+    """A post of the values that a dialect has read; texts, numbers and tags are what they should be, URLs clean."""
+    post = {**EMPTY_POST, **values}
+    for key in (*TAGS,):
+        post[key] = words(flat_tags(post[key]))
+    for key in ("score", "favourites"):
+        post[key] = number_of(post[key])
+    for key in ("parent_id", "created"):
+        post[key] = text_of(post[key])
+    post["md5"] = md5 if re.fullmatch(r"[0-9a-f]{32}", md5 := str(post["md5"] or "").lower()) else None
+    post["file_url"] = absolute(root, text_of(post["file_url"]))
+    post["source"] = scrubbed(text_of(post["source"]))
+    return post
+
+
+def with_character(post: Post, query: str) -> Post:
+    """The post of a board without categories: the character's tag, by custom the query's first, is known to be one."""
+    first = next((term for term in query.split() if not re.search(r"^[-~]|[:*]", term)), None)
+    if first not in post["tags_general"]:
+        return post
+    general = [tag for tag in post["tags_general"] if tag != first]
+    return {**post, "tags_general": general, "tags_character": [first]}
+
+
+def rating_of(value: Any, ratings: Mapping[str, str]) -> str | None:
+    return ratings.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+def ending(name: Any) -> str:
+    """The ending of a file's name, without the dot; nothing where there is none."""
+    match = re.search(r"\.([A-Za-z0-9_]{1,8})$", name) if isinstance(name, str) else None
+    return match[1].lower() if match else ""
+
+
+def ordered(query: str) -> bool:
+    """Whether a query has an order of its own: then pages are numbered, ids say nothing about places."""
+    return re.search(r"(^|\s)(order|ordfav|ordpool|sort):", query) is not None

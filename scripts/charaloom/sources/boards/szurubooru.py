@@ -1,0 +1,73 @@
+"""Szurubooru, self-hosted: GET /api/posts/?query=&offset=0&limit=100, with `safety` for a rating and tags by category.
+
+Pages by keyset (`id:..5` in the search, newest first).
+"""
+
+from collections import defaultdict
+
+from charaloom.sources.boards.answers import Row, inner, json_of, member, whole
+from charaloom.sources.boards.dialect import Account, Cursor, Found, Page, Request, ending, made, ordered, with_headers
+
+RATINGS = {"safe": "general", "sketchy": "questionable", "unsafe": "explicit"}
+KINDS = {"artist": "artists", "character": "tags_character", "copyright": "tags_copyright", "series": "tags_copyright"}
+MOVING = ("video", "flash")
+ACCEPT = {"Accept": "application/json"}
+
+
+class Szurubooru:
+    terms = None
+    page_size = 100
+
+    def request(self, root: str, query: str, cursor: Cursor) -> Request:
+        by_id = not ordered(query)
+        terms = f"{query} sort:id" if by_id else query
+        if by_id and cursor.lowest is not None:
+            terms += f" id:..{cursor.lowest - 1}"
+        offset = 0 if by_id else cursor.rows
+        params = {"query": terms, "offset": str(offset), "limit": str(self.page_size)}
+        return Request(f"{root}/api/posts/", params, ACCEPT)
+
+    def authorised(self, request: Request, account: Account) -> Request:
+        return with_headers(request, account.basic("Token"))
+
+    def page(self, body: bytes) -> Page:
+        value = json_of(body)
+        if isinstance(value, dict) and "results" not in value:
+            value = {"error": value.get("description") or value.get("name") or "no `results`"}
+        rows = [row for row in member(value, "results") if whole(row.get("id")) is not None]
+        return Page(rows, whole(value.get("total")))
+
+    def found(self, row: Row, site: str, root: str, query: str) -> Found:
+        post_id = str(whole(row["id"]))
+        address, kind = row.get("contentUrl"), row.get("type")
+        post = made(
+            root,
+            site=site,
+            post_id=post_id,
+            page_url=f"{root}/post/{post_id}",
+            file_url=address,
+            md5=row.get("checksumMD5"),
+            rating=RATINGS.get(str(row.get("safety"))),
+            score=whole(row.get("score")),
+            favourites=whole(row.get("favoriteCount")),
+            created=row.get("creationTime"),
+            source=row.get("source").split("\n")[0] if isinstance(row.get("source"), str) else None,
+            **tags_of(row),
+        )
+        return Found(
+            post,
+            width=whole(row.get("canvasWidth")),
+            height=whole(row.get("canvasHeight")),
+            size=whole(row.get("fileSize")),
+            extension=str(kind) if kind in MOVING else ending(address),
+        )
+
+
+def tags_of(row: Row) -> dict[str, list[str]]:
+    """Tags by our columns; a category's name may have a prefix (`default`, `02_character`)."""
+    tags: dict[str, list[str]] = defaultdict(list)
+    for tag in row.get("tags") if isinstance(row.get("tags"), list) else []:
+        names, category = inner(tag, "names"), str(inner(tag, "category")).rpartition("_")[2]
+        if isinstance(names, list) and names and isinstance(names[0], str):
+            tags["tags_meta" if category == "meta" else KINDS.get(category, "tags_general")].append(names[0])
+    return dict(tags)

@@ -1,0 +1,62 @@
+"""Zerochan: GET /<Tag+Tag>?json=1&s=id&l=200&p=1, then GET /<id>?json=1 of each post that is fetched.
+
+The list names no files, and the site has no ratings. The query is a tag in its own words (`Hatsune Miku`), several
+divided by commas. Without an account pictures of several people are hidden.
+"""
+
+from dataclasses import replace
+from urllib.parse import quote_plus
+
+from charaloom.sources.boards.answers import Row, json_of, member, whole
+from charaloom.sources.boards.dialect import Account, Cursor, Found, Page, Request, ending, made, with_headers
+from charaloom.sources.posts import text_of
+
+
+class Zerochan:
+    terms = None
+    page_size = 200
+
+    def request(self, root: str, query: str, cursor: Cursor) -> Request:
+        names = [quote_plus(" ".join(name.replace("_", " ").split())) for name in query.split(",") if name.strip()]
+        params = {"json": "1", "s": "id", "l": str(self.page_size), "p": str(cursor.pages + 1)}
+        return Request(f"{root}/{','.join(names)}", params)
+
+    def authorised(self, request: Request, account: Account) -> Request:
+        return with_headers(request, {"Cookie": f"z_id={account.name}; z_hash={account.key}"})
+
+    def page(self, body: bytes) -> Page:
+        return Page([row for row in member(json_of(body), "items") if whole(row.get("id")) is not None])
+
+    def found(self, row: Row, site: str, root: str, query: str) -> Found:
+        post_id = str(whole(row["id"]))
+        primary = text_of(row.get("tag") or row.get("primary"))
+        tags = row.get("tags") if isinstance(row.get("tags"), list) else []
+        names = [underscored(tag) for tag in tags if isinstance(tag, str)]
+        post = made(
+            root,
+            site=site,
+            post_id=post_id,
+            page_url=f"{root}/{post_id}",
+            md5=row.get("md5") or row.get("hash"),
+            favourites=whole(row.get("fav")),
+            source=row.get("source"),
+            tags_general=[name for name in names if name != underscored(primary or "")],
+            tags_character=[underscored(primary)] if primary else [],
+        )
+        return Found(post, width=whole(row.get("width")), height=whole(row.get("height")))
+
+    def detail(self, root: str, post_id: str) -> Request:
+        return Request(f"{root}/{post_id}", {"json": "1"})
+
+    def detailed(self, found: Found, body: bytes, root: str) -> Found:
+        """The post with its file: the original is `full`, never one of the smaller ones."""
+        value = json_of(body)
+        row = value if isinstance(value, dict) else {}
+        address, size = row.get("full"), whole(row.get("size"))
+        more = made(root, file_url=address, md5=row.get("hash"), source=row.get("source"))
+        kept = {key: more[key] or found.post[key] for key in ("file_url", "md5", "source")}
+        return replace(found, post={**found.post, **kept}, extension=ending(address), size=size)
+
+
+def underscored(tag: str) -> str:
+    return "_".join(tag.split()).lower()
