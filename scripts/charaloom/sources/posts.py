@@ -1,7 +1,8 @@
 """Posts: what a source says about a picture, in the columns of `raw` and without secrets; and which are excluded."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
@@ -32,6 +33,9 @@ class ListedPost:
     post: Post
     file: Path | None = None
     problem: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # that its file asks for, such as Referer
+    size: int | None = None  # bytes of its file as listed
+    url: str | None = field(default=None, repr=False)  # its file's address with secrets in it, never stored
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A site on the network: how it is addressed, at what pace, and under which name and account."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import requests
@@ -17,7 +18,10 @@ class Site:
     root: str
     pause: float  # seconds between two requests
     agent: str
-    login: tuple[str, str] | None = field(default=None, repr=False)
+    login: tuple[str, str] | None = field(default=None, repr=False)  # of HTTP basic
+    secret_params: Mapping[str, str] = field(default_factory=dict, repr=False)  # an account in the query
+    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # an account in headers
+    file_roots: tuple[str, ...] = ()  # of files inside the user's own network, besides the root's origin
 
     def __str__(self) -> str:
         return f"{self.name} ({self.root})"
