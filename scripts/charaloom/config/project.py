@@ -9,7 +9,7 @@ from charaloom.config.bases import bases_named, check_base, check_families
 from charaloom.config.layers import config_files, merged, own_file, read_config
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.recipes import check_recipe
-from charaloom.config.roster import Character, empty_roster, read_roster
+from charaloom.config.roster import Character, check_sources, empty_roster, read_roster
 from charaloom.config.schemas import Config, check, read_yaml, suggestion
 from charaloom.errors import CharaloomError
 
@@ -64,6 +64,7 @@ def read_special(config: Config, characters: dict[str, Character], trusted: bool
         own = read_yaml(path)
         if not trusted:
             check(own, "character", [path])
+            check_sources(own.get("sources", []), str(path), config["boards"])
         special[path.stem] = merged(config, own)
     return special
 

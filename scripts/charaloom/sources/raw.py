@@ -6,6 +6,7 @@ One row per picture (SHA-256 of its bytes). A post without a usable file has a r
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,13 @@ from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import RAW, with_version
 from charaloom.artifacts.types import PathLike
-from charaloom.config.params import Raw
-from charaloom.config.roster import FOLDER
+from charaloom.config.params import Origin, Raw
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
-from charaloom.sources.boards import BoardSource
-from charaloom.sources.folder import FolderSource
+from charaloom.sources.choice import Offer, gathered
+from charaloom.sources.kinds import source_of, store_of
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
-from charaloom.sources.source import Source
 
 GROUP_ROWS = 16  # of the table: readers stream group by group
 GROUP_BYTES = 32 * 2**20  # set by hand
@@ -51,16 +50,16 @@ def build_raw(
 
     The facet names the pictures alone: what measuring reads, whatever their posts say.
 
-    Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
-    CharaloomError where the source refuses or fails, or where fewer than `params.minimum` pictures are usable.
+    Each source has a store of its own, `work`/<character>/raw-<digest>, which survives a kill; a second run fetches
+    nothing again. Raises CharaloomError where a source refuses or fails, or where fewer than `params.minimum` pictures
+    are usable.
     """
     rules = rules_of(params)
-    folder = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
-    with locked(folder / "lock", f"{folder}: waiting for another run that uses it") as lock:
-        source = source_of(character, params, rules, folder, lock)
-        posts = source.fetch_files(source.list_posts())
+    with ExitStack() as stack:
+        offers = [opened(stack, character, params, origin, rules, Path(work)) for origin in params.sources]
+        posts, counts = gathered(offers, params, character)
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
-        counts = {**counted(posts, pictures), **source.counts()}
+        counts = {**counted(posts, pictures), **counts}
         require_enough(character, params.minimum, counts)
         recorded = lineage_params(params, rules, pictures)
         write_pictures(table, pictures)
@@ -69,12 +68,12 @@ def build_raw(
     write_manifest(manifest, origin, {"table": table}, counts)
 
 
-def store_key(params: Raw) -> dict[str, str | None]:
-    """What decides which files belong into one store: not pace, limits or ratings, so that those may change."""
-    source = params.source
-    if source.kind == FOLDER:
-        return {"kind": FOLDER}
-    return {"kind": "board", "dialect": source.dialect, "root": source.root, "query": params.query}
+def opened(stack: ExitStack, character: str, params: Raw, origin: Origin, rules: Rules, work: Path) -> Offer:
+    """A source of a character with its store, locked until `stack` ends."""
+    folder = store_of(work, character, origin)
+    stack.enter_context(locked(folder / "lock", f"{folder}: waiting for another run that uses it"))
+    progress = Progress(f"{character}: files from {origin.name or origin.kind}")
+    return Offer(origin, source_of(params, origin, rules, folder, work / "hosts", progress))
 
 
 def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
@@ -82,20 +81,12 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
 
     Left out are the pace, this machine's paths, and removals, which for the most part name other characters' pictures.
     """
-    passing = ("path", "seconds_between_requests")
+    passing = ("path", "content", "seconds_between_requests")
     plain = params.plain()
-    source = {key: value for key, value in plain["source"].items() if key not in passing}
-    left_out = ("source", "removals", "folder", "query") if params.source.kind == FOLDER else ("source", "removals")
+    sources = [{key: value for key, value in source.items() if key not in passing} for source in plain["sources"]]
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
-    own = {key: value for key, value in plain.items() if key not in left_out}
-    return {**own, "ratings": sorted(rules.ratings), "source": source, "content": content}
-
-
-def source_of(character: str, params: Raw, rules: Rules, folder: Path, lock: int) -> Source:
-    if params.source.kind == FOLDER:
-        assert params.source.path is not None
-        return FolderSource(params.source.path, rules)
-    return BoardSource(params, rules, folder, lock, Progress(f"{character}: files from {params.source.name}"))
+    own = {key: value for key, value in plain.items() if key not in ("sources", "removals")}
+    return {**own, "ratings": sorted(rules.ratings), "sources": sources, "content": content}
 
 
 # ---- pictures

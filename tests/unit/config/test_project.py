@@ -12,9 +12,10 @@ from charaloom.config.layers import DEFAULTS, config_files, read_config, warm_se
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import load_project, open_project
 from charaloom.config.schemas import CODE, check, schema
-from charaloom.config.stage_params import folder_content, publish_params, stage_params
+from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
 from charaloom.errors import CharaloomError
+from charaloom.images.files import pictures_digest
 
 HEADER = "character\tsource\tquery\ttrigger\tage\n"
 
@@ -301,10 +302,10 @@ def test_sources_and_ratings(place: Path) -> None:
     roster("hana\tdanbooru\thana_(x)\t\tadult", "mei\tdanbooru\tmei_(x)", "rin\tfolder\tpictures/mei\t\tadult")
     project = load_project([overlay("more.yaml", raw={"ratings": ["general", "sensitive"]})])
     raw = stage_params(project, "hana", "raw")
-    assert raw["source"]["kind"] == "board"
-    assert raw["source"]["name"] == "danbooru"
-    assert raw["query"] == "hana_(x)"
-    assert stage_params(project, "rin", "raw")["source"] == {"kind": "folder", "path": "pictures/mei"}
+    (source,) = raw["sources"]
+    assert (source["kind"], source["name"], source["query"]) == ("board", "danbooru", "hana_(x)")
+    (source,) = stage_params(project, "rin", "raw")["sources"]
+    assert source == {"kind": "folder", "path": "pictures/mei", "content": pictures_digest("pictures/mei")}
     filtered = {name: stage_params(project, name, "filtered") for name in project.characters}
     assert filtered["hana"]["ratings"] == ["general", "sensitive"]
     assert filtered["mei"]["ratings"] == ["general"]
@@ -329,20 +330,19 @@ def test_the_training_base_draws_first(place: Path) -> None:
 
 
 def test_a_folder_is_known_by_its_pictures_and_what_is_written_beside_them(place: Path) -> None:
-    hana = load_project().characters["hana"]
     deep = Path("pictures/hana/more/deep")
     deep.mkdir(parents=True)
-    empty = folder_content(hana)["folder"]
+    empty = pictures_digest("pictures/hana")
     (deep / "a.png").write_bytes(b"12")
-    one = folder_content(hana)["folder"]
+    one = pictures_digest("pictures/hana")
     (deep / "a.txt").write_text("red")
-    red = folder_content(hana)["folder"]
+    red = pictures_digest("pictures/hana")
     (deep / "a.txt").write_text("tan")
-    assert len({empty, one, red, folder_content(hana)["folder"]}) == 4
+    assert len({empty, one, red, pictures_digest("pictures/hana")}) == 4
     (deep / "a.txt").write_text("red")
     (deep / "Thumbs.db").write_text("x")
     os.utime(deep / "a.png", (1, 1))
-    assert folder_content(hana) == {"folder": red}
+    assert pictures_digest("pictures/hana") == red
 
 
 def test_no_file_is_read_once_more_for_each_character(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

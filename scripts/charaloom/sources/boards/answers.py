@@ -95,3 +95,19 @@ def moment(value: Any) -> str | None:
     except (ValueError, OverflowError, OSError):
         return None
     return value if isinstance(value, str) and value else None
+
+
+def as_texts(value: Any) -> list[str]:
+    """Names of tags or people, however a site lists them: text with blanks, texts, or rows with a name."""
+    if isinstance(value, str):
+        return value.split()
+    names = [item.get("name") or item.get("tag") if isinstance(item, dict) else item for item in as_list(value)]
+    return ["_".join(name.split()) for name in names if isinstance(name, str) and name.strip()]
+
+
+def as_row(value: Any) -> Row:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

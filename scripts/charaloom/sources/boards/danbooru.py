@@ -1,14 +1,30 @@
-"""Danbooru v2: danbooru.donmai.us, safebooru.donmai.us, AIBooru, Blombooru. GET /posts.json.
+"""Danbooru v2: danbooru.donmai.us, safebooru.donmai.us, AIBooru, Blombooru. GET /posts.json; and e621, e926, which
+take the same requests, answer in groups of keys, and whose `s` is safe.
 
 Pages by keyset (`page=b<id>`: what is older), so that posts that come or go meanwhile shift nothing.
 """
 
-from charaloom.sources.boards.answers import Row, json_of, rows_of, whole
-from charaloom.sources.boards.dialect import Account, Cursor, Found, Page, Request, ordered, with_headers
+from typing import Any
+
+from charaloom.sources.boards.answers import Row, as_list, as_row, inner, json_of, member, rows_of, whole
+from charaloom.sources.boards.dialect import (
+    SAFE_RATINGS,
+    Cursor,
+    Dialect,
+    Found,
+    Page,
+    Request,
+    made,
+    ordered,
+    rating_of,
+)
 from charaloom.sources.posts import is_number, post_of
 
+HIDDEN = ("invalid", "lore")  # kinds of tags that say nothing about the picture
+NAMED = ("artist", "general", "character", "copyright", "meta")
 
-class Danbooru:
+
+class Danbooru(Dialect):
     terms = 2  # what an anonymous visitor may ask Danbooru for at once
     page_size = 200
 
@@ -18,8 +34,8 @@ class Danbooru:
             params["page"] = str(cursor.pages + 1) if ordered(query) else f"b{cursor.lowest}"
         return Request(f"{root}/posts.json", params)
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_headers(request, account.basic())
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"login": (name, key)}
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)
@@ -35,4 +51,46 @@ class Danbooru:
             size=whole(row.get("file_size")),
             extension=str(row.get("file_ext") or "").lower(),
             gone="banned: taken down at the artist's request" if row.get("is_banned") else None,
+        )
+
+
+class E621(Danbooru):
+    terms = 40
+    page_size = 320
+
+    def page(self, body: bytes) -> Page:
+        return Page([row for row in member(json_of(body), "posts") if is_number(row.get("id"))])
+
+    def found(self, row: Row, site: str, root: str, query: str) -> Found:
+        post_id = str(row["id"])
+        sources = row.get("sources")
+        kinds = as_row(row.get("tags"))
+        parent = whole(inner(row, "relationships", "parent_id"))
+        other = [tag for kind in kinds if kind not in (*HIDDEN, *NAMED) for tag in as_list(kinds[kind])]
+        post = made(
+            root,
+            site=site,
+            post_id=post_id,
+            page_url=f"{root}/posts/{post_id}",
+            file_url=inner(row, "file", "url"),
+            md5=inner(row, "file", "md5"),
+            rating=rating_of(row.get("rating"), SAFE_RATINGS),
+            score=inner(row, "score", "total"),
+            favourites=row.get("fav_count"),
+            parent_id=str(parent) if parent else None,
+            created=row.get("created_at"),
+            source=sources[0] if isinstance(sources, list) and sources else None,
+            artists=as_list(kinds.get("artist")),
+            tags_general=[*as_list(kinds.get("general")), *other],
+            tags_character=as_list(kinds.get("character")),
+            tags_copyright=as_list(kinds.get("copyright")),
+            tags_meta=as_list(kinds.get("meta")),
+        )
+        return Found(
+            post,
+            width=whole(inner(row, "file", "width")),
+            height=whole(inner(row, "file", "height")),
+            size=whole(inner(row, "file", "size")),
+            extension=str(inner(row, "file", "ext") or "").lower(),
+            gone="no file: deleted by the board" if inner(row, "flags", "deleted") is True else None,
         )

@@ -1,10 +1,11 @@
 """What a dialect of boards is: how a page of its list is asked for, and what the answer says."""
 
+import os
 import re
-from base64 import b64encode
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from charaloom.sources.boards.answers import Row, flat_tags
 from charaloom.sources.posts import EMPTY_POST, Post, absolute, number_of, scrubbed, text_of, words
@@ -42,17 +43,6 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Account:
-    """What the environment says of the user's account: a name (or number) and a key."""
-
-    name: str
-    key: str
-
-    def basic(self, scheme: str = "Basic") -> dict[str, str]:
-        return {"Authorization": f"{scheme} {b64encode(f'{self.name}:{self.key}'.encode()).decode()}"}
-
-
-@dataclass(frozen=True)
 class Found:
     """A post as the board lists it, and what of it is not stored: pixels, bytes, the file's ending."""
 
@@ -62,6 +52,7 @@ class Found:
     size: int | None = None
     extension: str = ""
     gone: str | None = None  # why the board shows no file
+    unrated: bool = False  # whether the site says nothing at all of its rating
     headers: Mapping[str, str] = field(default_factory=dict)  # that the file's host asks for
 
     @property
@@ -72,40 +63,53 @@ class Found:
 TAGS = ("artists", "tags_general", "tags_character", "tags_copyright", "tags_meta")
 
 
-class Dialect(Protocol):
+class Dialect(ABC):
     """`terms`: how many terms of a query an anonymous visitor may ask for at once, None where there is no such limit
-    or terms are not divided by blanks. `page_size`: rows of a full page."""
+    or terms are not divided by blanks. `page_size`: rows of a full page. `has_details`: whether the list does not name
+    the files, and each post has an answer of its own that does."""
 
-    terms: int | None
-    page_size: int
+    terms: int | None = None
+    page_size = 100
+    has_details = False
 
+    @abstractmethod
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         """The request for the page after `cursor`."""
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        """The request with the user's account."""
+    @abstractmethod
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        """The fields of a Site that carry the user's account: a name (or number) and a key."""
 
+    @abstractmethod
     def page(self, body: bytes) -> Page:
         """The page that an answer holds. Raises NotAListError."""
 
+    @abstractmethod
     def found(self, row: Row, site: str, root: str, query: str) -> Found:
         """A row as a post."""
 
+    def detail(self, root: str, post_id: str) -> Request:
+        """The request for what the list does not say of a post."""
+        raise NotImplementedError
 
-class Detailed(Protocol):
-    """A dialect whose list does not name the files: each post has an answer of its own."""
-
-    def detail(self, root: str, post_id: str) -> Request: ...
-
-    def detailed(self, found: Found, body: bytes, root: str) -> Found: ...
-
-
-def with_headers(request: Request, headers: Mapping[str, str]) -> Request:
-    return replace(request, headers={**request.headers, **headers})
+    def detailed(self, found: Found, body: bytes, root: str) -> Found:
+        """A post with what its own answer says."""
+        raise NotImplementedError
 
 
-def with_params(request: Request, params: Mapping[str, str]) -> Request:
-    return replace(request, params={**request.params, **params})
+def account(board: str) -> tuple[str, str]:
+    """Name and key of the account that the environment names for a board; empty where it names none."""
+    name, key = (os.environ.get(variable, "") for variable in variables(board))
+    return name, key
+
+
+def variables(board: str) -> tuple[str, str]:
+    prefix = "CHARALOOM_" + re.sub(r"\W", "_", board).upper()
+    return f"{prefix}_USERNAME", f"{prefix}_API_KEY"
+
+
+def account_names(board: str) -> str:
+    return " and ".join(variables(board))
 
 
 def made(root: str, **values: Any) -> Post:

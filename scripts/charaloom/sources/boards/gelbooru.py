@@ -11,8 +11,8 @@ from urllib.parse import quote
 from charaloom.sources.boards.answers import Row, inner, json_of, member, moment, rows_of, whole, xml_of
 from charaloom.sources.boards.dialect import (
     SAFE_RATINGS,
-    Account,
     Cursor,
+    Dialect,
     Found,
     Page,
     Request,
@@ -21,13 +21,10 @@ from charaloom.sources.boards.dialect import (
     ordered,
     rating_of,
     with_character,
-    with_params,
 )
 
 
-class Gelbooru:
-    terms = None
-    page_size = 100
+class Gelbooru(Dialect):
     keyset = True  # the search understands `id:<5`
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
@@ -37,8 +34,8 @@ class Gelbooru:
         params = {"page": "dapi", "s": "post", "q": "index", "json": "1"}
         return Request(f"{root}/index.php", {**params, "tags": tags, "limit": str(self.page_size), "pid": str(number)})
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_params(request, {"user_id": account.name, "api_key": account.key})
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"secret_params": {"user_id": name, "api_key": key}}
 
     def page(self, body: bytes) -> Page:
         """`total` is the board's count of what is asked for, which with keyset pages is what is left."""
@@ -81,7 +78,7 @@ class Gelbooru:
     def file_url(self, row: Row, root: str) -> Any:
         """The file's address; Gelbooru 0.2 may name only the folder and the file."""
         directory, image = row.get("directory"), row.get("image")
-        if row.get("file_url") or not (isinstance(directory, str | int) and isinstance(image, str) and image):
+        if "file_url" in row or not (isinstance(directory, str | int) and isinstance(image, str) and image):
             return row.get("file_url")
         return f"{root}/images/{quote(str(directory))}/{quote(image)}"
 

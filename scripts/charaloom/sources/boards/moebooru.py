@@ -4,11 +4,13 @@ Version 2 of its API adds the category of each tag to a page; a server that does
 Pages by keyset (`id:<5` in the search); `s` is safe.
 """
 
+from typing import Any
+
 from charaloom.sources.boards.answers import Row, inner, json_of, member, moment, rows_of, whole
 from charaloom.sources.boards.dialect import (
     SAFE_RATINGS,
-    Account,
     Cursor,
+    Dialect,
     Found,
     Page,
     Request,
@@ -17,7 +19,6 @@ from charaloom.sources.boards.dialect import (
     ordered,
     rating_of,
     with_character,
-    with_params,
 )
 from charaloom.sources.posts import words
 
@@ -25,9 +26,8 @@ KINDS = {"artist": "artists", "character": "tags_character", "copyright": "tags_
 KIND = "tag kinds"  # key under which a page's categories travel with its rows
 
 
-class Moebooru:
+class Moebooru(Dialect):
     terms = 6
-    page_size = 100
     path = "post.json"
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
@@ -36,8 +36,8 @@ class Moebooru:
         params = {"tags": tags, "limit": str(self.page_size), "page": "1" if by_id else str(cursor.pages + 1)}
         return Request(f"{root}/{self.path}", {**params, "api_version": "2", "include_tags": "1"})
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_params(request, {"login": account.name, "password_hash": account.key})
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"secret_params": {"login": name, "password_hash": key}}
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)

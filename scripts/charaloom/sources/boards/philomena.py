@@ -4,9 +4,10 @@ The query is in the board's own words, its terms divided by commas. Pages by key
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from charaloom.sources.boards.answers import Row, inner, json_of, member, whole
-from charaloom.sources.boards.dialect import Account, Cursor, Found, Page, Request, made, with_params
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, made
 
 PAGE_SIZE = 50  # the most it sends
 STRICTEST_FIRST = ("explicit", "questionable", "sensitive", "general")
@@ -19,8 +20,7 @@ RATINGS = {
 }
 
 
-class Philomena:
-    terms = None
+class Philomena(Dialect):
     page_size = PAGE_SIZE
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
@@ -28,8 +28,8 @@ class Philomena:
         params = {"q": terms, "per_page": str(PAGE_SIZE), "page": "1", "sf": "id", "sd": "desc"}
         return Request(f"{root}/api/v1/json/search/images", params)
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_params(request, {"key": account.key})
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"secret_params": {"key": key}}
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)

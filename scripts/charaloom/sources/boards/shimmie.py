@@ -1,12 +1,13 @@
 """Shimmie2 and Danbooru 1: GET /api/danbooru/find_posts/index.xml?tags=&limit=100&page=1, an XML list; `s` is safe."""
 
+from typing import Any
 from urllib.parse import unquote
 
 from charaloom.sources.boards.answers import NotAListError, Row, moment, whole, xml_of
 from charaloom.sources.boards.dialect import (
     SAFE_RATINGS,
-    Account,
     Cursor,
+    Dialect,
     Found,
     Page,
     Request,
@@ -14,20 +15,18 @@ from charaloom.sources.boards.dialect import (
     made,
     rating_of,
     with_character,
-    with_params,
 )
 
 
-class Shimmie:
+class Shimmie(Dialect):
     terms = 3  # of an anonymous visitor, unless the board says otherwise
-    page_size = 100
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         params = {"tags": query, "limit": str(self.page_size), "page": str(cursor.pages + 1)}
         return Request(f"{root}/api/danbooru/find_posts/index.xml", params)
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_params(request, {"login": account.name, "password_hash": account.key})
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"secret_params": {"login": name, "password_hash": key}}
 
     def page(self, body: bytes) -> Page:
         if not body.strip():  # Shimmie from 2.11.5 on

@@ -3,10 +3,12 @@
 Pages by keyset (`id:..5` in the search, newest first).
 """
 
+from base64 import b64encode
 from collections import defaultdict
+from typing import Any
 
-from charaloom.sources.boards.answers import Row, inner, json_of, member, whole
-from charaloom.sources.boards.dialect import Account, Cursor, Found, Page, Request, ending, made, ordered, with_headers
+from charaloom.sources.boards.answers import Row, as_list, inner, json_of, member, whole
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, ending, made, ordered
 
 RATINGS = {"safe": "general", "sketchy": "questionable", "unsafe": "explicit"}
 KINDS = {"artist": "artists", "character": "tags_character", "copyright": "tags_copyright", "series": "tags_copyright"}
@@ -14,10 +16,7 @@ MOVING = ("video", "flash")
 ACCEPT = {"Accept": "application/json"}
 
 
-class Szurubooru:
-    terms = None
-    page_size = 100
-
+class Szurubooru(Dialect):
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         by_id = not ordered(query)
         terms = f"{query} sort:id" if by_id else query
@@ -27,8 +26,8 @@ class Szurubooru:
         params = {"query": terms, "offset": str(offset), "limit": str(self.page_size)}
         return Request(f"{root}/api/posts/", params, ACCEPT)
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_headers(request, account.basic("Token"))
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"secret_headers": {"Authorization": "Token " + b64encode(f"{name}:{key}".encode()).decode()}}
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)
@@ -51,7 +50,7 @@ class Szurubooru:
             score=whole(row.get("score")),
             favourites=whole(row.get("favoriteCount")),
             created=row.get("creationTime"),
-            source=row.get("source").split("\n")[0] if isinstance(row.get("source"), str) else None,
+            source=str(row.get("source") or "").partition("\n")[0],
             **tags_of(row),
         )
         return Found(
@@ -66,7 +65,7 @@ class Szurubooru:
 def tags_of(row: Row) -> dict[str, list[str]]:
     """Tags by our columns; a category's name may have a prefix (`default`, `02_character`)."""
     tags: dict[str, list[str]] = defaultdict(list)
-    for tag in row.get("tags") if isinstance(row.get("tags"), list) else []:
+    for tag in as_list(row.get("tags")):
         names, category = inner(tag, "names"), str(inner(tag, "category")).rpartition("_")[2]
         if isinstance(names, list) and names and isinstance(names[0], str):
             tags["tags_meta" if category == "meta" else KINDS.get(category, "tags_general")].append(names[0])

@@ -5,24 +5,25 @@ divided by commas. Without an account pictures of several people are hidden.
 """
 
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote_plus
 
-from charaloom.sources.boards.answers import Row, json_of, member, whole
-from charaloom.sources.boards.dialect import Account, Cursor, Found, Page, Request, ending, made, with_headers
+from charaloom.sources.boards.answers import Row, as_list, json_of, member, whole
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, ending, made
 from charaloom.sources.posts import text_of
 
 
-class Zerochan:
-    terms = None
+class Zerochan(Dialect):
     page_size = 200
+    has_details = True
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         names = [quote_plus(" ".join(name.replace("_", " ").split())) for name in query.split(",") if name.strip()]
         params = {"json": "1", "s": "id", "l": str(self.page_size), "p": str(cursor.pages + 1)}
         return Request(f"{root}/{','.join(names)}", params)
 
-    def authorised(self, request: Request, account: Account) -> Request:
-        return with_headers(request, {"Cookie": f"z_id={account.name}; z_hash={account.key}"})
+    def account(self, name: str, key: str) -> dict[str, Any]:
+        return {"secret_headers": {"Cookie": f"z_id={name}; z_hash={key}"}}
 
     def page(self, body: bytes) -> Page:
         return Page([row for row in member(json_of(body), "items") if whole(row.get("id")) is not None])
@@ -30,8 +31,7 @@ class Zerochan:
     def found(self, row: Row, site: str, root: str, query: str) -> Found:
         post_id = str(whole(row["id"]))
         primary = text_of(row.get("tag") or row.get("primary"))
-        tags = row.get("tags") if isinstance(row.get("tags"), list) else []
-        names = [underscored(tag) for tag in tags if isinstance(tag, str)]
+        names = [underscored(tag) for tag in as_list(row.get("tags")) if isinstance(tag, str)]
         post = made(
             root,
             site=site,
@@ -43,7 +43,7 @@ class Zerochan:
             tags_general=[name for name in names if name != underscored(primary or "")],
             tags_character=[underscored(primary)] if primary else [],
         )
-        return Found(post, width=whole(row.get("width")), height=whole(row.get("height")))
+        return Found(post, width=whole(row.get("width")), height=whole(row.get("height")), unrated=True)
 
     def detail(self, root: str, post_id: str) -> Request:
         return Request(f"{root}/{post_id}", {"json": "1"})
