@@ -122,6 +122,7 @@ class Origin(Params):
     dialect: str | None = field(default=None, metadata=ABSENT)
     root: str | None = field(default=None, metadata=ABSENT)
     seconds_between_requests: float | None = field(default=None, metadata=ABSENT)
+    file_roots: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # of files inside the user's network
 
 
 # --- the stages

@@ -45,19 +45,26 @@ class Picture:
 
 
 def build_raw(
-    character: str, params: Raw, table: PathLike, pictures_facet: PathLike, manifest: PathLike, work: PathLike
+    character: str,
+    params: Raw,
+    table: PathLike,
+    pictures_facet: PathLike,
+    manifest: PathLike,
+    work: PathLike,
+    contact: str = "",
 ) -> None:
     """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
 
     The facet names the pictures alone: what measuring reads, whatever their posts say.
 
-    Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
-    CharaloomError where the source refuses or fails, or where fewer than `params.minimum` pictures are usable.
+    Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. `contact`
+    stands in the User-Agent. Raises CharaloomError where the source refuses or fails, or where fewer than
+    `params.minimum` pictures are usable.
     """
     rules = rules_of(params)
     folder = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
-    with locked(folder / "lock", f"{folder}: waiting for another run that uses it") as lock:
-        source = source_of(character, params, rules, folder, lock)
+    with locked(folder / "lock", f"{folder}: waiting for another run that uses it"):
+        source = source_of(character, params, rules, folder, Path(work) / "hosts", contact)
         posts = source.fetch_files(source.list_posts())
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
         counts = {**counted(posts, pictures), **source.counts()}
@@ -91,11 +98,12 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
     return {**own, "ratings": sorted(rules.ratings), "source": source, "content": content}
 
 
-def source_of(character: str, params: Raw, rules: Rules, folder: Path, lock: int) -> Source:
+def source_of(character: str, params: Raw, rules: Rules, folder: Path, hosts: Path, contact: str) -> Source:
     if params.source.kind == FOLDER:
         assert params.source.path is not None
         return FolderSource(params.source.path, rules)
-    return BoardSource(params, rules, folder, lock, Progress(f"{character}: files from {params.source.name}"))
+    progress = Progress(f"{character}: files from {params.source.name}")
+    return BoardSource(params, rules, folder, hosts, contact, progress)
 
 
 # ---- pictures
@@ -124,7 +132,8 @@ def examine(entry: ListedPost, rules: Rules) -> Picture:
     if {key, hashlib.md5(data, usedforsecurity=False).hexdigest()} & rules.pictures:
         return Picture(missing, problem=REMOVED, posts=[refused(post, REMOVED).post])
     kind, problem = inspect(data, rules.limits)
-    return Picture(key, len(data), kind, problem, entry.file, [post])
+    file = entry.file if kind else None  # bytes that are no picture are not kept
+    return Picture(key, len(data), kind, problem, file, [post])
 
 
 def merged(pictures: Iterable[Picture]) -> list[Picture]:

@@ -17,7 +17,7 @@ from charaloom.artifacts.tables import RAW, read_table, stream_table
 from charaloom.config.params import Raw
 from charaloom.demo.world.board import running, serve
 from charaloom.errors import CharaloomError
-from charaloom.sources import gallery_dl
+from charaloom.sources import downloads
 from charaloom.sources.posts import scrubbed
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
@@ -374,7 +374,7 @@ def test_n5_n6_a_body_without_end_is_cut_at_the_cap(tmp_path, bad):
 
 @pytest.mark.slow
 def test_n7_a_dripping_file_is_given_up(tmp_path, bad, monkeypatch):
-    monkeypatch.setattr(gallery_dl, "FILE_SECONDS", 2.0)
+    monkeypatch.setattr(downloads, "FILE_SECONDS", 2.0)
     bad.plan(bad.by_id["105"]["file_url"], dripping, times=10**6)
     began = time.monotonic()
     rows, _ = build(tmp_path, params_for(bad))
