@@ -125,6 +125,7 @@ class Origin(Params):
     dialect: str | None = field(default=None, metadata=ABSENT)
     root: str | None = field(default=None, metadata=ABSENT)
     seconds_between_requests: float | None = field(default=None, metadata=ABSENT)
+    file_roots: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # of files inside the user's network
     url: str | None = field(default=None, metadata=ABSENT)  # of a search, where gallery-dl lists
     family: str | None = field(default=None, metadata=ABSENT)  # gallery-dl's name of a dialect
     unrated: str | None = field(default=None, metadata=ABSENT)  # what stands for the rating of a site without any

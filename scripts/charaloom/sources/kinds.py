@@ -16,12 +16,19 @@ from charaloom.sources.source import Source
 
 
 def source_of(
-    params: Raw, origin: Origin, rules: Rules, folder: Path, hosts: Path, progress: Callable[[int, int], None]
+    params: Raw,
+    origin: Origin,
+    rules: Rules,
+    folder: Path,
+    hosts: Path,
+    contact: str,
+    progress: Callable[[int, int], None],
 ) -> Source:
+    """A source, opened. `folder`: its store; `hosts`: the pace per host; `contact`: what the User-Agent names."""
     if origin.kind == BOARD:
         most = params.limit if origin.quota is None else min(params.limit, origin.quota)
         pool = params.pool if any(params.sampling.values()) else 1
-        return BoardSource(origin, most * pool, rules, folder, hosts, progress)
+        return BoardSource(origin, most * pool, rules, folder, hosts, contact, progress)
     assert origin.path is not None
     if origin.kind == FOLDER:
         return FolderSource(origin.path, rules)

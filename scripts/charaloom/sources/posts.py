@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from charaloom.config.params import Raw
 from charaloom.config.roster import allowed_ratings
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits
+from charaloom.sources.network.secrets import scrubbed_text
 
 RATINGS = {name[:length]: name for name in ("general", "sensitive", "questionable", "explicit") for length in (1, None)}
 RATINGS["safe"] = "general"  # what other boards write
 CEILING = ("general", "sensitive")  # no config and no flag goes above
-SECRETS = ("api_key", "login", "token", "access_token", "user_id", "password", "password_hash", "key", "signature")
 REMOVED = "removed: on request"
 
 Post = dict[str, Any]
@@ -144,15 +144,6 @@ def number_of(value: Any) -> int | None:
     return value if is_number(value) else None
 
 
-def scrubbed(url: str | None) -> str | None:
-    """A URL without user, password and the parameters that name an account or open one."""
-    if not url or "://" not in url:
-        return url or None
-    try:
-        parts = urlsplit(url)
-        query = parse_qsl(parts.query, keep_blank_values=True)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return None
-    clean = [(key, value) for key, value in query if key.lower() not in SECRETS]
-    return parts._replace(netloc=host, query=parts.query if clean == query else urlencode(clean)).geturl()
+def scrubbed(text: str | None) -> str | None:
+    """A URL, or text with URLs in it, without what names an account or opens one."""
+    return (scrubbed_text(text) or None) if text else None

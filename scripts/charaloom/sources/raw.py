@@ -44,19 +44,25 @@ class Picture:
 
 
 def build_raw(
-    character: str, params: Raw, table: PathLike, pictures_facet: PathLike, manifest: PathLike, work: PathLike
+    character: str,
+    params: Raw,
+    table: PathLike,
+    pictures_facet: PathLike,
+    manifest: PathLike,
+    work: PathLike,
+    contact: str = "",
 ) -> None:
     """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
 
     The facet names the pictures alone: what measuring reads, whatever their posts say.
 
     Each source has a store of its own, `work`/<character>/raw-<digest>, which survives a kill; a second run fetches
-    nothing again. Raises CharaloomError where a source refuses or fails, or where fewer than `params.minimum` pictures
-    are usable.
+    nothing again. `contact` stands in the User-Agent. Raises CharaloomError where a source refuses or fails, or where
+    fewer than `params.minimum` pictures are usable.
     """
     rules = rules_of(params)
     with ExitStack() as stack:
-        offers = [opened(stack, character, params, origin, rules, Path(work)) for origin in params.sources]
+        offers = [opened(stack, character, params, origin, rules, Path(work), contact) for origin in params.sources]
         posts, counts = gathered(offers, params, character)
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
         counts = {**counted(posts, pictures), **counts}
@@ -68,12 +74,14 @@ def build_raw(
     write_manifest(manifest, origin, {"table": table}, counts)
 
 
-def opened(stack: ExitStack, character: str, params: Raw, origin: Origin, rules: Rules, work: Path) -> Offer:
+def opened(
+    stack: ExitStack, character: str, params: Raw, origin: Origin, rules: Rules, work: Path, contact: str
+) -> Offer:
     """A source of a character with its store, locked until `stack` ends."""
     folder = store_of(work, character, origin)
     stack.enter_context(locked(folder / "lock", f"{folder}: waiting for another run that uses it"))
     progress = Progress(f"{character}: files from {origin.name or origin.kind}")
-    return Offer(origin, source_of(params, origin, rules, folder, work / "hosts", progress))
+    return Offer(origin, source_of(params, origin, rules, folder, work / "hosts", contact, progress))
 
 
 def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
 
     Left out are the pace, this machine's paths, and removals, which for the most part name other characters' pictures.
     """
-    passing = ("path", "content", "seconds_between_requests")
+    passing = ("path", "content", "seconds_between_requests", "file_roots")
     plain = params.plain()
     sources = [{key: value for key, value in source.items() if key not in passing} for source in plain["sources"]]
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
@@ -115,7 +123,8 @@ def examine(entry: ListedPost, rules: Rules) -> Picture:
     if {key, hashlib.md5(data, usedforsecurity=False).hexdigest()} & rules.pictures:
         return Picture(missing, problem=REMOVED, posts=[refused(post, REMOVED).post])
     kind, problem = inspect(data, rules.limits)
-    return Picture(key, len(data), kind, problem, entry.file, [post])
+    file = entry.file if kind else None  # bytes that are no picture are not kept
+    return Picture(key, len(data), kind, problem, file, [post])
 
 
 def merged(pictures: Iterable[Picture]) -> list[Picture]:

@@ -17,7 +17,7 @@ from charaloom.artifacts.tables import RAW, read_table, stream_table
 from charaloom.config.params import Raw
 from charaloom.demo.world.board import running, serve
 from charaloom.errors import CharaloomError
-from charaloom.sources import gallery_dl
+from charaloom.sources import downloads
 from charaloom.sources.posts import scrubbed
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
@@ -51,15 +51,16 @@ def crawled(tmp_path_factory):
         yield folder, board, *build(folder, params_for(board))
 
 
-def params_for(board, **changes):
+def params_for(board, query=world.TAG, **changes):
     source = {
         "kind": "board",
         "name": "demo",
         "dialect": "danbooru",
         "root": board.root,
         "seconds_between_requests": 0.0,
+        "query": query,
     }
-    own = {"source": source, "query": world.TAG, "age": "adult", "version": 1, "limit": 100, "minimum": 1}
+    own = {"sources": [source], "age": "adult", "version": 1, "limit": 100, "minimum": 1}
     return {**own, "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26, **changes}
 
 
@@ -275,7 +276,7 @@ RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:])"
 def test_c1_killed_crawl_goes_on_where_it_was(tmp_path, board):
     build(tmp_path / "control", params_for(board))
     slow = params_for(board)
-    slow["source"]["seconds_between_requests"] = 0.2
+    slow["sources"][0]["seconds_between_requests"] = 0.2
     arguments = [
         json.dumps(slow),
         *(str(tmp_path / name) for name in ("raw.parquet", "raw.pictures.json", "raw.manifest.json", "work")),
@@ -374,7 +375,7 @@ def test_n5_n6_a_body_without_end_is_cut_at_the_cap(tmp_path, bad):
 
 @pytest.mark.slow
 def test_n7_a_dripping_file_is_given_up(tmp_path, bad, monkeypatch):
-    monkeypatch.setattr(gallery_dl, "FILE_SECONDS", 2.0)
+    monkeypatch.setattr(downloads, "FILE_SECONDS", 2.0)
     bad.plan(bad.by_id["105"]["file_url"], dripping, times=10**6)
     began = time.monotonic()
     rows, _ = build(tmp_path, params_for(bad))
@@ -469,10 +470,10 @@ def test_a_gzipped_list_is_no_error_and_a_bomb_is_one(tmp_path, bad):
 
 def test_no_board_at_all(tmp_path, board):
     params = params_for(board)
-    params["source"]["root"] = "http://127.0.0.1:9"
+    params["sources"][0]["root"] = "http://127.0.0.1:9"
     with pytest.raises(CharaloomError, match="no answer"):
         build(tmp_path, params)
-    params["source"]["dialect"] = "unheard_of"
+    params["sources"][0]["dialect"] = "unheard_of"
     with pytest.raises(CharaloomError, match="unheard_of"):
         build(tmp_path, params)
 
@@ -522,8 +523,7 @@ def test_secrets_leave_urls():
 
 def folder_params(path, **changes):
     own = {
-        "source": {"kind": "folder", "path": str(path)},
-        "query": str(path),
+        "sources": [{"kind": "folder", "path": str(path)}],
         "age": "unknown",
         "limit": 10,
         "minimum": 1,

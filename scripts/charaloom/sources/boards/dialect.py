@@ -9,6 +9,7 @@ from typing import Any
 
 from charaloom.sources.boards.answers import Row, flat_tags
 from charaloom.sources.posts import EMPTY_POST, Post, absolute, number_of, scrubbed, text_of, words
+from charaloom.sources.sites import variables
 
 SAFE_RATINGS = {  # of boards whose `s` is safe: Moebooru, e621, Shimmie, Gelbooru 0.2
     **dict.fromkeys(("s", "safe", "g", "general"), "general"),
@@ -66,11 +67,13 @@ TAGS = ("artists", "tags_general", "tags_character", "tags_copyright", "tags_met
 class Dialect(ABC):
     """`terms`: how many terms of a query an anonymous visitor may ask for at once, None where there is no such limit
     or terms are not divided by blanks. `page_size`: rows of a full page. `has_details`: whether the list does not name
-    the files, and each post has an answer of its own that does."""
+    the files, and each post has an answer of its own that does. `ends_with_404`: whether a page after the last is so
+    answered."""
 
     terms: int | None = None
     page_size = 100
     has_details = False
+    ends_with_404 = False
 
     @abstractmethod
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
@@ -99,17 +102,16 @@ class Dialect(ABC):
 
 def account(board: str) -> tuple[str, str]:
     """Name and key of the account that the environment names for a board; empty where it names none."""
-    name, key = (os.environ.get(variable, "") for variable in variables(board))
+    name, key = (os.environ.get(variable, "") for variable in account_variables(board))
     return name, key
 
 
-def variables(board: str) -> tuple[str, str]:
-    prefix = "CHARALOOM_" + re.sub(r"\W", "_", board).upper()
-    return f"{prefix}_USERNAME", f"{prefix}_API_KEY"
+def account_variables(board: str) -> tuple[str, str]:
+    return f"{variables(board)}_USERNAME", f"{variables(board)}_API_KEY"
 
 
 def account_names(board: str) -> str:
-    return " and ".join(variables(board))
+    return " and ".join(account_variables(board))
 
 
 def made(root: str, **values: Any) -> Post:

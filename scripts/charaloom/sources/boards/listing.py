@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from charaloom import __version__
 from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
 from charaloom.sources.boards import gallery_dl
 from charaloom.sources.boards.answers import NotAListError, inner, json_of, whole
 from charaloom.sources.boards.danbooru import E621, Danbooru
-from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, account, account_names
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, account, account_names
 from charaloom.sources.boards.gelbooru import Gelbooru, Gelbooru02
 from charaloom.sources.boards.moebooru import Moebooru, OldMoebooru
 from charaloom.sources.boards.philomena import Philomena
@@ -21,7 +20,7 @@ from charaloom.sources.boards.shimmie import Shimmie
 from charaloom.sources.boards.szurubooru import Szurubooru
 from charaloom.sources.boards.zerochan import Zerochan
 from charaloom.sources.posts import ListedPost, Rules, is_number, judged
-from charaloom.sources.sites import Site
+from charaloom.sources.sites import Site, agent
 from charaloom.sources.web import Answer, Web
 
 DIALECTS: dict[str, Dialect] = {
@@ -50,7 +49,7 @@ class Listing:
     partial: str | None = None
 
 
-def site_of(origin: Origin) -> Site:
+def site_of(origin: Origin, contact: str = "") -> Site:
     """The site of a board, with the account that the environment names for it.
 
     Raises CharaloomError where its dialect is none that Charaloom speaks, or the account would travel unencrypted.
@@ -63,12 +62,12 @@ def site_of(origin: Origin) -> Site:
     assert origin.name is not None
     assert origin.root is not None
     assert origin.seconds_between_requests is not None
-    contact = os.environ.get("CHARALOOM_CONTACT", "")
     site = Site(
         name=origin.name,
         root=origin.root.rstrip("/"),
         pause=float(origin.seconds_between_requests),
-        agent=f"Charaloom/{__version__}" + (f" (+{contact})" if contact else ""),
+        agent=agent(os.environ.get("CHARALOOM_CONTACT", "") or contact),
+        file_roots=origin.file_roots or (),
     )
     name, key = account(origin.name)
     if not (name and key) or origin.dialect == GALLERY_DL:
@@ -100,9 +99,9 @@ def read_list(web: Web, site: Site, origin: Origin, limit: int, rules: Rules) ->
         post_id = found.post["post_id"]
         if post_id in listed or not all(has_term(found, term) for term in own_terms):
             continue
-        entry = judged_post(found, rules, origin.unrated)
+        entry = judged_post(found, web, rules, origin.unrated)
         if entry.problem == NO_ADDRESS and dialect and dialect.has_details:
-            entry = judged_post(with_detail(web, site, dialect, found), rules, origin.unrated)
+            entry = judged_post(with_detail(web, site, dialect, found), web, rules, origin.unrated)
         listed[post_id] = entry
         wanted += entry.problem is None
     return Listing(list(listed.values()), None if reader.ended_early else reader.partial)
@@ -161,8 +160,11 @@ class Reader:
         """One page; an answer that is none is asked for once more, since a web page instead of it can pass."""
         request = self.dialect.request(self.site.root, self.query, cursor)
         for last in (False, True):
+            answer = self.web.get(request.url, request.params, request.headers)
+            if answer.status == 404 and self.dialect.ends_with_404 and cursor.pages:
+                return Page([])
             try:
-                return self.dialect.page(ask(self.web, self.site, request).body)
+                return self.dialect.page(body_of(answer, self.site))
             except NotAListError as error:
                 if last:
                     raise CharaloomError(
@@ -172,28 +174,18 @@ class Reader:
         raise AssertionError
 
 
-def ask(web: Web, site: Site, request: Request) -> Answer:
-    answer = web.get(request.url, request.params, request.headers)
+def body_of(answer: Answer, site: Site) -> bytes:
     if answer.status != 200:
-        raise CharaloomError(f"{site}: {explained(answer.status, answer.body, site)}")
-    return answer
+        raise CharaloomError(f"{site}: {explained(answer.status, answer.body)}")
+    return answer.body
 
 
-def explained(status: int, body: bytes, site: Site) -> str:
+def explained(status: int, body: bytes) -> str:
     """What an HTTP status of the list means and what to do about it."""
-    if b"_cf_chl_opt" in body or b"challenge-platform" in body:
-        return f"asks for a browser challenge ({status}). Try later from another network; a challenge is never evaded."
-    if status in (401, 403):
-        return (
-            f"refuses access ({status}). Set {account_names(site.name)} if it wants an account; else it "
-            "blocks this network or User-Agent: set CHARALOOM_CONTACT and raise seconds_between_requests."
-        )
     if status == 422:
         return f"does not accept the query ({message_of(body)}). Use fewer or other tags in the roster's query."
     if status == 404:
         return "has no such list (404). Check the query, and dialect and root under boards in the config."
-    if status in (429, 503):
-        return f"is busy or wants fewer requests ({status}). Run again later; nothing is lost."
     return f"answered {status} ({message_of(body)}). Run again later; nothing that was fetched is lost."
 
 
@@ -208,7 +200,8 @@ def with_detail(web: Web, site: Site, dialect: Dialect, found: Found) -> Found:
     """A post with its file, from the answer that the site has for it alone."""
     try:
         request = dialect.detail(site.root, found.post["post_id"])
-        return dialect.detailed(found, ask(web, site, request).body, site.root)
+        answer = web.get(request.url, request.params, request.headers)
+        return dialect.detailed(found, body_of(answer, site), site.root)
     except NotAListError:
         return found
 
@@ -219,16 +212,16 @@ def with_detail(web: Web, site: Site, dialect: Dialect, found: Found) -> Found:
 NO_ADDRESS = "no file: the board shows none"
 
 
-def judged_post(found: Found, rules: Rules, unrated: str | None) -> ListedPost:
+def judged_post(found: Found, web: Web, rules: Rules, unrated: str | None) -> ListedPost:
     """What may be known of a post, and why it is not fetched. `unrated` stands for the rating of a site without any."""
     rating = found.post["rating"] or (unrated if found.unrated else None)
     entry = judged(ListedPost({**found.post, "rating": rating}, headers=found.headers, size=found.size), rules)
     if entry.problem is None:
-        entry.problem = file_problem(found, rating, rules)
+        entry.problem = file_problem(found, web, rating, rules)
     return entry
 
 
-def file_problem(found: Found, rating: str | None, rules: Rules) -> str | None:
+def file_problem(found: Found, web: Web, rating: str | None, rules: Rules) -> str | None:
     """Why there is nothing to fetch, by what the list says."""
     suffix = urlsplit(found.post["file_url"] or "").path.rpartition("/")[2].rpartition(".")
     ending = suffix[2].lower() if suffix[1] and suffix[2].lower() not in PROGRAMS else ""
@@ -244,7 +237,7 @@ def file_problem(found: Found, rating: str | None, rules: Rules) -> str | None:
         return f"too large: {found.size} bytes"
     if is_number(found.width) and is_number(found.height) and found.width * found.height > rules.limits.maximum_pixels:
         return f"too large: {found.width}x{found.height} pixels"
-    return None
+    return web.refusal(found.post["file_url"])
 
 
 PROGRAMS = ("php", "cgi")  # what answers where a file's address ends like this: `/index.php?q=image/4.jpg`

@@ -18,7 +18,7 @@ POSTS = "posts.json"
 class BoardSource:
     """All posts of a query on a board; resumes what a killed run left in the store.
 
-    `limit` counts the posts that may be fetched. `hosts` is where all jobs of this machine note when a host was asked.
+    `limit` counts the posts that may be fetched. `folder` is the store, `hosts` that of the pace per host.
     """
 
     def __init__(
@@ -28,9 +28,10 @@ class BoardSource:
         rules: Rules,
         folder: Path,
         hosts: Path,
+        contact: str,
         progress: Callable[[int, int], None],
     ) -> None:
-        self.site = site_of(origin)
+        self.site = site_of(origin, contact)
         self.origin, self.limit, self.rules = origin, limit, rules
         self.folder, self.hosts, self.progress = folder, hosts, progress
         self.partial: str | None = None

@@ -16,6 +16,7 @@ from charaloom.sources.posts import text_of
 class Zerochan(Dialect):
     page_size = 200
     has_details = True
+    ends_with_404 = True
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         names = [quote_plus(" ".join(name.replace("_", " ").split())) for name in query.split(",") if name.strip()]

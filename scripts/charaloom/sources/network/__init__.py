@@ -1,0 +1,1 @@
+"""What `sources.web` is made of: addresses, connections, the pace per host, robots.txt, secrets."""
