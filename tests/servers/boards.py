@@ -84,6 +84,7 @@ class Reply:
 @dataclass
 class Seen:
     time: float
+    method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
@@ -100,9 +101,10 @@ class Server(ThreadingHTTPServer):
     dialect = ""
     terms_as_tags = True  # one hit can be had by a tag that only one post has
 
-    def __init__(self, posts: list[Entry] | None = None) -> None:
+    def __init__(self, posts: list[Entry] | None = None, shown: int = SHOWN) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.posts = sorted(posts if posts is not None else entries(), key=lambda post: -post.id)
+        self.shown = shown
         self.requests: list[Seen] = []
         self.faults: list[tuple[str, Reply]] = []  # each happens once
         self.root = f"http://127.0.0.1:{self.server_address[1]}"
@@ -128,6 +130,9 @@ class Server(ThreadingHTTPServer):
     def file_url(self, post: Entry) -> str | None:
         return self.root + self.file_path(post) if post.has_file else None
 
+    def page(self, posts: list[Entry], number: int) -> list[Entry]:
+        return posts[number * self.shown : (number + 1) * self.shown]
+
     def search(self, terms: str) -> list[Entry]:
         return [post for post in self.posts if all(fits(post, term) for term in terms.split())]
 
@@ -138,10 +143,6 @@ def fits(post: Entry, term: str) -> bool:
     if term.startswith(("sort:", "order:")):
         return True
     return term in post.tags
-
-
-def page(posts: list[Entry], number: int) -> list[Entry]:
-    return posts[number * SHOWN : (number + 1) * SHOWN]
 
 
 def without_none(row: dict[str, Any]) -> dict[str, Any]:
@@ -157,10 +158,10 @@ class Danbooru(Server):
         posts = self.search(query.get("tags", ""))
         if found := re.fullmatch(r"b(\d+)", query.get("page", "")):
             return as_json([self.row(post) for post in posts if post.id < int(found[1])][: self.limit(query)])
-        return as_json([self.row(post) for post in page(posts, int(query.get("page", 1)) - 1)])
+        return as_json([self.row(post) for post in self.page(posts, int(query.get("page", 1)) - 1)])
 
     def limit(self, query):
-        return min(SHOWN, int(query.get("limit", SHOWN)))
+        return min(self.shown, int(query.get("limit", self.shown)))
 
     def row(self, post):
         return without_none(
@@ -204,8 +205,8 @@ class Gelbooru(Server):
         if query.get("api_key") != "key" or query.get("user_id") != "5":
             return Reply(b'"Missing authentication."', 401)
         found = self.search(query.get("tags", ""))
-        rows = [self.row(post) for post in page(found, int(query.get("pid", 0)))]
-        head = {"@attributes": {"limit": SHOWN, "offset": 0, "count": len(found)}}
+        rows = [self.row(post) for post in self.page(found, int(query.get("pid", 0)))]
+        head = {"@attributes": {"limit": self.shown, "offset": 0, "count": len(found)}}
         if not rows:
             return as_json(head)
         return as_json({**head, "post": rows[0] if len(rows) == 1 else rows})
@@ -231,7 +232,7 @@ class Gelbooru02(Server):
     def answer(self, path, query, headers):
         if path != "/index.php" or query.get("page") != "dapi":
             return Reply(b"<html>not here</html>", 404, "text/html")
-        rows = [self.row(post) for post in page(self.search(query.get("tags", "")), int(query.get("pid", 0)))]
+        rows = [self.row(post) for post in self.page(self.search(query.get("tags", "")), int(query.get("pid", 0)))]
         return as_json(rows) if rows else Reply(self.empty)
 
     def row(self, post):
@@ -250,7 +251,7 @@ class Gelbooru02Xml(Gelbooru02):
         if path != "/index.php" or query.get("page") != "dapi":
             return Reply(b"<html>not here</html>", 404, "text/html")
         found = self.search(query.get("tags", ""))
-        rows = [self.row(post) for post in page(found, int(query.get("pid", 0)))]
+        rows = [self.row(post) for post in self.page(found, int(query.get("pid", 0)))]
         return xml(rows, "post", len(found))
 
     def row(self, post):
@@ -282,7 +283,7 @@ class Moebooru(Server):
     def answer(self, path, query, headers):
         if path != self.path:
             return Reply(b"<html>not here</html>", 404, "text/html")
-        rows = [self.row(post) for post in page(self.search(query.get("tags", "")), int(query.get("page", 1)) - 1)]
+        rows = [self.row(post) for post in self.page(self.search(query.get("tags", "")), int(query.get("page", 1)) - 1)]
         if not (self.categories and query.get("api_version") == "2"):
             return as_json(rows)
         kinds = {TAG: "character", ARTIST: "artist", SERIES: "copyright", "1girl": "general", "red_dress": "general"}
@@ -321,7 +322,7 @@ class Zerochan(Server):
         posts = self.posts if names[0] == self.query else []
         if len(names) > 1:
             posts = [post for post in posts if names[1].lower() in post.tags]
-        rows = page(posts, int(query.get("p", 1)) - 1)
+        rows = self.page(posts, int(query.get("p", 1)) - 1)
         if not rows:
             return Reply(b"<html>no such page</html>", 404, "text/html") if query.get("p") != "1" else as_json({})
         return as_json({"items": [self.row(post) for post in rows]})
@@ -353,9 +354,9 @@ class Szurubooru(Server):
             return as_json({"name": "AuthError", "description": "no privileges"}, 403)
         found = self.search(query["query"])
         offset = int(query["offset"])
-        rows = [self.row(post) for post in found[offset : offset + SHOWN]]
+        rows = [self.row(post) for post in found[offset : offset + self.shown]]
         return as_json(
-            {"query": query["query"], "offset": offset, "limit": SHOWN, "total": len(found), "results": rows}
+            {"query": query["query"], "offset": offset, "limit": self.shown, "total": len(found), "results": rows}
         )
 
     def row(self, post):
@@ -390,7 +391,7 @@ class Shimmie(Server):
         if path != "/api/danbooru/find_posts/index.xml":
             return Reply(b"")
         found = self.search(query.get("tags", ""))
-        rows = [self.row(post) for post in page(found, int(query.get("page", 1)) - 1)]
+        rows = [self.row(post) for post in self.page(found, int(query.get("page", 1)) - 1)]
         return xml(rows, "tag", len(found))
 
     def row(self, post):
@@ -412,7 +413,7 @@ class Philomena(Server):
         if path != "/api/v1/json/search/images":
             return Reply(b"", 404)
         found = self.search(query["q"])
-        rows = [self.row(post) for post in page(found, int(query["page"]) - 1)]
+        rows = [self.row(post) for post in self.page(found, int(query["page"]) - 1)]
         return as_json({"images": rows, "interactions": [], "total": len(found)})
 
     def row(self, post):
@@ -441,7 +442,7 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         path, query = address.path, {key: values[-1] for key, values in parse_qs(address.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
-        self.server.requests.append(Seen(time.monotonic(), path, query, headers))
+        self.server.requests.append(Seen(time.monotonic(), self.command, path, query, headers))
         reply = self.server.reply(unquote(path) if path.startswith("/image") else path, query, headers)
         self.send_response(reply.status)
         for name, value in {

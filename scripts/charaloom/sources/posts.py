@@ -50,7 +50,9 @@ class Rules:
 
     def refusal(self, post: Post) -> str | None:
         """Why this post is excluded; None where it is not, or where it has no rating."""
-        if self.posts & {post["post_id"], f"{post['site']}:{post['post_id']}"} or self.artists & set(post["artists"]):
+        if self.posts & {post["post_id"], f"{post['site']}:{post['post_id']}"}:
+            return REMOVED
+        if self.artists & {*post["artists"], *post["tags_general"]}:  # boards without categories list all tags alike
             return REMOVED
         if post["md5"] in self.pictures:
             return REMOVED

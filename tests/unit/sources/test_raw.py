@@ -434,7 +434,7 @@ def test_a_board_that_says_no_is_believed_at_once(tmp_path, bad, status, body, t
     bad.plan("/posts.json", answering(status, body, type), times=10**6)
     with pytest.raises(CharaloomError, match=message):
         build(tmp_path, params_for(bad))
-    assert len(bad.requests) == 1
+    assert len(bad.requests) == (2 if status == 200 else 1)  # what is no list may pass: it is asked for once more
 
 
 def test_a_block_after_the_first_page_is_no_end(tmp_path, bad):

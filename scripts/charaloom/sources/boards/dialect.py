@@ -5,9 +5,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from charaloom.sources.boards.answers import Row, flat_tags
+from charaloom.sources.boards.answers import Row, flat_tags, whole
 from charaloom.sources.posts import EMPTY_POST, Post, absolute, number_of, scrubbed, text_of, words
 from charaloom.sources.sites import variables
 
@@ -64,6 +64,14 @@ class Found:
 TAGS = ("artists", "tags_general", "tags_character", "tags_copyright", "tags_meta")
 
 
+@dataclass(frozen=True)
+class Name:
+    """A character's tag on a board, and how many posts the board counts for it."""
+
+    tag: str
+    posts: int | None
+
+
 class Dialect(ABC):
     """`terms`: how many terms of a query an anonymous visitor may ask for at once, None where there is no such limit
     or terms are not divided by blanks. `page_size`: rows of a full page. `has_details`: whether the list does not name
@@ -74,6 +82,7 @@ class Dialect(ABC):
     page_size = 100
     has_details = False
     ends_with_404 = False
+    rating_terms: ClassVar[Mapping[str, str]] = {}  # what asks for one rating only, by our names of ratings
 
     @abstractmethod
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
@@ -90,6 +99,25 @@ class Dialect(ABC):
     @abstractmethod
     def found(self, row: Row, site: str, root: str, query: str) -> Found:
         """A row as a post."""
+
+    def names_request(self, root: str, name: str) -> Request | None:
+        """The request for the characters' tags that hold `name` (lower case, underscores); None where there is none."""
+        return None
+
+    def names(self, body: bytes) -> list[Name]:
+        """The tags that such an answer holds, and aliases under the tag that they stand for. Raises NotAListError."""
+        return []
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        """The request for the number of posts of a query; None where the board does not tell."""
+        return None
+
+    def count(self, body: bytes) -> int | None:
+        """The number that such an answer holds. Raises NotAListError."""
+        return self.page(body).total
+
+    def with_rating(self, query: str, rating: str) -> str:
+        return f"{query} {self.rating_terms[rating]}"
 
     def detail(self, root: str, post_id: str) -> Request:
         """The request for what the list does not say of a post."""
@@ -127,6 +155,13 @@ def made(root: str, **values: Any) -> Post:
     post["file_url"] = absolute(root, text_of(post["file_url"]))
     post["source"] = scrubbed(text_of(post["source"]))
     return post
+
+
+def names_of(rows: list[Row], tag: str, posts: str, kind: str = "", kinds: tuple[Any, ...] = ()) -> list[Name]:
+    """Rows as names, those of the right `kind` alone; the most posts first."""
+    wanted = [row for row in rows if isinstance(row.get(tag), str) and (not kind or row.get(kind) in kinds)]
+    found = [Name(row[tag], whole(row.get(posts))) for row in wanted]
+    return sorted(found, key=lambda name: (-(name.posts or 0), name.tag))
 
 
 def with_character(post: Post, query: str) -> Post:

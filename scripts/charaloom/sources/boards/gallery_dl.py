@@ -23,6 +23,8 @@ from charaloom.sources.boards.dialect import SAFE_RATINGS, Found, account, accou
 from charaloom.sources.posts import RATINGS, scrubbed
 from charaloom.sources.sites import Site
 
+COMMAND = [sys.executable, "-m", "gallery_dl"]
+
 # Set by hand.
 MEMORY_BYTES = 2 * 2**30  # address space
 LIST_BYTES = 128 * 2**20
@@ -64,7 +66,7 @@ class Reader:
     def messages(self) -> list[list[Any]]:
         """What gallery-dl says, as it is; everything that is no message is an error."""
         try:
-            value = json.loads(run(self.site, self.origin, self.address, self.most) or b"[]")
+            value = json.loads(run(self.site, self.origin, self.address, self.most))
         except (ValueError, RecursionError) as error:
             raise CharaloomError(f"{self.site}: gallery-dl ended before its list did. Run again later.") from error
         return [message for message in value if isinstance(message, list) and message]
@@ -74,10 +76,10 @@ def run(site: Site, origin: Origin, address: str, most: int) -> bytes:
     """Its list of an address. Raises CharaloomError where it needs more memory, bytes or time than it may have."""
     if find_spec("gallery_dl") is None:
         raise CharaloomError("gallery-dl is not installed beside this Python. Install the packages of envs/ again.")
-    command = [sys.executable, "-m", "gallery_dl", "--config-ignore", "--config-json", "/dev/stdin", "--no-input"]
+    options = ["--config-ignore", "--config-json", "/dev/stdin", "--no-input", "--dump-json"]
     with tempfile.TemporaryDirectory(prefix="charaloom-") as home:
         process = subprocess.Popen(
-            [*command, "--dump-json", "--range", f"1-{most}", address],
+            [*COMMAND, *options, "--range", f"1-{most}", address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -113,6 +115,7 @@ def configured(site: Site, origin: Origin) -> dict[str, Any]:
             "retries": 1,
             "timeout": 20,
             "tags": False,
+            "threshold": 1,  # of Danbooru: a page with fewer posts is not the last one
             **(own if name and key else {}),
             **category_settings(site, origin),
         },

@@ -185,7 +185,7 @@ def explained(status: int, body: bytes) -> str:
     if status == 422:
         return f"does not accept the query ({message_of(body)}). Use fewer or other tags in the roster's query."
     if status == 404:
-        return "has no such list (404). Check the query, and dialect and root under boards in the config."
+        return "has no such list (404). Check root and dialect under boards in the config, and the query."
     return f"answered {status} ({message_of(body)}). Run again later; nothing that was fetched is lost."
 
 

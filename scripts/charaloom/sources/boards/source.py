@@ -35,18 +35,21 @@ class BoardSource:
         self.origin, self.limit, self.rules = origin, limit, rules
         self.folder, self.hosts, self.progress = folder, hosts, progress
         self.partial: str | None = None
+        self.is_full = False  # whether the list ended at `limit`, not at the last post
 
-    def list_posts(self) -> list[ListedPost]:
-        """The list in the store where it answers the same question; else the board is asked. Removals apply to both."""
+    def list_posts(self, anew: bool = False) -> list[ListedPost]:
+        """The list in the store where it answers the same question; else, or `anew`, the board is asked. Removals apply
+        to both."""
         path = self.folder / POSTS
         kept = read_json(path) if path.is_file() else {}
-        if kept.get("question") != self.question():
+        if anew or kept.get("question") != self.question():
             with Web(self.site, self.hosts) as web:
                 listing = read_list(web, self.site, self.origin, self.limit, self.rules)
             kept = {"question": self.question(), "partial": listing.partial, "posts": list(map(plain, listing.posts))}
         self.partial = kept["partial"]
         listed = [again_judged(entry, self.rules) for entry in kept["posts"]]
         write_json(path, {**kept, "posts": list(map(plain, listed))})
+        self.is_full = sum(entry.problem is None for entry in listed) >= self.limit
         return listed
 
     def question(self) -> str:
