@@ -25,6 +25,7 @@ GOOD = range(101, 125)
 NO_FILE, SENSITIVE, QUESTIONABLE, EXPLICIT, VIDEO = range(125, 130)
 ALL = range(101, 130)
 RATINGS = {"general": "s", "sensitive": "q", "questionable": "q", "explicit": "e"}  # of boards without general
+SAFETY = {"general": "safe", "sensitive": "sketchy", "questionable": "sketchy", "explicit": "unsafe"}
 SHOWN = 10  # posts of a page, whatever is asked for
 
 
@@ -105,6 +106,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.posts = sorted(posts if posts is not None else entries(), key=lambda post: -post.id)
         self.shown = shown
+        self.characters: tuple[str, ...] = ()  # further tags of characters that the board knows
         self.requests: list[Seen] = []
         self.faults: list[tuple[str, Reply]] = []  # each happens once
         self.root = f"http://127.0.0.1:{self.server_address[1]}"
@@ -133,15 +135,28 @@ class Server(ThreadingHTTPServer):
     def page(self, posts: list[Entry], number: int) -> list[Entry]:
         return posts[number * self.shown : (number + 1) * self.shown]
 
+    def names(self, part: str) -> list[tuple[str, int]]:
+        """Tags of characters that hold `part`, and how many posts have them."""
+        counts = {name: len(self.search(name)) for name in (TAG, *self.characters) if part.strip("*%") in name}
+        return sorted(counts.items(), key=lambda item: -item[1])
+
     def search(self, terms: str) -> list[Entry]:
-        return [post for post in self.posts if all(fits(post, term) for term in terms.split())]
+        return [post for post in self.posts if all(fits(post, term, self.rated(post)) for term in terms.split())]
+
+    def rated(self, post: Entry) -> str:
+        return RATINGS[post.rating]
 
 
-def fits(post: Entry, term: str) -> bool:
+def fits(post: Entry, term: str, rating: str = "") -> bool:
+    """Whether a post has what a term of a search asks for; `rating`: as its board writes it."""
     if found := re.fullmatch(r"id(:<|\.lt:|:\.\.)(\d+)", term):
         return post.id <= int(found[2]) - (found[1] != ":..")
     if term.startswith(("sort:", "order:")):
         return True
+    if term.startswith("rating:"):
+        return term[7:] == rating
+    if term.startswith("safety:"):
+        return SAFETY[post.rating] == term[7:]
     return term in post.tags
 
 
@@ -152,7 +167,16 @@ def without_none(row: dict[str, Any]) -> dict[str, Any]:
 class Danbooru(Server):
     dialect = "danbooru"
 
+    def rated(self, post):
+        return post.rating[0]
+
     def answer(self, path, query, headers):
+        if path == "/tags.json":
+            part = query.get("search[name_or_alias_matches]") or query["search[name_matches]"]
+            names = self.names(part)
+            return as_json([{"id": 1, "name": name, "post_count": count, "category": 4} for name, count in names])
+        if path == "/counts/posts.json":
+            return as_json({"counts": {"posts": len(self.search(query["tags"]))}})
         if path != "/posts.json":
             return as_json({"success": False}, 404)
         posts = self.search(query.get("tags", ""))
@@ -181,6 +205,8 @@ class E621(Danbooru):
 
     def answer(self, path, query, headers):
         reply = super().answer(path, query, headers)
+        if path == "/tags.json":
+            return reply if reply.body != b"[]" else as_json({"tags": []})
         return reply if reply.status != 200 else as_json({"posts": json.loads(reply.body)})
 
     def row(self, post):
@@ -197,6 +223,10 @@ class E621(Danbooru):
 
 class Gelbooru(Server):
     dialect = "gelbooru"
+
+    def rated(self, post):
+        return post.rating
+
     one_as_object = True
 
     def answer(self, path, query, headers):
@@ -204,6 +234,9 @@ class Gelbooru(Server):
             return Reply(b"<html>not here</html>", 404, "text/html")
         if query.get("api_key") != "key" or query.get("user_id") != "5":
             return Reply(b'"Missing authentication."', 401)
+        if query["s"] == "tag":
+            rows = [{"name": name, "count": count, "type": 4} for name, count in self.names(query["name_pattern"])]
+            return as_json({"@attributes": {"count": len(rows)}, **({"tag": rows} if rows else {})})
         found = self.search(query.get("tags", ""))
         rows = [self.row(post) for post in self.page(found, int(query.get("pid", 0)))]
         head = {"@attributes": {"limit": self.shown, "offset": 0, "count": len(found)}}
@@ -224,6 +257,10 @@ class Gelbooru02(Server):
     """The bare list with folder and image, without addresses."""
 
     dialect = "gelbooru_v02"
+
+    def rated(self, post):
+        return post.rating
+
     empty = b""
 
     def file_path(self, post):
@@ -232,7 +269,13 @@ class Gelbooru02(Server):
     def answer(self, path, query, headers):
         if path != "/index.php" or query.get("page") != "dapi":
             return Reply(b"<html>not here</html>", 404, "text/html")
-        rows = [self.row(post) for post in self.page(self.search(query.get("tags", "")), int(query.get("pid", 0)))]
+        if query["s"] == "tag":
+            rows = [{"name": name, "count": count, "type": 4} for name, count in self.names(query["name_pattern"])]
+            return Reply(xml(rows, "tag", len(rows)).body.replace(b"posts", b"tags"), type="text/xml")
+        found = self.search(query.get("tags", ""))
+        rows = [self.row(post) for post in self.page(found, int(query.get("pid", 0)))]
+        if query.get("json") != "1":
+            return xml(rows[:1], "post", len(found))
         return as_json(rows) if rows else Reply(self.empty)
 
     def row(self, post):
@@ -281,6 +324,10 @@ class Moebooru(Server):
         return self.file_path(post) if post.has_file else None
 
     def answer(self, path, query, headers):
+        if path == self.path.replace("post", "tag"):
+            return as_json([{"name": name, "count": count, "type": 4} for name, count in self.names(query["name"])])
+        if path == self.path.replace("json", "xml"):
+            return xml([], "post", len(self.search(query["tags"])))
         if path != self.path:
             return Reply(b"<html>not here</html>", 404, "text/html")
         rows = [self.row(post) for post in self.page(self.search(query.get("tags", "")), int(query.get("page", 1)) - 1)]
@@ -319,7 +366,7 @@ class Zerochan(Server):
         if found := re.fullmatch(r"/(\d+)", path):
             return self.detail(int(found[1]))
         names = [unquote_plus(name) for name in path.lstrip("/").split(",")]
-        posts = self.posts if names[0] == self.query else []
+        posts = self.posts if names[0].lower() == self.query.lower() else []
         if len(names) > 1:
             posts = [post for post in posts if names[1].lower() in post.tags]
         rows = self.page(posts, int(query.get("p", 1)) - 1)
@@ -347,11 +394,14 @@ class Szurubooru(Server):
         return f"/data/posts/{post.id}_abc.{post.extension}"
 
     def answer(self, path, query, headers):
-        if headers.get("accept") != "application/json" or path != "/api/posts/":
+        if headers.get("accept") != "application/json" or path not in ("/api/posts/", "/api/tags/"):
             return Reply(b"<html>the client</html>", type="text/html")
         expected = "Token " + base64.b64encode(b"5:key").decode()
         if headers.get("authorization") != expected:
             return as_json({"name": "AuthError", "description": "no privileges"}, 403)
+        if path == "/api/tags/":
+            names = self.names(query["query"].split()[0])
+            return as_json({"results": [{"names": [name], "usages": count} for name, count in names], "total": 1})
         found = self.search(query["query"])
         offset = int(query["offset"])
         rows = [self.row(post) for post in found[offset : offset + self.shown]]
@@ -360,7 +410,6 @@ class Szurubooru(Server):
         )
 
     def row(self, post):
-        safety = {"general": "safe", "sensitive": "sketchy", "questionable": "sketchy", "explicit": "unsafe"}
         kinds = [
             *((name, "default") for name in post.general),
             (TAG, "character"),
@@ -368,7 +417,7 @@ class Szurubooru(Server):
             (SERIES, "series"),
         ]
         return {
-            "id": post.id, "version": 1, "creationTime": "2025-01-01T00:00:00Z", "safety": safety[post.rating],
+            "id": post.id, "version": 1, "creationTime": "2025-01-01T00:00:00Z", "safety": SAFETY[post.rating],
             "type": "video" if post.extension == "mp4" else "image", "checksumMD5": post.md5,
             "fileSize": len(post.data), "canvasWidth": 32, "canvasHeight": 40, "score": 5, "favoriteCount": 2,
             "contentUrl": self.file_path(post).lstrip("/") if post.has_file else None, "source": "https://a.example\nb",
@@ -407,13 +456,21 @@ class Philomena(Server):
 
     def search(self, terms):
         names = [name.strip(" ()").replace(" ", "_") if "(demo" not in name else TAG for name in terms.split(",")]
-        return [post for post in self.posts if all(fits(post, name) for name in names if name)]
+        return [post for post in self.posts if all(self.fits(post, name) for name in names if name)]
+
+    def fits(self, post, name):
+        rated = {"safe": "general", "suggestive": "sensitive", "questionable": "questionable", "explicit": "explicit"}
+        return post.rating == rated[name] if name in rated else fits(post, name)
 
     def answer(self, path, query, headers):
+        if path == "/api/v1/json/search/tags":
+            names = self.names(query["q"].removeprefix("name:"))
+            rows = [{"name": name, "images": count, "category": "oc"} for name, count in names]
+            return as_json({"tags": rows, "total": len(rows)})
         if path != "/api/v1/json/search/images":
             return Reply(b"", 404)
         found = self.search(query["q"])
-        rows = [self.row(post) for post in self.page(found, int(query["page"]) - 1)]
+        rows = [self.row(post) for post in self.page(found, int(query.get("page", 1)) - 1)]
         return as_json({"images": rows, "interactions": [], "total": len(found)})
 
     def row(self, post):

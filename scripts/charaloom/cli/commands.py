@@ -1,4 +1,5 @@
-"""The commands that need no demo world: `run`, `status`, `explain`, `find`, `refresh`. Each imports what it needs when it is run."""
+"""The commands that need no demo world: `run`, `status`, `explain`, `find`,
+`refresh`. Each imports what it needs when it is run."""
 
 import argparse
 from pathlib import Path

@@ -47,7 +47,9 @@ def find(config: Config, name: str, boards: Iterable[str]) -> tuple[list[Candida
         if dialect is None:
             problems.append(f"{board}: gallery-dl has no search of names; write its tag yourself")
             continue
-        origin = Origin.of({"kind": BOARD, "name": board, **{key: value for key, value in entry.items() if value}})
+        origin = Origin.of(
+            {"kind": BOARD, "name": board, **{key: value for key, value in entry.items() if value is not None}}
+        )
         try:
             with Web(site_of(origin, config["contact"]), hosts) as web:
                 own = candidates(web, board, dialect, plain(name))
@@ -118,7 +120,7 @@ def mean_size(web: Web, dialect: Dialect, query: str) -> float | None:
 
 
 def chosen(found: list[Candidate], name: str, series: str | None) -> list[Candidate]:
-    """One candidate of each board. Raises CharaloomError where a board has the name in several series, and names them."""
+    """One candidate of each board. Raises CharaloomError where a board has the name in several series."""
     result = []
     for board in dict.fromkeys(candidate.board for candidate in found):
         own = [candidate for candidate in found if candidate.board == board]

@@ -95,10 +95,10 @@ def test_f7_nothing_leaves_the_folder(tmp_path, kind):
             info = zipfile.ZipInfo("link.png")
             info.external_attr = 0o120777 << 16
             archive.writestr(info, "/etc/passwd")
-    outside = {item for item in tmp_path.rglob("*")}
+    outside = set(tmp_path.rglob("*"))
     rows, counts = build(tmp_path, raw_params(source(path)))
     (stored,) = (folder for folder in (tmp_path / "work" / "hana").iterdir() if folder.name.startswith("raw-"))
-    written = {item for item in tmp_path.rglob("*.png")} - outside
+    written = set(tmp_path.rglob("*.png")) - outside
     assert all(item.is_relative_to(stored / "files") and not item.is_symlink() for item in written)
     assert not Path("/tmp/charaloom-x.png").exists()
     assert len([row for row in rows if row["problem"] is None]) == 1

@@ -45,7 +45,7 @@ def member(value: Any, name: str) -> list[Row]:
     return rows_of(value[name])
 
 
-def xml_of(body: bytes) -> tuple[Row, list[Row]]:
+def xml_of(body: bytes, name: str = "posts") -> tuple[Row, list[Row]]:
     """Attributes of the root of an XML list, and those of its children.
 
     A document with declarations of its own is refused: entities are how a small one becomes a large one.
@@ -56,7 +56,7 @@ def xml_of(body: bytes) -> tuple[Row, list[Row]]:
         root = ElementTree.fromstring(body)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise NotAListError("something that is not XML (a login page, a challenge, or another dialect)") from error
-    if root.tag != "posts":
+    if root.tag != name:
         raise NotAListError(f"no list of posts: {(root.text or root.tag).strip()[:200]}")
     return dict(root.attrib), [dict(child.attrib) for child in root]
 

@@ -4,7 +4,7 @@ take the same requests, answer in groups of keys, and whose `s` is safe.
 Pages by keyset (`page=b<id>`: what is older), so that posts that come or go meanwhile shift nothing.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, as_list, as_row, inner, json_of, member, rows_of, whole
 from charaloom.sources.boards.dialect import (
@@ -12,21 +12,34 @@ from charaloom.sources.boards.dialect import (
     Cursor,
     Dialect,
     Found,
+    Name,
     Page,
     Request,
     made,
+    names_of,
     ordered,
     rating_of,
 )
 from charaloom.sources.posts import is_number, post_of
 
 HIDDEN = ("invalid", "lore")  # kinds of tags that say nothing about the picture
+CHARACTER = 4  # the category of tags
+NAME_SEARCH = {
+    "search[category]": str(CHARACTER),
+    "search[order]": "count",
+    "search[hide_empty]": "yes",
+    "limit": "20",
+}
 NAMED = ("artist", "general", "character", "copyright", "meta")
 
 
 class Danbooru(Dialect):
     terms = 2  # what an anonymous visitor may ask Danbooru for at once
     page_size = 200
+    name_search = "name_or_alias_matches"
+    rating_terms: ClassVar = {
+        name: f"rating:{name[0]}" for name in ("general", "sensitive", "questionable", "explicit")
+    }
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         params = {"tags": query, "limit": str(self.page_size)}
@@ -36,6 +49,20 @@ class Danbooru(Dialect):
 
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"login": (name, key)}
+
+    def names_request(self, root: str, name: str) -> Request | None:
+        return Request(f"{root}/tags.json", {f"search[{self.name_search}]": f"*{name}*", **NAME_SEARCH})
+
+    def names(self, body: bytes) -> list[Name]:
+        value = json_of(body)
+        rows = [] if as_row(value).get("tags") == [] else rows_of(value)  # as e621 writes none
+        return names_of(rows, "name", "post_count", "category", (CHARACTER,))
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        return Request(f"{root}/counts/posts.json", {"tags": query})
+
+    def count(self, body: bytes) -> int | None:
+        return whole(inner(as_row(json_of(body)), "counts", "posts"))
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)
@@ -57,6 +84,11 @@ class Danbooru(Dialect):
 class E621(Danbooru):
     terms = 40
     page_size = 320
+    name_search = "name_matches"
+    rating_terms: ClassVar = {}  # it tells no counts
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        return None
 
     def page(self, body: bytes) -> Page:
         return Page([row for row in member(json_of(body), "posts") if is_number(row.get("id"))])

@@ -5,7 +5,7 @@ Both are asked for JSON; an old server answers XML, which is read as well. Gelbo
 empty body at its end. Its count and the number of its rows can differ, so only an empty page is the end.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from charaloom.sources.boards.answers import Row, inner, json_of, member, moment, rows_of, whole, xml_of
@@ -14,17 +14,22 @@ from charaloom.sources.boards.dialect import (
     Cursor,
     Dialect,
     Found,
+    Name,
     Page,
     Request,
     ending,
     made,
+    names_of,
     ordered,
     rating_of,
     with_character,
 )
 
+CHARACTER = 4  # the type of tags
+
 
 class Gelbooru(Dialect):
+    rating_terms: ClassVar = {name: f"rating:{name}" for name in ("general", "sensitive", "questionable", "explicit")}
     keyset = True  # the search understands `id:<5`
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
@@ -36,6 +41,24 @@ class Gelbooru(Dialect):
 
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"secret_params": {"user_id": name, "api_key": key}}
+
+    def names_request(self, root: str, name: str) -> Request | None:
+        params = {"page": "dapi", "s": "tag", "q": "index", "json": "1", "limit": "20"}
+        return Request(
+            f"{root}/index.php", {**params, "name_pattern": f"%{name}%", "orderby": "count", "order": "DESC"}
+        )
+
+    def names(self, body: bytes) -> list[Name]:
+        if body.lstrip()[:1] == b"<":
+            rows = xml_of(body, "tags")[1]
+        else:
+            value = json_of(body)
+            rows = rows_of(value) if isinstance(value, list) else member(value, "tag")
+        return names_of(rows, "name", "count", "type", (CHARACTER, str(CHARACTER)))
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        params = {"page": "dapi", "s": "post", "q": "index", "json": "1", "tags": query, "limit": "1"}
+        return Request(f"{root}/index.php", params)
 
     def page(self, body: bytes) -> Page:
         """`total` is the board's count of what is asked for, which with keyset pages is what is left."""
@@ -85,6 +108,10 @@ class Gelbooru(Dialect):
 
 class Gelbooru02(Gelbooru):
     keyset = False
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        params = {"page": "dapi", "s": "post", "q": "index", "tags": query, "limit": "1"}
+        return Request(f"{root}/index.php", params)  # as XML, which has the count
 
 
 def numbered(rows: list[Row]) -> list[Row]:

@@ -4,18 +4,20 @@ Version 2 of its API adds the category of each tag to a page; a server that does
 Pages by keyset (`id:<5` in the search); `s` is safe.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
-from charaloom.sources.boards.answers import Row, inner, json_of, member, moment, rows_of, whole
+from charaloom.sources.boards.answers import Row, inner, json_of, member, moment, rows_of, whole, xml_of
 from charaloom.sources.boards.dialect import (
     SAFE_RATINGS,
     Cursor,
     Dialect,
     Found,
+    Name,
     Page,
     Request,
     ending,
     made,
+    names_of,
     ordered,
     rating_of,
     with_character,
@@ -23,12 +25,14 @@ from charaloom.sources.boards.dialect import (
 from charaloom.sources.posts import words
 
 KINDS = {"artist": "artists", "character": "tags_character", "copyright": "tags_copyright", "faults": "tags_meta"}
+CHARACTER = 4  # the type of tags
 KIND = "tag kinds"  # key under which a page's categories travel with its rows
 
 
 class Moebooru(Dialect):
     terms = 6
     path = "post.json"
+    rating_terms: ClassVar = {"general": "rating:s", "questionable": "rating:q", "explicit": "rating:e"}
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         by_id = cursor.lowest is not None and not ordered(query)
@@ -38,6 +42,21 @@ class Moebooru(Dialect):
 
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"secret_params": {"login": name, "password_hash": key}}
+
+    def names_request(self, root: str, name: str) -> Request | None:
+        return Request(
+            f"{root}/{self.path.replace('post', 'tag')}", {"name": f"*{name}*", "order": "count", "limit": "20"}
+        )
+
+    def names(self, body: bytes) -> list[Name]:
+        return names_of(rows_of(json_of(body)), "name", "count", "type", (CHARACTER,))
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        path = self.path.replace(".json", ".xml")  # which has the count
+        return Request(f"{root}/{path}", {"tags": query, "limit": "1"})
+
+    def count(self, body: bytes) -> int | None:
+        return whole(xml_of(body)[0].get("count"))
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)

@@ -4,10 +4,10 @@ The query is in the board's own words, its terms divided by commas. Pages by key
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, inner, json_of, member, whole
-from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, made
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Name, Page, Request, made, names_of
 
 PAGE_SIZE = 50  # the most it sends
 STRICTEST_FIRST = ("explicit", "questionable", "sensitive", "general")
@@ -22,6 +22,9 @@ RATINGS = {
 
 class Philomena(Dialect):
     page_size = PAGE_SIZE
+    rating_terms: ClassVar = {
+        "general": "safe", "sensitive": "suggestive", "questionable": "questionable", "explicit": "explicit"
+    }  # fmt: skip
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         terms = query if cursor.lowest is None else f"({query}), id.lt:{cursor.lowest}"
@@ -30,6 +33,19 @@ class Philomena(Dialect):
 
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"secret_params": {"key": key}}
+
+    def with_rating(self, query: str, rating: str) -> str:
+        return f"{query}, {self.rating_terms[rating]}"
+
+    def names_request(self, root: str, name: str) -> Request | None:
+        terms = f"name:*{name.replace('_', ' ')}*"
+        return Request(f"{root}/api/v1/json/search/tags", {"q": terms, "per_page": "20"})
+
+    def names(self, body: bytes) -> list[Name]:
+        return names_of(member(json_of(body), "tags"), "name", "images", "category", ("character", "oc"))
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        return Request(f"{root}/api/v1/json/search/images", {"q": query, "per_page": "1"})
 
     def page(self, body: bytes) -> Page:
         value = json_of(body)

@@ -5,10 +5,21 @@ Pages by keyset (`id:..5` in the search, newest first).
 
 from base64 import b64encode
 from collections import defaultdict
-from typing import Any
+from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, as_list, inner, json_of, member, whole
-from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, ending, made, ordered
+from charaloom.sources.boards.dialect import (
+    Cursor,
+    Dialect,
+    Found,
+    Name,
+    Page,
+    Request,
+    ending,
+    made,
+    names_of,
+    ordered,
+)
 
 RATINGS = {"safe": "general", "sketchy": "questionable", "unsafe": "explicit"}
 KINDS = {"artist": "artists", "character": "tags_character", "copyright": "tags_copyright", "series": "tags_copyright"}
@@ -17,6 +28,8 @@ ACCEPT = {"Accept": "application/json"}
 
 
 class Szurubooru(Dialect):
+    rating_terms: ClassVar = {rating: f"safety:{name}" for name, rating in RATINGS.items()}
+
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         by_id = not ordered(query)
         terms = f"{query} sort:id" if by_id else query
@@ -29,11 +42,20 @@ class Szurubooru(Dialect):
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"secret_headers": {"Authorization": "Token " + b64encode(f"{name}:{key}".encode()).decode()}}
 
+    def names_request(self, root: str, name: str) -> Request | None:
+        params = {"query": f"*{name}* category:character sort:usages", "offset": "0", "limit": "20"}
+        return Request(f"{root}/api/tags/", params, ACCEPT)
+
+    def names(self, body: bytes) -> list[Name]:
+        rows = [{**row, "name": next(iter(as_list(row.get("names"))), None)} for row in listed(json_of(body))]
+        return names_of(rows, "name", "usages")
+
+    def count_request(self, root: str, query: str) -> Request | None:
+        return Request(f"{root}/api/posts/", {"query": query, "offset": "0", "limit": "1"}, ACCEPT)
+
     def page(self, body: bytes) -> Page:
         value = json_of(body)
-        if isinstance(value, dict) and "results" not in value:
-            value = {"error": value.get("description") or value.get("name") or "no `results`"}
-        rows = [row for row in member(value, "results") if whole(row.get("id")) is not None]
+        rows = [row for row in listed(value) if whole(row.get("id")) is not None]
         return Page(rows, whole(value.get("total")))
 
     def found(self, row: Row, site: str, root: str, query: str) -> Found:
@@ -60,6 +82,12 @@ class Szurubooru(Dialect):
             size=whole(row.get("fileSize")),
             extension=str(kind) if kind in MOVING else ending(address),
         )
+
+
+def listed(value: Any) -> list[Row]:
+    if isinstance(value, dict) and "results" not in value:
+        value = {"error": value.get("description") or value.get("name") or "no `results`"}
+    return member(value, "results")
 
 
 def tags_of(row: Row) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from charaloom.sources.boards.answers import Row, as_list, json_of, member, whole
-from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, Request, ending, made
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Name, Page, Request, ending, made
 from charaloom.sources.posts import text_of
 
 
@@ -25,6 +25,14 @@ class Zerochan(Dialect):
 
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"secret_headers": {"Cookie": f"z_id={name}; z_hash={key}"}}
+
+    def names_request(self, root: str, name: str) -> Request | None:
+        """It has no search of names: whether there is a tag of this name."""
+        return self.request(root, name.title(), Cursor())
+
+    def names(self, body: bytes) -> list[Name]:
+        tags = [row.get("tag") for row in member(json_of(body), "items")]
+        return [Name(tag, None) for tag in sorted({tag for tag in tags if isinstance(tag, str)})][:20]
 
     def page(self, body: bytes) -> Page:
         return Page([row for row in member(json_of(body), "items") if whole(row.get("id")) is not None])
