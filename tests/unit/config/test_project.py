@@ -313,6 +313,47 @@ def test_sources_and_ratings(place: Path) -> None:
     assert filtered["rin"]["tag"] is None
 
 
+def own(**values: object) -> Path:
+    """A file of hana's own."""
+    return overlay("config/characters/hana.yaml", **values)
+
+
+def test_further_sources_of_a_character(place: Path) -> None:
+    roster("hana\tdanbooru\thana_(x)")
+    Path("set.zip").write_bytes(b"one")
+    entries = [{"board": "gelbooru", "query": "hana_(x)", "quota": 50}, {"folder": "pictures"}, {"archive": "set.zip"}]
+    own(sources=entries)
+    sources = stage_params(load_project(), "hana", "raw")["sources"]
+    assert [source["kind"] for source in sources] == ["board", "board", "folder", "archive"]
+    assert (sources[1]["name"], sources[1]["query"], sources[1]["quota"]) == ("gelbooru", "hana_(x)", 50)
+    before = sources[3]["content"]
+    Path("set.zip").write_bytes(b"two")
+    assert stage_params(load_project(), "hana", "raw")["sources"][3]["content"] != before
+
+
+@pytest.mark.parametrize(
+    ("entry", "parts"),
+    [
+        ({"board": "gelboru", "query": "x"}, ["sources.0.board: 'gelboru'", "did you mean `gelbooru`?"]),
+        ({"board": "gelbooru"}, ["`query` is missing"]),
+        ({"query": "x"}, ["a source is one of board, folder, archive, video, dataset"]),
+        ({"folder": "pictures", "video": "x.mp4"}, ["here is folder and video"]),
+        ({"archive": "nowhere.zip"}, ["there is no 'nowhere.zip'"]),
+        ({"folder": "pictures", "query": "x"}, ["only a board has a query"]),
+        ({"flder": "pictures"}, ["flder: unknown key", "did you mean `folder`?"]),
+        ({"board": "gelbooru", "query": "x", "quota": 0}, ["quota", "0 is below 1"]),
+    ],
+)
+def test_a_source_that_is_wrong_is_named(place: Path, entry: dict[str, object], parts: list[str]) -> None:
+    roster("hana\tdanbooru\thana_(x)")
+    own(sources=[entry])
+    with pytest.raises(CharaloomError) as error:
+        load_project()
+    assert "config/characters/hana.yaml" in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
 def test_removals_reach_raw_only(place: Path) -> None:
     overlay("config/removals.yaml", posts=["danbooru:5"], artists=["b", "a"])
     raw = stage_params(load_project(), "hana", "raw")

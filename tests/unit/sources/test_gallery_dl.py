@@ -78,12 +78,12 @@ def test_an_address_that_it_does_not_know(tmp_path, board):
         ("handle = open('x', 'wb', 0); handle.write(b'x')", "failed"),
     ],
 )
-def test_a_program_that_misbehaves_in_its_place(tmp_path, board, monkeypatch, program, message):
+def test_a_program_that_misbehaves_in_its_place(tmp_path, monkeypatch, program, message):
     (tmp_path / "gallery_dl.py").write_text(program)
     monkeypatch.setattr(gallery_dl, "BASE_SECONDS", 3.0)
     monkeypatch.setattr(gallery_dl, "LIST_BYTES", 2**22)
     monkeypatch.setattr(gallery_dl, "COMMAND", [sys.executable, str(tmp_path / "gallery_dl.py")])
-    with pytest.raises(CharaloomError, match=message) as error:
+    with serving(boards.Danbooru()) as board, pytest.raises(CharaloomError, match=message) as error:
         build(tmp_path, raw_params(listed_by_gallery_dl(board), limit=1))
     assert "canary" not in str(error.value)
 

@@ -16,7 +16,7 @@ import py7zr
 import pytest
 
 from charaloom.errors import CharaloomError
-from charaloom.sources.local import unpack
+from charaloom.sources.local import unpacking
 from tests.servers.boards import drawn
 from tests.unit.sources.test_dialects import build, raw_params
 
@@ -141,11 +141,11 @@ def test_an_encrypted_archive_says_so(tmp_path):
 def test_plain_names_keep_files_that_belong_together():
     pairs = [("b c.png", "b c.txt"), ("\u00e9.png", "\u00e9.png.txt"), ("x" * 300 + ".png", "x" * 300 + ".txt")]
     for picture, side in pairs:
-        first, second = unpack.plain_name(picture), unpack.plain_name(side)
+        first, second = unpacking.plain_name(picture), unpacking.plain_name(side)
         assert first.partition(".")[0] == second.partition(".")[0]
         assert len(first.encode()) < 200
-    assert unpack.plain_name(".a b_meta.json").startswith(".")
-    assert "/" not in unpack.plain_name("a/b.png")
+    assert unpacking.plain_name(".a b_meta.json").startswith(".")
+    assert "/" not in unpacking.plain_name("a/b.png")
 
 
 # ---- datasets

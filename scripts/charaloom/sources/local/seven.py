@@ -1,21 +1,19 @@
 """7z archives, by py7zr: each entry goes to a place of ours in pieces, as the other kinds do."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import py7zr
 from py7zr.io import Py7zIO, WriterFactory
 
 from charaloom.sources.local.child import fail
-
-if TYPE_CHECKING:
-    from charaloom.sources.local.unpack import Unpacking
+from charaloom.sources.local.unpacking import Unpacking
 
 
 class Entry(Py7zIO):
     """One entry while it is unpacked: written to its place, or nowhere."""
 
-    def __init__(self, name: str, work: "Unpacking") -> None:
+    def __init__(self, name: str, work: Unpacking) -> None:
         self.name, self.work, self.bytes = name, work, 0
         self.target: Path | None = work.place(name)
         self.handle: BinaryIO | None = None
@@ -57,7 +55,7 @@ class Entry(Py7zIO):
 
 
 class Entries(WriterFactory):
-    def __init__(self, work: "Unpacking") -> None:
+    def __init__(self, work: Unpacking) -> None:
         self.work = work
         self.open: list[Entry] = []
 
@@ -68,7 +66,7 @@ class Entries(WriterFactory):
         return self.open[0]
 
 
-def extract(path: Path, work: "Unpacking") -> None:
+def extract(path: Path, work: Unpacking) -> None:
     try:
         with py7zr.SevenZipFile(path) as archive:
             if archive.needs_password():
