@@ -18,7 +18,7 @@ from charaloom.sources.network.robots import is_tagged
 from charaloom.sources.parts import Part
 from charaloom.sources.posts import ListedPost
 from charaloom.sources.store import Store, file_name
-from charaloom.sources.web import MESSAGE_BYTES, NoAnswer, Reply, TooLarge, TooSlow, Web, is_challenge
+from charaloom.sources.web import MESSAGE_BYTES, NoAnswer, Reply, Silent, TooLarge, TooSlow, Web
 
 # Set by hand.
 FILE_SECONDS = 55.0  # that one try of a file may take in all
@@ -28,7 +28,7 @@ TRIES = 5  # of one file in a run
 DOUBTED = 3  # of them, after which a web page or an empty body is taken for the board's last word
 DENIED_IN_A_ROW = 5
 FAILED_IN_A_ROW = 6
-PASSES_IN_VAIN = 2
+PASSES_IN_VAIN = 3
 FEW = 3  # files that may be refused or stay away, however few there are
 TOLERATED = 0.05  # share of files that may stay away for passing reasons
 LONGEST_PAUSE = 60.0
@@ -39,11 +39,19 @@ ROBOTS = "robots: excluded by the robots.txt of its site"
 
 class Failed(Exception):
     """One try of a file: `reason` as the table holds it; after how many tries of a run it counts as lasting (None:
-    never) and how many there are; whether the site said no."""
+    never) and how many there are; whether the site said no; whether it says something about the whole site."""
 
-    def __init__(self, reason: str, lasting_after: int | None = None, tries: int = TRIES, denied: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        lasting_after: int | None = None,
+        tries: int = TRIES,
+        denied: bool = False,
+        of_site: bool = True,
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.lasting_after, self.tries, self.denied = reason, lasting_after, tries, denied
+        self.reason, self.lasting_after, self.tries = reason, lasting_after, tries
+        self.denied, self.of_site = denied, of_site
 
 
 def fetch_files(
@@ -82,7 +90,7 @@ class Fetching:
             if number:
                 time.sleep(min(self.web.site.patience / 4 * 2.0**number, LONGEST_PAUSE))
             before, self.failed_in_a_row = self.arrived, 0
-            in_parallel(self.fetch, wanted, PARALLEL, self.is_halted)
+            in_parallel(self.fetch, wanted, PARALLEL, self.is_halted, self.web.stopped)
             stuck = self.arrived == before and self.is_halted()
             in_vain, number = in_vain + 1 if stuck else 0, number + 1
 
@@ -117,7 +125,7 @@ class Fetching:
             lasting = lasting and (failure.lasting_after == 1 or self.arrived > 0)
             if lasting or tries >= min(failure.tries, failure.lasting_after or TRIES):
                 self.closed.add(post_id)
-            self.failed_in_a_row += not lasting
+            self.failed_in_a_row += failure.of_site and not lasting
             if failure.denied:
                 self.denied.append(post_id)
             denied = list(self.denied)
@@ -125,7 +133,7 @@ class Fetching:
         if len(denied) >= DENIED_IN_A_ROW:
             self.store.forgive(denied)
             raise CharaloomError(
-                f"{self.web.site}: {len(denied)} files in a row were refused (401, 403 or noai; the last: "
+                f"{self.web.site}: {len(denied)} files in a row were refused (401 or 403, or noai; the last: "
                 f"{failure.reason}). The site blocks this User-Agent or network, wants an account, or does not want to "
                 "be used for AI: see docs/sources.md. Nothing that was fetched is lost."
             )
@@ -155,14 +163,24 @@ class Fetching:
                 raise_for_status(reply, self.web)
                 if not part.begin(reply.status, reply.headers):
                     raise Failed("download failed: another part than was asked for")
-                for chunk in reply.chunks(self.limits.maximum_bytes - part.size):
-                    part.write(chunk)
+                self.write(reply, part)
         except TooLarge:
             part.discard()
             raise
         except TooSlow as error:
             tries = TRIES if part.size - before >= WORTH_GOING_ON else 1
             raise Failed(f"download failed: {error}", tries=tries) from error
+        except Silent as error:
+            raise Failed(f"download failed: {error}", tries=2) from error
+
+    def write(self, reply: Reply, part: Part) -> None:
+        try:
+            for chunk in reply.chunks(self.limits.maximum_bytes - part.size):
+                part.write(chunk)
+        except (TooSlow, Silent):
+            raise
+        except NoAnswer as error:  # the site answers, if not to the end
+            raise Failed(f"download failed: {error}", of_site=False) from error
 
     def judge(self, entry: ListedPost, part: Part) -> None:
         """Compare a complete file with the list, and take it in. Raises Failed where it is not to be used."""
@@ -191,9 +209,7 @@ def raise_for_status(reply: Reply, web: Web) -> None:
         return
     if is_tagged(reply.headers):
         raise Failed(NOAI, lasting_after=1, denied=True)
-    if is_challenge(status, reply.headers, reply.start(MESSAGE_BYTES)):
-        web.raise_if_refused(status, reply.headers, b"")
-        raise CharaloomError(f"{web.site}: asks for a browser challenge; it is never evaded. Try later.")
+    web.raise_if_challenged(status, reply.headers, reply.start(MESSAGE_BYTES))
     lasts = 400 <= status < 500 and status not in (408, 416, 425, 429)
     raise Failed(f"download failed: {status}", lasting_after=1 if lasts else None, denied=status in (401, 403))
 
@@ -273,9 +289,14 @@ def raise_if_too_few_came(web: Web, store: Store, posts: list[ListedPost], total
 
 
 def in_parallel(
-    work: Callable[[ListedPost], None], entries: list[ListedPost], workers: int, is_halted: Callable[[], bool]
+    work: Callable[[ListedPost], None],
+    entries: list[ListedPost],
+    workers: int,
+    is_halted: Callable[[], bool],
+    stopped: threading.Event,
 ) -> None:
-    """Do the work for each entry, by a few threads, until it is done or halted; raises the first error of one.
+    """Do the work for each entry, by a few threads, until it is done or halted; raises the first error of one, and
+    sets `stopped` then.
 
     The threads are daemons: a run that is ended does not wait for their network.
     """
@@ -293,6 +314,7 @@ def in_parallel(
                 work(entry)
             except BaseException as error:
                 errors.append(error)
+                stopped.set()
 
     threads = [threading.Thread(target=run, daemon=True) for _ in range(min(workers, len(entries)))]
     for thread in threads:

@@ -119,6 +119,8 @@ class Part:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+        if not self.note:
+            self.path.unlink(missing_ok=True)  # nothing tells whether the rest would be of the same file
 
 
 def validator_of(headers: Mapping[str, str]) -> str | None:

@@ -28,6 +28,7 @@ from charaloom.sources.sites import Site, variables
 ANSWER_SECONDS = 50.0  # that a page of a list may take in all, its redirects included
 ANSWER_BYTES = 32 * 2**20
 MESSAGE_BYTES = 65536  # of an answer that is an error
+PIECE_BYTES = 65536
 ROBOTS_BYTES = 512 * 2**10  # RFC 9309 asks for 500 KiB
 REDIRECTS = 5
 TRIES = 8  # of one page of a list
@@ -56,6 +57,10 @@ class TooSlow(NoAnswer):
     """The time for the whole answer was over."""
 
 
+class Silent(NoAnswer):
+    """Nothing came for too long."""
+
+
 class TooLarge(Exception):
     """More bytes than allowed."""
 
@@ -78,6 +83,7 @@ class Reply:
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self.encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        self.message: bytes | None = None
 
     def chunks(self, most: int) -> Iterator[bytes]:
         """The decoded body. Raises TooLarge beyond `most` bytes, decoded or as sent, and NoAnswer where it is cut."""
@@ -88,19 +94,29 @@ class Reply:
             raise TooLarge
         size = 0
         with named_errors(self.seconds):
-            for chunk in self.response.stream(65536, decode_content=True):
+            for chunk in self.pieces():
                 size += len(chunk)
                 if max(size, self.response.tell()) > most:
                     raise TooLarge
                 yield chunk
 
+    def pieces(self) -> Iterator[bytes]:
+        """What is there, as it comes: what was received before a cut is not lost."""
+        if self.response.chunked and self.response.supports_chunked_reads():  # type: ignore[attr-defined]
+            yield from self.response.stream(PIECE_BYTES, decode_content=True)
+            return
+        while piece := self.response.read1(PIECE_BYTES, decode_content=True):
+            yield piece
+
     def start(self, most: int) -> bytes:
-        """The first bytes of the body, or of what of it can be read."""
-        body = bytearray()
-        with suppress(NoAnswer, TooLarge):
-            for chunk in self.chunks(most):
-                body += chunk
-        return bytes(body)
+        """The first bytes of the body, or of what of it can be read; read once."""
+        if self.message is None:
+            body = bytearray()
+            with suppress(NoAnswer, TooLarge):
+                for chunk in self.chunks(most):
+                    body += chunk
+            self.message = bytes(body)
+        return self.message
 
 
 class Web:
@@ -171,12 +187,15 @@ class Web:
         self.raise_if_refused(status, reply.headers, body)
         return Answer(status, reply.headers, body, reply.url)
 
-    def raise_if_refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def raise_if_challenged(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if is_challenge(status, headers, body):
             raise CharaloomError(
                 f"{self.site}: asks for a browser challenge ({status}). Try later from another network; a challenge is "
                 "never evaded."
             )
+
+    def raise_if_refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.raise_if_challenged(status, headers, body)
         if is_tagged(headers) or is_tagged_page(body):
             raise CharaloomError(f"{self.site}: asks not to be used for AI (noai). Use another source.")
         if status in (401, 403):
@@ -278,8 +297,10 @@ class Web:
     def note(self, reply: Reply, address: Address, departed: float) -> None:
         """Keep the pace of the host by what it answered."""
         if reply.status in BUSY:
-            if not self.pace(address).refused(seconds_asked(reply.headers), departed):
-                self.raise_if_refused(reply.status, reply.headers, reply.start(MESSAGE_BYTES))
+            goes_on = self.pace(address).refused(seconds_asked(reply.headers), departed)
+            self.raise_if_challenged(reply.status, reply.headers, reply.start(MESSAGE_BYTES))
+            if not goes_on:
+                self.raise_busy(reply.status)
         elif reply.status < 500:
             self.pace(address).answered()
 
@@ -358,7 +379,7 @@ def named(error: BaseException, seconds: float) -> NoAnswer:
     if any(isinstance(cause, Overdue) for cause in chain):
         return TooSlow(f"more than {seconds:.0f} seconds")
     if any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in chain):
-        return NoAnswer(f"silent for {STALL_SECONDS:.0f} seconds")
+        return Silent(f"silent for {STALL_SECONDS:.0f} seconds")
     if any(isinstance(cause, socket.gaierror) for cause in chain):
         return NoAnswer("no such host")
     if any(isinstance(cause, ssl.SSLError) for cause in chain):

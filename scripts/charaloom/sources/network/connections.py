@@ -49,24 +49,34 @@ def seconds_left(most: float) -> float:
     return min(left, most)
 
 
+@contextmanager
+def timed_read(connection: socket.socket) -> Iterator[None]:
+    connection.settimeout(seconds_left(STALL_SECONDS))
+    try:
+        yield
+    except TimeoutError:
+        seconds_left(STALL_SECONDS)  # raises Overdue where it was not the silence that ended the wait
+        raise
+
+
 class TimedSocket(socket.socket):
     def recv_into(self, *arguments: Any) -> int:
-        self.settimeout(seconds_left(STALL_SECONDS))
-        return super().recv_into(*arguments)
+        with timed_read(self):
+            return super().recv_into(*arguments)
 
     def recv(self, *arguments: Any) -> bytes:
-        self.settimeout(seconds_left(STALL_SECONDS))
-        return super().recv(*arguments)
+        with timed_read(self):
+            return super().recv(*arguments)
 
 
 class TimedTLSSocket(ssl.SSLSocket):
     def recv_into(self, *arguments: Any) -> int:
-        self.settimeout(seconds_left(STALL_SECONDS))
-        return super().recv_into(*arguments)
+        with timed_read(self):
+            return super().recv_into(*arguments)
 
     def recv(self, *arguments: Any) -> bytes:
-        self.settimeout(seconds_left(STALL_SECONDS))
-        return super().recv(*arguments)
+        with timed_read(self):
+            return super().recv(*arguments)
 
 
 def tls() -> ssl.SSLContext:

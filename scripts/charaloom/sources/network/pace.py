@@ -146,7 +146,7 @@ def seconds_asked(headers: Mapping[str, str]) -> float:
         if re.fullmatch(r"\d+(\.\d+)?", number := headers.get(name, "").strip()):
             reset = float(number)
             return max(0.0, reset - time.time()) if reset > 1e9 else reset  # some write a time, some seconds
-    window = re.search(r"(?:^|;)\s*t=(\d+)", headers.get("RateLimit", ""))
+    window = re.search(r"(?:^|[;,])\s*(?:t|reset)=(\d+)", headers.get("RateLimit", ""))
     return float(window[1]) if window else 0.0
 
 
