@@ -17,7 +17,8 @@ import pytest
 
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits
-from charaloom.sources import boards, downloads
+from charaloom.sources import downloads
+from charaloom.sources.boards.listing import DIALECTS, Reader
 from charaloom.sources.downloads import fetch_files
 from charaloom.sources.parts import validator_of
 from charaloom.sources.posts import EMPTY_POST, ListedPost
@@ -412,7 +413,7 @@ def test_n14_posts_that_come_and_go_between_pages_shift_none(tmp_path):
         board.routes["/posts.json"] = board.listing
         site = Site("demo", board.root, 0.0, "Charaloom/0")
         with Web(site, tmp_path) as web:
-            listed = [row["id"] for row in boards.rows_of(web, "tag")]
+            listed = [int(found.post["post_id"]) for found in Reader(web, site, DIALECTS["danbooru"], "tag")]
     assert len(listed) == len(set(listed))
     assert staying <= set(listed)
 

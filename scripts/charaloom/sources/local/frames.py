@@ -27,23 +27,24 @@ PER_SCENE = 8
 
 
 class Cutter:
-    """Decides frame by frame; `kept` holds the small copies of what was kept, `scene` the number of the first of the
-    present scene."""
+    """Decides frame by frame; `kept` holds the small copies of what was kept, `first` is the place of the first of the
+    present scene, `scenes` counts those with a still frame."""
 
     def __init__(self) -> None:
         self.kept: list[numpy.ndarray] = []
         self.scenes = self.similar = self.first = 0
+        self.is_new = True  # whether the present scene has shown no still frame yet
         self.before: numpy.ndarray | None = None
 
     def wants(self, small: "numpy.ndarray") -> bool:
         change = CUT if self.before is None else distance(small, self.before)
         self.before = small
         if change >= CUT:
-            self.scenes += 1
-            self.first = len(self.kept)
+            self.first, self.is_new = len(self.kept), True
             return False  # the first look at a scene may be half of a fade
         if change > STILL or small.std() < DARK:
             return False
+        self.scenes, self.is_new = self.scenes + self.is_new, False
         scene = self.kept[self.first :]
         if len(scene) >= PER_SCENE or any(distance(small, other) < CHANGED for other in scene):
             return False
