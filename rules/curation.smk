@@ -1,6 +1,6 @@
 """One page to judge the filters by: the funnel, a contact sheet and a histogram for each rule.
 
-READS   filtered.parquet, measured.parquet (what could not be measured), raw.parquet
+READS   filtered.parquet, measured.parquet (what could not be measured), raw.parquet, raw.files.json (what was not used)
 MAKES   curation.html   self-contained, written long before training ends
 """
 
@@ -12,6 +12,7 @@ rule curation:
             "<results>/{character}/raw.manifest.json",
         ],
         manifest="<results>/{character}/filtered.manifest.json",
+        files="<results>/{character}/raw.files.json",
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),

@@ -1,9 +1,10 @@
 """Pictures as their source serves them, and every post they came from.
 
 READS   a folder of the user's, or a board
-MAKES   raw.parquet   one row per picture: its bytes, its posts, and what is wrong with it
+MAKES   raw.parquet      one row per picture: its bytes, its posts, and what is wrong with it
+        raw.files.json   the files of a folder that were not used, with the reason; no later stage but the page reads it
 
-A folder is no input but a digest: its pictures are compared by name and size, whatever their times say.
+A folder is no input but a digest: its pictures are compared by name and content, whatever their times say.
 """
 
 
@@ -11,6 +12,7 @@ rule raw:
     output:
         table=ensure("<results>/{character}/raw.parquet", non_empty=True),
         pictures=ensure("<results>/{character}/raw.pictures.json", non_empty=True),
+        files=ensure("<results>/{character}/raw.files.json", non_empty=True),
         manifest=ensure("<results>/{character}/raw.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/raw.log",

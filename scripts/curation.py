@@ -15,10 +15,11 @@ with job(snakemake.log[0]):
         character=snakemake.wildcards.character,
         params=Curation.of(snakemake.params.stage),
         raw=snakemake.input.raw,
+        files=snakemake.input.files,
         measured=snakemake.input.measured,
         filtered=snakemake.input.filtered,
         filtered_manifest=snakemake.input.manifest,
-        upstream=[snakemake.input.manifest, *snakemake.input.upstream],
+        upstream=[snakemake.input.manifest, snakemake.input.files, *snakemake.input.upstream],
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,
     )

@@ -11,7 +11,7 @@ from charaloom.config.stage_params import models_params, publish_params, stage_p
 from charaloom.vision.models import MODELS_VERSION
 
 FACETS = {
-    "raw": ["raw.pictures.json"],
+    "raw": ["raw.pictures.json", "raw.files.json"],
     "filtered": ["filtered.decisions.json"],
     "clustered": ["clustered.prompts.json"],
     "dataset": ["dataset.training.json", "dataset.judging.json"],
@@ -21,7 +21,7 @@ READS = {  # what a stage's lineage names
     "raw": [],
     "measured": ["raw.pictures.json", MODELS],
     "filtered": ["measured.manifest.json", "raw.manifest.json", MODELS],
-    "curation": ["filtered.manifest.json"],
+    "curation": ["filtered.manifest.json", "raw.files.json"],
     "tagged": ["filtered.decisions.json", "raw.manifest.json", MODELS],
     "clustered": ["tagged.manifest.json", "measured.manifest.json", MODELS],
     "outfits": ["clustered.manifest.json"],
@@ -50,7 +50,8 @@ def finish(project: Project, name: str, stages: Sequence[str] | None = None, roo
 def finish_artifact(project: Project, name: str, artifact: Artifact, root: Path = Path(), content: str = "") -> None:
     folder, stage = root / project.config["paths"]["results"] / name, artifact.stage
     for file in [artifact.manifest, *FACETS.get(stage, []), *artifact.pages]:
-        write(folder / file, canonical_json({"counts": {}, "content": f"{stage}{content}"}))
+        listed = file == "raw.files.json"  # of a folder: no content of the stage
+        write(folder / file, canonical_json({"counts": {}, "content": stage if listed else f"{stage}{content}"}))
     trace(project, name, artifact, root)
 
 

@@ -147,6 +147,7 @@ def score_row(base: str, checkpoint: str, scene: str, recognised: bool, kept: bo
 def write_curated(folder: Path, filtered: list[Row] | None = None) -> Path:
     """As far as the filters: what the curation page reads."""
     write_table(folder / "raw.parquet", raw_rows(), RAW, "picture")
+    write_json(folder / "raw.files.json", {"pictures": 9, "captions": 2, "unused": [], "remarks": []})
     write_table(folder / "measured.parquet", measured_rows(), MEASURED, "view")
     write_table(folder / "filtered.parquet", filtered or filtered_rows(), FILTERED, "view")
     facts = lineage("filtered", CHARACTER, STAGE_PARAMS, ())
@@ -261,6 +262,7 @@ def write_curation(folder: Path, name: str = "curation") -> Path:
         character=CHARACTER,
         params=Curation(version=1),
         raw=folder / "raw.parquet",
+        files=folder / "raw.files.json",
         measured=folder / "measured.parquet",
         filtered=folder / "filtered.parquet",
         filtered_manifest=folder / "filtered.manifest.json",

@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "scripts")]
-
 from charaloom.artifacts.files import sha256_file
 from charaloom.sources.local.child import run
 from tests.unit.sources.test_local import draw_video

@@ -40,6 +40,7 @@ POST = pa.struct(
         ("tags_character", TEXTS),
         ("tags_copyright", TEXTS),
         ("tags_meta", TEXTS),
+        ("repeats", pa.int32()),  # in an epoch, by a folder's name `<repeats>_<name>`; null where none says so
     ]
 )
 
@@ -48,7 +49,7 @@ RAW = pa.schema(
         ("picture", pa.string()),  # SHA-256 of the bytes; `missing:<site>:<post id>` where a post had no file
         ("bytes", pa.binary()),  # as the source served them; null where missing
         ("size", pa.int64()),
-        ("format", pa.string()),  # JPEG, PNG, WEBP, GIF by content; null where it is no picture we read
+        ("format", pa.string()),  # JPEG, PNG, WEBP … by content; null where it is no picture we read
         ("problem", pa.string()),  # null, or why this is no usable picture
         ("posts", pa.list_(POST)),
     ]
@@ -59,7 +60,7 @@ VIEW_COLUMNS = [
     ("picture", pa.string()),
     ("kind", pa.string()),  # picture, person, halfbody, head
     ("person", pa.int32()),  # index of the person view this one belongs to; null for the picture itself
-    ("x0", pa.int32()),  # box in pixels of the picture after EXIF orientation
+    ("x0", pa.int32()),  # box in pixels of the picture after EXIF orientation; of the picture: what is drawn
     ("y0", pa.int32()),
     ("x1", pa.int32()),
     ("y1", pa.int32()),
@@ -74,7 +75,7 @@ MEASURED = pa.schema(
         ("confidence", pa.float32()),  # of the detector; null for the picture itself
         ("sharpness", pa.float32()),  # variance of the Laplacian, imgutils.metrics.laplacian_score
         ("phash", pa.string()),  # 16 hex digits
-        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture only)
+        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture and head)
         ("thumbnail_width", pa.int32()),
         ("classes", SCORED),  # illustration, comic, bangumi, 3d, not_painting (picture only)
         ("monochrome", pa.float32()),  # picture only
@@ -117,6 +118,7 @@ TAGGED = pa.schema(
         ("tags", pa.list_(pa.struct([("name", pa.string()), ("score", pa.float32()), ("origin", pa.string())]))),
         ("dropped", pa.list_(pa.struct([("name", pa.string()), ("reason", pa.string())]))),
         ("variants", pa.list_(pa.string())),  # what boards call the official outfit that the picture shows
+        ("repeats", pa.int32()),  # in an epoch, as the name of its folder asks; null where none does
     ]
 )
 

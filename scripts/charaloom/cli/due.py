@@ -29,7 +29,7 @@ from charaloom.config.stages import LOOKED_AT, STAGES
 from charaloom.images.files import pictures_digest
 from charaloom.vision.models import MODELS_VERSION
 
-SCHEMA = 1
+SCHEMA = 2
 DIGITS = 16  # of a SHA-256, as `due.json` keeps it
 STALE = "~"  # before the digest of params: a file that the artifact was made of has another content
 MODELS = "models.manifest.json"
@@ -91,7 +91,7 @@ class Due:
         self.store = self.work / "due.json"
         kept = self.kept()
         self.records = kept["characters"]
-        self.folders = Folders(kept["folders"])
+        self.folders = Folders(kept["folders"], self.work)
         self.params = ParamDigests(self.project, self.artifacts, self.folders.digest)
 
     def of(self, name: str, done: Collection[str] = ()) -> Plan:
@@ -207,15 +207,15 @@ class Due:
 class Folders:
     """Digests of folders of pictures, kept under the names, sizes, times and inodes of what lies in them."""
 
-    def __init__(self, records: dict[str, list[str]]):
-        self.records = records
+    def __init__(self, records: dict[str, list[str]], work: Path):
+        self.records, self.work = records, work
         self.used: dict[str, list[str]] = {}
 
     def digest(self, folder: str) -> str:
         signature = signature_of(files_in(folder))
         record = self.records.get(folder)
         if record is None or record[0] != signature:
-            record = [signature, pictures_digest(folder)]
+            record = [signature, pictures_digest(folder, self.work)]
         self.used[folder] = record
         return record[1]
 

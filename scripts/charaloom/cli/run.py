@@ -17,6 +17,7 @@ from pathlib import Path
 from charaloom.artifacts.files import write_text
 from charaloom.cli.controller import Controller, controlling
 from charaloom.cli.due import MODELS, Due, Plan
+from charaloom.cli.folders import folder_line
 from charaloom.cli.progress import Estimate, Line, latest_line
 from charaloom.cli.slices import FIRST_SLICE, SLICE, SLICE_ON_CLUSTER, Queue, stages_of, targets_of
 from charaloom.cli.snakemake import Running, Snakemake, error_lines
@@ -158,9 +159,18 @@ class Builder:
             jobs = Counter(artifact.stage for plan in plans.values() for artifact in plan.now)
             running = self.run_plans(plans, stages_of(jobs), self.display(title, jobs))
             self.note(plans, running)
+            self.print_folders(plans)
             self.write_page(names)
             if self.outcome.broken:
                 return
+
+    def print_folders(self, plans: dict[str, Plan]) -> None:
+        """Say of each folder that was read what was not used of it."""
+        for name, plan in plans.items():
+            read = any(artifact.stage == "raw" for artifact in plan.now) and self.outcome.failed.get(name) != "raw"
+            line = folder_line(self.project.characters[name], self.due.results / name) if read else None
+            if line:
+                print(line, flush=True)
 
     def plans(self, names: list[str]) -> dict[str, Plan]:
         """What is due now of the characters that have not failed."""

@@ -187,6 +187,7 @@ class Filtered(Stage):
     seed: int
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
+    variants: bool = False  # whether a drawing with another face is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +204,8 @@ class Tagged(Stage):
     core_forbid: tuple[str, ...]
     blacklist: tuple[str, ...]
     tag: str | None
+    trigger: str = ""  # the roster's: it stands first in every caption, and nowhere else
+    captions: str = "mine_first"  # mine, mine_first, merged: what the tags of a folder's side files count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +217,7 @@ class Clustered(Stage):
     repeats_most: int
     seed: int
     trigger: str
+    captions: str = "mine_first"  # of `Tagged`
 
 
 @dataclass(frozen=True, kw_only=True)

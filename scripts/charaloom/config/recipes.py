@@ -52,7 +52,7 @@ def training_of(config: Config) -> Config:
     lines = [{key: value for key, value in line.items() if key not in own} for line in settings.get(BY_PICTURES, [])]
     training = {**settings, **own, BY_PICTURES: lines, "base": base}
     if own["regularisation"]:
-        training["regularisation_digest"] = pictures_digest(own["regularisation"])
+        training["regularisation_digest"] = pictures_digest(own["regularisation"], config["paths"]["work"])
     return training
 
 

@@ -11,7 +11,8 @@ from charaloom.errors import CharaloomError
 
 FOLDER, BOARD = "folder", "board"
 KINDS = (BOARD, FOLDER, "archive", "video", "dataset")  # of sources
-RESERVED = frozenset({"bases", "benchmarks", "demo", "hub", "logs", "measured"})  # folders beside the characters'
+# Folders beside the characters':
+RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hub", "logs", "measured"})
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 

@@ -46,11 +46,12 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             sampled = seed if any(config["raw"]["sampling"].values()) else {}
             return {"sources": sources_of(config, character), "age": character.age} | sampled | removals
         case "filtered":
-            return {**seed, "tag": character.tag, "ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+            ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
+            return {**seed, **ratings, "tag": character.tag, "variants": variants_of(config, character)}
         case "tagged":
-            return {"tag": character.tag}
+            return {"tag": character.tag, **trigger}
         case "clustered":
-            return {**seed, **trigger}
+            return {**seed, **trigger, "captions": config["tagged"]["captions"]}
         case "outfits":
             return seed
         case "checkpoints":
@@ -62,6 +63,12 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {"base": base_of(config, config["training"]["base"])}
         case _:
             return {}
+
+
+def variants_of(config: Config, character: Character) -> bool:
+    """Whether a drawing with another face is kept: as the config says, else in folders, where sprites lie."""
+    wanted = config["filtered"]["variants"]
+    return character.source == FOLDER if wanted is None else wanted
 
 
 def publish_params(project: Project, name: str, target: str) -> Config:
@@ -105,16 +112,17 @@ def origin_of(config: Config, entry: Config) -> Config:
         known = {key: value for key, value in board.items() if value is not None}
         return {"kind": BOARD, "name": entry[BOARD], **known, **more}
     path = str(Path(entry[kind]).expanduser())
-    return {"kind": kind, "path": path, "content": content_of(kind, path), **more}
+    return {"kind": kind, "path": path, "content": content_of(kind, path, config["paths"]["work"]), **more}
 
 
-def content_of(kind: str, path: str) -> str:
+def content_of(kind: str, path: str, work: str) -> str:
     """A digest of what stands at a path, cheap enough for each look at the roster.
 
-    Of an archive or a video it sees the size, the beginning and the end, where an archive lists its files.
+    Of an archive or a video it sees the size, the beginning and the end, where an archive lists its files. `work` keeps
+    what is known of a folder's files that did not change.
     """
     if kind == FOLDER:
-        return pictures_digest(path)
+        return pictures_digest(path, work)
     root = Path(path)
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     return digest([[str(file.relative_to(root)), ends_digest(file)] for file in files if file.is_file()])

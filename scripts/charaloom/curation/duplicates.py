@@ -1,4 +1,5 @@
-"""Duplicates: the same drawing re-encoded, resized, cropped or posted elsewhere; the best of each group is kept.
+"""Duplicates: the same drawing re-encoded, resized, cropped or posted elsewhere; the best of each group is kept. A
+drawing whose face alone is another is a variant, which `filtered.variants` keeps.
 
 Perceptual hashes and tagger embeddings propose pairs of pictures cheaply. An overlay of their grey thumbnails decides:
 the smaller frame is searched in the larger one at every place and scale. The score is the correlation of the best fit
@@ -14,8 +15,9 @@ from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
 from charaloom.curation.rules import RULES, record_score
-from charaloom.curation.views import Vectors, View, read_vectors
-from charaloom.images.boxes import shared
+from charaloom.curation.views import HEAD_INSIDE, Vectors, View, read_vectors
+from charaloom.images.boxes import area, box_of, overlap, shared
+from charaloom.images.faces import Head, faces_differ
 from charaloom.images.overlay import NEIGHBOURS, Fit, fitted, in_pixels, read_thumbnails
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 HASH_BITS = 64
 TILE = 512  # rows of the matrix of all pairs that are in memory at once, set by hand
+SAME_HEAD = 0.4  # the same of two heads' boxes, set by hand
 SAME_PERSON = 0.5  # intersection over union of two persons' boxes in the overlay, set by hand
 COPY_TAGS = frozenset(  # meta tags of boards that mark a worse copy
     {"upscaled", "resized", "jpeg_artifacts", "scan_artifacts", "duplicate", "md5_mismatch", "cropped", "lowres"}
@@ -40,10 +43,14 @@ def drop_duplicates(candidates: list[View], measured: PathLike, params: Filtered
     if threshold is None or len(by_picture) < 2:
         return
     pictures = {name: views[0].picture for name, views in sorted(by_picture.items())}
+    heads = read_heads(measured) if params.variants else {}
     edges: dict[tuple[str, str], float] = {}
     for first, second, fit in same_drawings(pictures, measured, params, threshold):
         for view, copy in copies(by_picture[first], by_picture[second], fit):
-            edges[view.name, copy.name] = fit.score
+            if is_variant(view, copy, fit, heads):
+                view.has_variant = copy.has_variant = True
+            else:
+                edges[view.name, copy.name] = fit.score
     scores: dict[str, float] = defaultdict(float)
     for names, score in edges.items():
         for name in names:
@@ -70,6 +77,36 @@ def copies(views: list[View], others: list[View], fit: Fit) -> Iterator[tuple[Vi
             whole = view.row["kind"] == other.row["kind"] == "picture"
             if whole or shared(view.box, fit.moved(other.box)) >= SAME_PERSON:
                 yield view, other
+
+
+def is_variant(view: View, copy: View, fit: Fit, heads: dict[str, list[Head]]) -> bool:
+    """Whether a head in both views has another face in each."""
+    return any(
+        shared(first.box, fit.moved(second.box)) >= SAME_HEAD and faces_differ(first, second, fit)
+        for first in heads_in(view, heads)
+        for second in heads_in(copy, heads)
+    )
+
+
+def heads_in(view: View, heads: dict[str, list[Head]]) -> list[Head]:
+    box = box_of(view.row)
+    found = heads.get(view.row["picture"], [])
+    return [head for head in found if overlap(head.box, box) >= HEAD_INSIDE * area(head.box)]
+
+
+def read_heads(measured: PathLike) -> dict[str, list[Head]]:
+    """The detected heads of every picture."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    heads: dict[str, list[Head]] = defaultdict(list)
+    columns = ["kind", "picture", "x0", "y0", "x1", "y1", "thumbnail", "thumbnail_width"]
+    for batch in pq.ParquetFile(measured).iter_batches(batch_size=1024, columns=columns):
+        for row in batch.to_pylist():
+            if row["kind"] == "head" and row["thumbnail"]:
+                grey = np.frombuffer(row["thumbnail"], np.uint8).reshape(-1, row["thumbnail_width"])
+                heads[row["picture"]].append(Head(box_of(row), grey))
+    return heads
 
 
 def components(candidates: list[View], edges: Iterable[tuple[str, str]]) -> list[list[View]]:

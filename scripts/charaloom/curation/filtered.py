@@ -63,6 +63,7 @@ def filter_views(
         "candidates": len(candidates),
         "kept": len(kept),
         "held_out": sum(view.split == "held_out" for view in kept),
+        "variants": sum(view.has_variant for view in kept),
         "dropped": dict(sorted(dropping_rules.items())),
         "identity_clusters": clusters,
     }

@@ -51,6 +51,7 @@ class View:
     reasons: list[Reason] = field(default_factory=list)
     scores: list[Reason] = field(default_factory=list)  # of every rule that has one
     duplicate_group: str | None = None
+    has_variant: bool = False  # another picture is the same drawing with another face
     cluster: int = -1
     distance: float | None = None
     split: str | None = None

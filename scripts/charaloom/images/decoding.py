@@ -1,19 +1,21 @@
 """Pictures from strangers, opened safely: one rule for each thing a file can do to us, shared by every stage.
 
-Formats are decided by content, never by name, and only JPEG, PNG, WebP and GIF are read. The size is checked in the
-header before a pixel is allocated. A picture that is cut short is refused, never shown half grey.
+Formats are decided by content, never by name, and only those in `formats.FORMATS` are read. The size is checked in the
+header before a pixel is allocated. A picture that is cut short is refused, never shown half grey; what a program
+appended behind a whole one is passed over.
 """
 
 import io
-import struct
 import warnings
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageFilter
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+from charaloom.images.formats import CUT, FORMATS, first_picture, sniff, unread, without_bulky_texts
+
 WHITE = (255, 255, 255)
+SEEN_ALPHA = 16  # of 255, from which paint shows on white, set by hand
+MARGIN = 0.04  # of the longer side of what is drawn, kept around it, set by hand
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,24 +34,11 @@ class Limits(NamedTuple):
     maximum_bytes: int = 67_108_864
 
 
-def sniff(data: bytes) -> str | None:
-    """Format by the first bytes, or None where it is none that we read."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    return None
-
-
 def inspect(data: bytes, limits: Limits) -> tuple[str | None, str | None]:
     """(format, problem): what these bytes are, and why they are no usable picture (None: they are one).
 
-    A problem reads `kind: detail`; the kinds are `empty`, `not a picture`, `too large`, `truncated` and `broken`. The
-    first frame is decoded in full, so memory is that of one picture of at most `limits.maximum_pixels`.
+    A problem reads `kind: detail`; the kinds are `empty`, `not a picture`, `not read`, `too large`, `truncated` and
+    `broken`. The first frame is decoded in full, so memory is that of one picture of at most `limits.maximum_pixels`.
     """
     if not data:
         return None, "empty: no bytes"
@@ -57,8 +46,20 @@ def inspect(data: bytes, limits: Limits) -> tuple[str | None, str | None]:
         return None, f"too large: {len(data)} bytes"
     kind = sniff(data)
     if kind is None:
-        return None, f"not a picture: {'a web page' if looks_like_html(data) else 'unknown format'}"
+        return None, foreign(data)
     return kind, header_problem(data, kind, limits) or ending_problem(data, kind) or decoding_problem(data, kind)
+
+
+def ending_problem(data: bytes, kind: str) -> str | None:
+    """A picture without its own end is cut short, also where the decoder would not mind."""
+    return f"truncated: {CUT[kind]}" if first_picture(data, kind) is None else None
+
+
+def foreign(data: bytes) -> str:
+    """Why bytes are refused that are no picture of a format that is read."""
+    if name := unread(data):
+        return f"not read: {name}; save it as PNG, JPEG or WebP"
+    return f"not a picture: {'a web page' if looks_like_html(data) else 'unknown format'}"
 
 
 def looks_like_html(data: bytes) -> bool:
@@ -78,33 +79,6 @@ def header_problem(data: bytes, kind: str, limits: Limits) -> str | None:
     return f"too large: {width}x{height} pixels" if width * height > limits.maximum_pixels else None
 
 
-def ending_problem(data: bytes, kind: str) -> str | None:
-    """A file without its own end mark is cut short, also where the decoder would not mind."""
-    if kind == "JPEG" and b"\xff\xd9" not in data[max(data.rfind(b"\xff\xda"), 0) :]:
-        return "truncated: JPEG without end mark"
-    if kind == "PNG" and not png_ends(data):
-        return "truncated: PNG without end chunk"
-    if kind == "WEBP" and struct.unpack("<I", data[4:8])[0] + 8 > len(data):
-        return "truncated: WebP shorter than it says"
-    if kind == "GIF" and not data.rstrip(b"\0").endswith(b";"):
-        return "truncated: GIF without end mark"
-    return None
-
-
-def png_ends(data: bytes) -> bool:
-    """Whether a complete IEND is there."""
-    return any(name == b"IEND" and end <= len(data) for name, end in png_chunks(data))
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Name and end of each chunk up to the first IEND; the last end may lie behind the data, where it was cut."""
-    position, name = 8, b""
-    while position + 12 <= len(data) and name != b"IEND":
-        length, name = struct.unpack(">I4s", data[position : position + 8])
-        position += 12 + length
-        yield name, position
-
-
 def decoding_problem(data: bytes, kind: str) -> str | None:
     try:
         with open_lazily(data, kind) as image:
@@ -122,6 +96,11 @@ def png_checksum_problem(data: bytes) -> str | None:
 
 def open_lazily(data: bytes, kind: str | None = None) -> Image.Image:
     """Pillow's image with the header read; the caller's limit decides, so Pillow's milder warning is not repeated."""
+    kind = kind or sniff(data)
+    if kind:
+        data = first_picture(data, kind) or data
+    if kind == "PNG":
+        data = without_bulky_texts(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(data), formats=(kind,) if kind else FORMATS)
@@ -135,11 +114,32 @@ def open_picture(data: bytes) -> Image.Image:
     whatever is transparent (alpha, palette entry, colour key) laid on white. Raises what Pillow raises where `inspect`
     finds a problem.
     """
+    return open_drawn(data)[0]
+
+
+def open_drawn(data: bytes) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """The picture as `open_picture` gives it, and the box (left, top, right, bottom) of what is drawn on a transparent
+    canvas, with a margin; the whole picture where nothing is transparent."""
     with open_lazily(data) as image:
         image.load()
-        picture = upright(on_white(to_srgb(to_eight_bits(image))), orientation_of(image))
+        full, orientation = to_srgb(to_eight_bits(image)), orientation_of(image)
+    picture = upright(on_white(full), orientation)
     picture.info = {}  # nothing of the file's own metadata travels on
-    return picture
+    alpha = upright(full.getchannel("A"), orientation) if full.mode == "RGBA" else None
+    return picture, drawn_box(alpha) if alpha else (0, 0, *picture.size)
+
+
+def drawn_box(alpha: Image.Image) -> tuple[int, int, int, int]:
+    """The box of what can be seen by its alpha channel, with a margin; of nothing, the whole canvas.
+
+    Shadows that can be seen count as drawn, specks of a pixel or two do not.
+    """
+    width, height = alpha.size
+    seen = alpha.point(lambda value: 255 if value >= SEEN_ALPHA else 0)
+    solid = seen.filter(ImageFilter.MinFilter(3)).getbbox()  # without specks, and a pixel less on each side
+    box = solid or seen.getbbox() or (0, 0, width, height)
+    margin = max(round(MARGIN * max(box[2] - box[0], box[3] - box[1])), 1)
+    return max(box[0] - margin, 0), max(box[1] - margin, 0), min(box[2] + margin, width), min(box[3] + margin, height)
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:

@@ -4,9 +4,11 @@ import json
 
 from PIL import Image
 
-from charaloom.images.decoding import open_lazily, png_chunks, sniff
+from charaloom.images.decoding import open_lazily
+from charaloom.images.formats import bulky_texts, png_chunks, sniff
 
 PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"eXIf"})
+GENERATORS_TEXTS = frozenset({b"parameters", b"prompt", b"workflow", b"invokeai_graph", b"Comment"})
 PNG_EXIF = frozenset({"exif", "Raw profile type exif"})
 EXIF_FOLDER, EXIF_DESCRIPTION, EXIF_MAKE, EXIF_MODEL, EXIF_USER_COMMENT = 0x8769, 0x010E, 0x010F, 0x0110, 0x9286
 
@@ -18,6 +20,8 @@ def generation_parameters(data: bytes) -> bool:
     in EXIF make, model or description), `Comment` or `Software` of NovelAI, InvokeAI's, Fooocus' and Dream's keys, and
     an EXIF UserComment or file comment with steps and sampler. Not read: marks hidden in pixels.
     """
+    if sniff(data) == "PNG" and any(keyword in GENERATORS_TEXTS for _, _, keyword in bulky_texts(data)):
+        return True  # too long to be read, which no remark of a person is
     try:
         with open_lazily(data) as image:
             if text_follows_pixels(data):
@@ -31,7 +35,7 @@ def generation_parameters(data: bytes) -> bool:
 
 def text_follows_pixels(data: bytes) -> bool:
     """Whether a PNG keeps text, or EXIF, behind its picture data, where Pillow reads it only after decoding."""
-    names = [name for name, _ in png_chunks(data)] if sniff(data) == "PNG" else []
+    names = [name for name, *_ in png_chunks(data)] if sniff(data) == "PNG" else []
     return b"IDAT" in names and not PNG_TEXTS.isdisjoint(names[names.index(b"IDAT") :])
 
 

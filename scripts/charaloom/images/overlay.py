@@ -4,7 +4,7 @@ The score is their correlation where they fit best, times one less the differenc
 drawings of one pose and outfit share hash, tags and outline, but not every part.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ class Fit:
     def inverse(self) -> "Fit":
         return Fit(self.score, 1 / self.scale, -self.left / self.scale, -self.top / self.scale)
 
-    def moved(self, box: tuple[int, ...]) -> list[float]:
+    def moved(self, box: Sequence[float]) -> list[float]:
         return [edge * self.scale + (self.left, self.top)[index % 2] for index, edge in enumerate(box)]
 
 
@@ -122,6 +122,10 @@ def resized(grey: "np.ndarray", size: tuple[int, int]) -> "np.ndarray":
 
 
 def in_pixels(fit: Fit, first: Row, second: Row, grey: "np.ndarray", grey_second: "np.ndarray") -> Fit:
-    """The fit in pixels of the two pictures (their rows of `measured`) instead of their thumbnails'."""
+    """The fit in pixels of the two pictures (their rows of `measured`) instead of their thumbnails', which show what
+    is drawn."""
     unit, unit_second = first["width"] / grey.shape[1], second["width"] / grey_second.shape[1]
-    return Fit(fit.score, fit.scale * unit / unit_second, fit.left * unit, fit.top * unit)
+    scale = fit.scale * unit / unit_second
+    left = first["x0"] + fit.left * unit - second["x0"] * scale
+    top = first["y0"] + fit.top * unit - second["y0"] * scale
+    return Fit(fit.score, scale, left, top)

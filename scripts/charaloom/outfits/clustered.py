@@ -18,13 +18,14 @@ from charaloom.artifacts.tables import CLUSTERED, VIEW_COLUMNS, read_table, writ
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Clustered
 from charaloom.outfits.features import anchors_of, directions
-from charaloom.outfits.grouping import group, members_of, similarities, stabilities
+from charaloom.outfits.grouping import NEIGHBOURS, group, members_of, similarities, stabilities
 from charaloom.outfits.names import Outfit, in_order, name_all, official_name, outfit_trigger, signature
 from charaloom.outfits.prompts import prompts
-from charaloom.outfits.repeats import balance, decide, epoch
+from charaloom.outfits.repeats import balance, decide, epoch, folder_repeats, seen
 from charaloom.tagging.captions import as_words, caption
 from charaloom.tagging.lint import Lint
-from charaloom.tagging.vocabulary import ALTERNATE_TAGS
+from charaloom.tagging.merging import MINE, OWN
+from charaloom.tagging.vocabulary import ALTERNATE_TAGS, is_clothing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ RESAMPLE_SHARE = 0.8  # of the views, set by hand
 RESAMPLE_MOST = 1000  # views of one resample, so that stability costs the same for large characters
 SIGNATURE_IN_CAPTIONS = 0.5  # share of an outfit's captions that also spell its signature out, set by hand
 REPRESENTATIVES = 4  # views
+WRITTEN_SHARE = 0.5  # of the views whose clothes the user wrote, from which these are believed, set by hand
 FINDINGS_LOGGED = 5  # of each kind
 
 
@@ -52,7 +54,17 @@ class ClusterInputs:
 
 def by_clothes(views: list[Row], alike: "np.ndarray", least: int) -> "np.ndarray":
     """The product's grouping: dense places among the views' clothes."""
-    return group(alike, least)
+    return group(alike, least, neighbours(views, least))
+
+
+def neighbours(views: list[Row], least: int) -> int:
+    """How many views are averaged before groups are told apart.
+
+    The tagger's tags need it, for they are often missing or wrong; where the user wrote the clothes, no more than make
+    a group, so that the smallest outfits stand.
+    """
+    written = sum(any(tag["origin"] == OWN and is_clothing(tag["name"]) for tag in view["tags"]) for view in views)
+    return min(least, NEIGHBOURS) if written >= WRITTEN_SHARE * len(views) else NEIGHBOURS
 
 
 def cluster_outfits(
@@ -75,12 +87,14 @@ def cluster_outfits(
     groups, alike = find_outfits(character, params, views, inputs.measured, grouping)
     for outfit in groups:
         decide(outfit, views, params)
-    balance(groups, params)
-    rows = captioned(character, params, views, groups)
+    own_repeats = folder_repeats(views, params)
+    balance(groups, own_repeats, params)
+    rows = captioned(character, params, views, groups, own_repeats)
     lint = Lint(inputs.hub)
-    content = described(character, params.trigger, views, groups, alike, read_json(inputs.core)["core"])
+    core = read_json(inputs.core)["core"]
+    content = described(character, params.trigger, views, groups, alike, core, own_repeats)
     content["prompts"] = prompts(character, params.trigger, views, groups, content["core"], lint.vocabulary.counts)
-    content["lint"] = lint.findings(content, rows)
+    content["lint"] = [*lint.of_own_words(views), *lint.findings(content, rows)]
     log_findings(character, content["lint"])
     write_table(table, rows, CLUSTERED, "view")
     write_json(outfits, content)
@@ -103,7 +117,9 @@ def find_outfits(
     least = least_size(params)
     groups = members_of(grouping(views, alike, least))
     seed = derive_seed(params.seed, character, "resampling")
-    steady = stabilities(alike, groups, least, params.resamples, RESAMPLE_SHARE, RESAMPLE_MOST, seed)
+    steady = stabilities(
+        alike, groups, least, params.resamples, RESAMPLE_SHARE, RESAMPLE_MOST, seed, neighbours(views, least)
+    )
     anchors = anchors_of(views)
     outfits = [
         Outfit(members, stability, signature(views, members), official_name(anchors, members))
@@ -133,7 +149,9 @@ def log_findings(character: str, findings: list[Row]) -> None:
 # --- captions
 
 
-def captioned(character: str, params: Clustered, views: list[Row], outfits: list[Outfit]) -> list[Row]:
+def captioned(
+    character: str, params: Clustered, views: list[Row], outfits: list[Outfit], own_repeats: list[int]
+) -> list[Row]:
     """Rows of the table. Half of an outfit's captions leave its signature to the trigger, half spell it out: the
     trigger alone dresses the character, and the words still change single pieces."""
     worn = {index: outfit for outfit in outfits for index in outfit.members}
@@ -143,22 +161,25 @@ def captioned(character: str, params: Clustered, views: list[Row], outfits: list
             "split": view["split"],
             "outfit": outfit.identifier if outfit else None,
             "stability": outfit.stability if outfit else None,
-            "repeats": outfit.repeats if outfit else 1,
+            "repeats": (outfit.repeats if outfit else 1) * own_repeats[index],
             "caption": caption_of(character, params, view, outfit),
         }
-        for view, outfit in ((view, worn.get(index)) for index, view in enumerate(views))
+        for index, view, outfit in ((index, view, worn.get(index)) for index, view in enumerate(views))
     ]
 
 
 def caption_of(character: str, params: Clustered, view: Row, outfit: Outfit | None) -> str:
     tags = [tag["name"] for tag in view["tags"]]
+    own = {tag["name"] for tag in view["tags"] if tag["origin"] == OWN}
     if not (outfit and outfit.trained):
-        return caption(params.trigger, None, tags)
+        return caption(params.trigger, None, tags, own)
+    if own and params.captions == MINE:
+        return caption(params.trigger, outfit_trigger(character, outfit), tags, own)
     seed = derive_seed(params.seed, character, f"signature/{view['view']}")
     if random.Random(seed).random() >= SIGNATURE_IN_CAPTIONS:
         left_out = {row["tag"] for row in outfit.signature}
         tags = [tag for tag in tags if tag not in left_out]
-    return caption(params.trigger, outfit_trigger(character, outfit), tags)
+    return caption(params.trigger, outfit_trigger(character, outfit), tags, own)
 
 
 # --- outfits.json
@@ -171,19 +192,23 @@ def described(
     outfits: list[Outfit],
     alike: "np.ndarray",
     core: list[str],
+    own_repeats: list[int],
 ) -> Row:
     """outfits.json without prompts and lint, the trained outfits first."""
-    shown = epoch(views, outfits)
+    shown = epoch(views, outfits, own_repeats)
     return {
         "trigger": trigger,
         "core": core,
-        "outfits": [outfit_entry(character, outfit, views, alike, shown) for outfit in in_order(outfits)],
+        "outfits": [
+            outfit_entry(character, outfit, views, alike, seen(outfit, own_repeats) / shown if shown else 0.0)
+            for outfit in in_order(outfits)
+        ],
         "unassigned": len(views) - sum(len(outfit.members) for outfit in outfits),
     }
 
 
-def outfit_entry(character: str, outfit: Outfit, views: list[Row], alike: "np.ndarray", shown: int) -> Row:
-    """What outfits.json says of an outfit; `shown` are the training pictures of one epoch."""
+def outfit_entry(character: str, outfit: Outfit, views: list[Row], alike: "np.ndarray", share: float) -> Row:
+    """What outfits.json says of an outfit; `share` is its part of the training pictures of one epoch."""
     return {
         "id": outfit.identifier,
         "trigger": outfit_trigger(character, outfit),
@@ -197,7 +222,7 @@ def outfit_entry(character: str, outfit: Outfit, views: list[Row], alike: "np.nd
         "why_not": outfit.why_not,
         "pictures": len(outfit.training),
         "repeats": outfit.repeats,
-        "share": round(len(outfit.training) * outfit.repeats / shown, 4) if shown else 0.0,
+        "share": round(share, 4),
         "representatives": representatives(views, outfit, alike),
     }
 

@@ -38,8 +38,9 @@ def similarities(directions: "np.ndarray") -> "np.ndarray":
 # --- groups
 
 
-def group(alike: "np.ndarray", least: int) -> "np.ndarray":
-    """Group number of every view, -1 for none, from cosines [n, n]; groups have `least` views or more.
+def group(alike: "np.ndarray", least: int, neighbours: int = NEIGHBOURS) -> "np.ndarray":
+    """Group number of every view, -1 for none, from cosines [n, n]; groups have `least` views or more. A shift averages
+    `neighbours` views: with more than a group has, it is drawn into another.
 
     A view without clothes has cosine 0 with itself and belongs to none.
     """
@@ -50,19 +51,19 @@ def group(alike: "np.ndarray", least: int) -> "np.ndarray":
     if len(shown) < 2:
         return labels
     among = alike if len(shown) == len(alike) else alike[np.ix_(shown, shown)]
-    numbers = dense_places(among)
+    numbers = dense_places(among, neighbours)
     for _ in range(ROUNDS):
         numbers = to_the_nearest(among, numbers, least)
     labels[shown] = without_small(numbers, least)
     return labels
 
 
-def dense_places(alike: "np.ndarray") -> "np.ndarray":
+def dense_places(alike: "np.ndarray", neighbours: int) -> "np.ndarray":
     """Group number of every view by average linkage of their neighbourhoods."""
     import numpy as np
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    means = neighbourhoods(alike)
+    means = neighbourhoods(alike, neighbours)
     between = (means @ (means @ alike).T).astype(np.float32, copy=False)
     lengths = np.sqrt(np.maximum(between.diagonal(), 1e-9)).astype(np.float32)
     between /= lengths[:, None]
@@ -72,12 +73,12 @@ def dense_places(alike: "np.ndarray") -> "np.ndarray":
     return fcluster(linkage(distances, "average"), LINKAGE, "distance")
 
 
-def neighbourhoods(alike: "np.ndarray") -> "csr_matrix":
+def neighbourhoods(alike: "np.ndarray", neighbours: int) -> "csr_matrix":
     """[n, n], rows sum to 1: of which views a view's place is the mean after the shifts."""
     import numpy as np
     from scipy.sparse import csr_matrix
 
-    number, most = len(alike), min(NEIGHBOURS, len(alike))
+    number, most = len(alike), min(neighbours, len(alike))
     means = csr_matrix((np.ones(number, np.float32), (np.arange(number), np.arange(number))), (number, number))
     for _ in range(SHIFTS):
         nearest = np.concatenate(
@@ -140,7 +141,14 @@ def members_of(labels: "np.ndarray") -> list[list[int]]:
 
 
 def stabilities(
-    alike: "np.ndarray", groups: list[list[int]], least: int, resamples: int, share: float, most: int, seed: int
+    alike: "np.ndarray",
+    groups: list[list[int]],
+    least: int,
+    resamples: int,
+    share: float,
+    most: int,
+    seed: int,
+    neighbours: int = NEIGHBOURS,
 ) -> list[float]:
     """For every group the mean Jaccard index with its best match among the groups of seeded resamples, each of a
     `share` of the views and of `most` at most."""
@@ -148,10 +156,12 @@ def stabilities(
 
     rng = np.random.default_rng(seed)
     size = min(max(round(share * len(alike)), 1), most)
+    if neighbours < NEIGHBOURS:
+        least = max(int(share * least), 2)  # of a group of the least size, a resample has so many
     scores: list[list[float]] = [[] for _ in groups]
     for _ in range(resamples):
         chosen = np.sort(rng.choice(len(alike), size, replace=False))
-        labels = group(alike[np.ix_(chosen, chosen)], least)
+        labels = group(alike[np.ix_(chosen, chosen)], least, neighbours)
         candidates = [labels == number for number in sorted(set(labels.tolist()) - {-1})]
         for members, indices in zip(groups, scores, strict=True):
             inside = np.isin(chosen, members)

@@ -7,7 +7,7 @@ threshold first, and a histogram of every number that a rule looked at. It is wr
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from charaloom.artifacts.files import write_text
+from charaloom.artifacts.files import read_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
@@ -36,6 +36,7 @@ def build_curation(
     character: str,
     params: Curation,
     raw: PathLike,
+    files: PathLike,
     measured: PathLike,
     filtered: PathLike,
     filtered_manifest: PathLike,
@@ -43,11 +44,13 @@ def build_curation(
     page: PathLike,
     manifest: PathLike,
 ) -> None:
-    """Write `curation.html` of one character."""
+    """Write `curation.html` of one character. `files` is `raw.files.json`: what became of a folder's files."""
     facts = lineage("curation", character, params.plain(), upstream)
     thumbnails = Thumbnails()
     content = page_content(raw, measured, filtered, filtered_manifest, thumbnails)
-    write_text(page, render_page("curation.html.j2", {"character": character, "version": facts.version, **content}))
+    content |= {"character": character, "version": facts.version, "files": unread_files(read_json(files))}
+    content["variants"] = read_json(filtered_manifest)["counts"].get("variants", 0)
+    write_text(page, render_page("curation.html.j2", content))
     dropped = {section["rule"]: section["count"] for section in content["rules"]}
     counts = {"kept": content["kept"]["count"], "dropped": dropped, "thumbnails": thumbnails.made}
     write_manifest(manifest, facts, {"page": page}, counts)
@@ -88,6 +91,24 @@ def page_content(
             for place, bar in enumerate(bars["bars"], 1)
         ],
     }
+
+
+# --- files of a folder
+
+
+def unread_files(files: Row) -> Row | None:
+    """The files of a folder that were not used, and what was left out of captions, by name; None where all were."""
+    if not (files["unused"] or files["remarks"]):
+        return None
+    lists = {
+        kind: {
+            "lines": [{"name": name, "why": why} for name, why in files[kind][:SHEET]],
+            "more": len(files[kind][SHEET:]),
+            "count": len(files[kind]),
+        }
+        for kind in ("unused", "remarks")
+    }
+    return {"pictures": files["pictures"], "captions": files["captions"], **lists}
 
 
 # --- contact sheets

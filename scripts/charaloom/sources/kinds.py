@@ -7,7 +7,7 @@ from charaloom.artifacts.files import digest
 from charaloom.config.params import Origin, Raw
 from charaloom.config.roster import BOARD, FOLDER
 from charaloom.sources.boards.source import BoardSource
-from charaloom.sources.folder import FolderSource
+from charaloom.sources.folders.reader import FolderSource
 from charaloom.sources.local.archive import ArchiveSource
 from charaloom.sources.local.dataset import DatasetSource
 from charaloom.sources.local.video import VideoSource
@@ -31,7 +31,7 @@ def source_of(
         return BoardSource(origin, most * pool, rules, folder, hosts, contact, progress)
     assert origin.path is not None
     if origin.kind == FOLDER:
-        return FolderSource(origin.path, rules)
+        return FolderSource(origin.path, rules, "the query, or the character's sources")
     if origin.kind == "archive":
         return ArchiveSource(origin.path, rules, folder)
     if origin.kind == "video":

@@ -22,7 +22,7 @@ Post = dict[str, Any]
 EMPTY_POST: Post = {
     "site": None, "post_id": None, "page_url": None, "file_url": None, "md5": None, "rating": None, "score": None,
     "favourites": None, "parent_id": None, "created": None, "source": None, "artists": [], "tags_general": [],
-    "tags_character": [], "tags_copyright": [], "tags_meta": [],
+    "tags_character": [], "tags_copyright": [], "tags_meta": [], "repeats": None,
 }  # fmt: skip
 
 

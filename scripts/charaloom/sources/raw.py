@@ -14,16 +14,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from charaloom.artifacts.files import digest, sha256_bytes, sha256_file, whole_file
+from charaloom.artifacts.files import digest, sha256_bytes, sha256_file, whole_file, write_json
 from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import RAW, with_version
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Origin, Raw
+from charaloom.config.roster import BOARD
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
 from charaloom.sources.choice import Offer, gathered
+from charaloom.sources.folders.reader import FolderReport, Reporting, files_list, log_files
 from charaloom.sources.kinds import source_of, store_of
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
 
@@ -54,7 +56,8 @@ def build_raw(
 ) -> None:
     """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
 
-    The facet names the pictures alone: what measuring reads, whatever their posts say.
+    The facet names the pictures alone: what measuring reads, whatever their posts say. Beside the manifest,
+    `raw.files.json` lists every file of a folder that was not used: no content, so no digest of it is compared.
 
     Each source has a store of its own, `work`/<character>/raw-<digest>, which survives a kill; a second run fetches
     nothing again. `contact` stands in the User-Agent. Raises CharaloomError where a source refuses or fails, or where
@@ -65,11 +68,14 @@ def build_raw(
         offers = [opened(stack, character, params, origin, rules, Path(work), contact) for origin in params.sources]
         posts, counts = gathered(offers, params, character)
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
+        files = files_of(offers, pictures)
+        log_files(character, files["unused"], files["remarks"])
         counts = {**counted(posts, pictures), **counts}
         require_enough(character, params.minimum, counts)
         recorded = lineage_params(params, rules, pictures)
         write_pictures(table, pictures)
     write_facet(pictures_facet, [[picture.key, picture.problem] for picture in pictures])
+    write_json(files_list(manifest), files)
     origin = lineage("raw", character, params.plain(), (), recorded)
     write_manifest(manifest, origin, {"table": table}, counts)
 
@@ -148,6 +154,24 @@ def counted(posts: list[ListedPost], pictures: list[Picture]) -> dict[str, Any]:
         "usable": sum(picture.problem is None for picture in pictures),
         "problems": dict(sorted(problems.items())),
     }
+
+
+def files_of(offers: list[Offer], pictures: list[Picture]) -> dict[str, Any]:
+    """What became of the user's files: {pictures, captions, unused: [name, why], remarks: [name, what]}."""
+    local = [offer.source for offer in offers if offer.origin.kind != BOARD]
+    reports = [source.report for source in local if isinstance(source, Reporting)]
+    boards = {offer.origin.name for offer in offers if offer.origin.kind == BOARD}
+    usable = [picture for picture in pictures if picture.problem is None]
+    captioned = sum(any(post["tags_general"] for post in picture.posts) for picture in usable)
+    problems = [
+        (post["post_id"], picture.problem)
+        for picture in pictures
+        for post in picture.posts
+        if picture.problem and post["site"] not in boards
+    ]
+    unused = [entry for report in reports for entry in report.unused]
+    remarks = [entry for report in reports for entry in report.remarks]
+    return FolderReport([*unused, *problems], remarks).plain(len(usable), captioned)
 
 
 def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The template of captions and prompts, which training, previews and cards share.
 
-    <trigger>, <outfit trigger>, <count tags>, <other tags as given>
+    <trigger>, <outfit trigger>, <what the user wrote, in their order>, <count tags>, <other tags as given>
 
 A training step reads a variation of it (`training_caption`). Tags have underscores, as boards write them; captions have
 spaces instead. Triggers stay as they are. Core tags are not in captions: the trigger stands for them.
@@ -10,18 +10,21 @@ import re
 from collections.abc import Collection, Iterable
 from random import Random
 
+from charaloom.sources.folders.captions import is_prose
 from charaloom.tagging.vocabulary import is_count
 
 SEPARATOR = ", "
 ALONE = "solo"  # the tag of a view with one person
 
 
-def caption(trigger: str, outfit_trigger: str | None, tags: Iterable[str]) -> str:
-    """A caption: trigger, outfit trigger (None: no outfit), count tags with `solo` last, other tags as given."""
+def caption(trigger: str, outfit_trigger: str | None, tags: Iterable[str], own: Collection[str] = ()) -> str:
+    """A caption: trigger, outfit trigger (None: no outfit), those tags that are the user's `own` as given, count tags
+    with `solo` last, other tags as given."""
     unique = list(dict.fromkeys(tags))
-    counts = sorted((tag for tag in unique if is_count(tag)), key=lambda tag: (tag == ALONE, tag))
-    others = [tag for tag in unique if tag not in counts]
-    parts = [trigger, outfit_trigger, *map(as_words, counts + others)]
+    written = [tag for tag in unique if tag in own]
+    counts = sorted((tag for tag in unique if is_count(tag) and tag not in own), key=lambda tag: (tag == ALONE, tag))
+    others = [tag for tag in unique if tag not in counts and tag not in own]
+    parts = [trigger, outfit_trigger, *map(as_words, written + counts + others)]
     return SEPARATOR.join(part for part in parts if part)
 
 
@@ -33,9 +36,10 @@ def as_words(tag: str) -> str:
 
 
 def tags_in(text: str, triggers: Iterable[str]) -> list[str]:
-    """The tags of a caption, as boards write them."""
+    """The tags of a caption, as boards write them; a sentence of the user's stays as it is."""
     excluded = set(triggers)
-    return [part.replace(" ", "_") for part in text.split(SEPARATOR) if part not in excluded]
+    parts = [part for part in text.split(SEPARATOR) if part not in excluded]
+    return [part if is_prose(part) else part.replace(" ", "_") for part in parts]
 
 
 def with_embedding(text: str, word: str) -> str:

@@ -41,7 +41,7 @@ def judge_core(merged: list[Tags], params: Tagged, vocabulary: Vocabulary) -> li
     excludes it (another eye colour) is seen in more views.
     """
     views = [set(tags) for tags in merged]
-    thorough = [tags for tags in merged if sum(origin != TAGGER for _, origin in tags.values()) >= THOROUGH]
+    thorough = [tags for tags in merged if sum(origin in (BOARD, BOTH) for _, origin in tags.values()) >= THOROUGH]
     frequencies = Counter(tag for tags in views for tag in tags)
     forced, forbidden = set(params.core_add), set(params.core_forbid)
     groups = clothing_groups(views, frequencies)
@@ -126,7 +126,7 @@ def evidence(tag: str, views: list[set[str]], groups: Groups, hats: set[str]) ->
 
 def agreement(tag: str, thorough: list[Tags]) -> Row | None:
     """The share of the thoroughly tagged views with a tagger's tag in which boards have it too; None without a view."""
-    origins = [tags[tag][1] for tags in thorough if tag in tags and tags[tag][1] != BOARD]
+    origins = [tags[tag][1] for tags in thorough if tag in tags and tags[tag][1] in (TAGGER, BOTH)]
     return interval(sum(origin == BOTH for origin in origins), len(origins)) if origins else None
 
 

@@ -1,13 +1,16 @@
-"""Lint of captions before training: triggers that already have a meaning, tags that contradict each other, captions
-that say nothing or are longer than the text encoder reads."""
+"""Lint of captions before training: triggers that already have a meaning, words of the user's that would become a
+second one, tags that contradict each other, captions that say nothing or are longer than the text encoder reads."""
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.tagging.captions import tags_in
-from charaloom.tagging.vocabulary import Vocabulary, contradictions, is_count
+from charaloom.sources.folders.captions import is_prose
+from charaloom.tagging.captions import as_words, tags_in
+from charaloom.tagging.merging import OWN
+from charaloom.tagging.vocabulary import OTHER, Vocabulary, contradictions, is_count, kind_of
 from charaloom.vision.models import hub_file
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 
 CLIP = "openai/clip-vit-large-patch14"  # the text encoder of SD 1.x, and the first one of SDXL: one vocabulary
+SECOND_TRIGGER_SHARE = 0.5  # of the captions that the user wrote, set by hand
+SECOND_TRIGGER_LEAST = 3  # captions, set by hand
 LIMIT = 75  # tokens that it reads, besides start and end
 # CLIP's pattern of words (openai/CLIP, simple_tokenizer.py), in the syntax of `tokenizers`.
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -37,6 +42,28 @@ class Lint:
         for row, length in zip(rows, lengths, strict=True):
             findings += self.of_caption(row["view"], row["caption"], triggers, length)
         return findings
+
+    def of_own_words(self, views: list[Row]) -> list[Row]:
+        """A finding for each word that is no board's tag and stands in most of the captions that the user wrote: it
+        would become a second trigger. `views` are rows of tagged.parquet."""
+        written = [[tag["name"] for tag in view["tags"] if tag["origin"] == OWN] for view in views]
+        written = [names for names in written if names]
+        counts = Counter(name for names in written for name in names if not is_prose(name.replace("_", " ")))
+        return [
+            finding(
+                "second trigger",
+                as_words(name),
+                f"it stands in {count} of your {len(written)} captions and is no tag: it would become a second trigger",
+                "make it the character's trigger (the roster's column `trigger`), or add it to tagged.blacklist",
+            )
+            for name, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+            if count >= max(SECOND_TRIGGER_SHARE * len(written), SECOND_TRIGGER_LEAST) and self.is_foreign(name)
+        ]
+
+    def is_foreign(self, name: str) -> bool:
+        """Whether a word is no general tag of the boards, and neither counts people nor names a trait or clothes."""
+        known = name in self.vocabulary.counts or name in self.vocabulary.implications
+        return not known and kind_of(name) == OTHER
 
     def of_trigger(self, trigger: str) -> list[Row]:
         tag, tokens = trigger.lower().replace(" ", "_"), self.tokenizer.encode(trigger).tokens

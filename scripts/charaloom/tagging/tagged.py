@@ -1,7 +1,8 @@
 """Tagged: the tags of every kept view, and the core tags that always hold of the character.
 
-The tags of tagger and board are merged, with their origin. Core tags leave the captions: the trigger stands for them.
-Of tags that exclude each other the one with more evidence stays. A tag that is left out keeps the reason.
+The tags of tagger and board are merged, with their origin; what the user wrote comes first and wins. Core tags leave
+the captions: the trigger stands for them. Of tags that exclude each other the one with more evidence stays. A tag that
+is left out keeps the reason.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from charaloom.artifacts.tables import TAGGED, VIEW_COLUMNS, read_table, write_t
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Tagged
 from charaloom.tagging.core import judge_core
-from charaloom.tagging.merging import drop_reasons, merge, variants
+from charaloom.tagging.merging import OWN, Tags, drop_reasons, merge, overruled, variants
 from charaloom.tagging.vocabulary import Vocabulary
 
 
@@ -42,12 +43,13 @@ def tag_views(
     posts = {row["picture"]: row["posts"] or [] for row in read_table(inputs.raw, ["picture", "posts"])}
     vocabulary = Vocabulary(inputs.hub)
     merged = [merge(scores[row["view"]], posts[row["picture"]], row["kind"], params) for row in kept]
-    judgements = judge_core(merged, params, vocabulary)
+    believed = [{name: tags[name] for name in tags.keys() - overruled(tags)} for tags in merged]
+    judgements = judge_core(believed, params, vocabulary)
     core_tags = [judgement["tag"] for judgement in judgements if judgement["core"]]
     rows = []
     for row, tags in zip(kept, merged, strict=True):
         dropped = drop_reasons(tags, posts[row["picture"]], set(core_tags), params, vocabulary)
-        remaining = sorted((name for name in tags if name not in dropped), key=lambda name: (-tags[name][0], name))
+        remaining = in_order({name: facts for name, facts in tags.items() if name not in dropped})
         rows.append(
             {
                 **{name: row[name] for name in columns},
@@ -55,6 +57,7 @@ def tag_views(
                 "tags": [{"name": name, "score": tags[name][0], "origin": tags[name][1]} for name in remaining],
                 "dropped": [{"name": name, "reason": reason} for name, reason in sorted(dropped.items())],
                 "variants": variants(params.tag, posts[row["picture"]]),
+                "repeats": max((post["repeats"] or 0 for post in posts[row["picture"]]), default=0) or None,
             }
         )
     write_table(table, rows, TAGGED, "view")
@@ -62,3 +65,9 @@ def tag_views(
     dropped_by_reason = Counter(entry["reason"] for row in rows for entry in row["dropped"])
     counts = {"views": len(rows), "core": len(core_tags), "dropped": dict(sorted(dropped_by_reason.items()))}
     write_manifest(manifest, origin, {"table": table, "core": core}, counts)
+
+
+def in_order(tags: Tags) -> list[str]:
+    """The user's own tags as they wrote them, then the others by score."""
+    own = [name for name, (_, origin) in tags.items() if origin == OWN]
+    return own + sorted(tags.keys() - set(own), key=lambda name: (-tags[name][0], name))

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from charaloom.artifacts.files import sha256_file, whole_folder, write_json
+from charaloom.artifacts.files import whole_folder, write_json
 from charaloom.artifacts.types import Row
+from charaloom.config.roster import GENERAL
 from charaloom.errors import CharaloomError
-from charaloom.images.files import EXTENSIONS, files_of
+from charaloom.images.decoding import Limits, open_picture
+from charaloom.sources.folders.reader import FolderSource, log_files
+from charaloom.sources.posts import Rules
+from charaloom.sources.raw import examine
 from charaloom.tagging.captions import SEPARATOR, as_words
 
 PICTURE_SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
@@ -58,29 +62,25 @@ def core_words(outfits: Row) -> list[str]:
 
 
 def prepare_regularisation(part: Path, folder: Path) -> None:
-    """The user's regularisation pictures with the captions beside them (.txt), in the order of their SHA-256."""
-    pictures = {}
-    for name in files_of(folder):
-        path = folder / name
-        if path.suffix.lower() in EXTENSIONS:
-            pictures[sha256_file(path)] = (path, caption_beside(path))
+    """The user's regularisation pictures with their captions, in the order of their SHA-256, as people see them."""
+    source = FolderSource(folder, Rules(frozenset({GENERAL}), Limits()), "training.regularisation")
+    examined = {picture.key: picture for picture in (examine(entry, source.rules) for entry in source.list_posts())}
+    pictures = [picture for _, picture in sorted(examined.items()) if picture.problem is None and picture.file]
+    refused = [(picture.posts[0]["post_id"], picture.problem) for picture in examined.values() if picture.problem]
+    log_files("regularisation", [*source.report.unused, *refused], source.report.remarks)
     if not pictures:
-        raise CharaloomError(f"{folder}: no pictures to regularise with; training.regularisation names their folder")
+        raise CharaloomError(
+            f"{folder}: no pictures to regularise with ({len(refused)} cannot be used; the log names them); "
+            "training.regularisation names their folder"
+        )
     (part / "regularisation").mkdir()
     captions = {}
-    for number, (_, (path, caption)) in enumerate(sorted(pictures.items())):
-        content = path.read_bytes()
-        title = f"{number:06d}.{picture_suffix({'bytes': content, 'path': str(path)})}"
-        (part / "regularisation" / title).write_bytes(content)
-        captions[title] = caption
+    for number, picture in enumerate(pictures):
+        assert picture.file is not None
+        title = f"{number:06d}.png"
+        open_picture(picture.file.read_bytes()).save(part / "regularisation" / title, "PNG", compress_level=1)
+        captions[title] = SEPARATOR.join(map(as_words, picture.posts[0]["tags_general"]))
     write_json(part / "regularisation.json", captions)
-
-
-def caption_beside(picture: Path) -> str:
-    """The words of the .txt file beside a picture, separated as in all captions; empty where there is none."""
-    side = picture.with_suffix(".txt")
-    text = " ".join(side.read_text(encoding="utf-8-sig").split()) if side.exists() else ""
-    return SEPARATOR.join(word.strip() for word in text.split(",") if word.strip())
 
 
 def remove_parts(folder: Path) -> None:

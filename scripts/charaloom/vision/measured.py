@@ -26,7 +26,7 @@ from charaloom.config.params import Measured
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 from charaloom.images.boxes import area, box_of, overlap
-from charaloom.images.decoding import open_picture
+from charaloom.images.decoding import open_drawn
 from charaloom.images.fingerprints import perceptual_hash, thumbnail
 from charaloom.images.generated import generation_parameters
 from charaloom.vision.model_set import Box, Detection, ModelInput, ModelSet, Scores, TaggerOutput, pictures_per_batch
@@ -171,16 +171,19 @@ class Measurer:
     def measured(self, pictures: list[Row]) -> dict[str, list[Row]]:
         """Rows by picture; one that a decoder or a model fails on gets a row with the `problem`."""
         rows: dict[str, list[Row]] = {}
-        decoded: list[tuple[str, bytes, Image.Image]] = []
+        decoded: list[Drawn] = []
+        places: dict[str, tuple[int, int]] = {}  # of the drawn part in the picture
         for picture in pictures:
             name = picture["picture"]
             try:
-                decoded.append((name, picture["bytes"], open_picture(picture["bytes"])))
+                drawn, places[name] = drawn_part(picture["bytes"])
+                decoded.append((name, picture["bytes"], drawn))
             except Exception as error:  # decoders raise errors of many kinds
                 rows[name] = [unmeasured(name, problem_of(error))]
         models = self.models
         try:
-            rows |= rows_of(models, decoded)
+            fresh = rows_of(models, decoded)
+            rows |= {name: in_the_picture(fresh[name], *places[name]) for name in fresh}
         except Exception as error:  # a model fails on one of them: measure each alone
             if len(decoded) < 2:
                 rows |= {name: [unmeasured(name, problem_of(error))] for name, _, _ in decoded}
@@ -214,10 +217,19 @@ def as_arrays(rows: list[Row]) -> list[Row]:
 # --- the rows of a batch of pictures
 
 
-def rows_of(models: ModelSet, pictures: list[tuple[str, bytes, "Image.Image"]]) -> dict[str, list[Row]]:
-    """All rows of pictures (name, file, decoded): the picture, its persons, and the half bodies and heads in it.
+Drawn = tuple[str, bytes, "Image.Image"]  # a picture's name and file, and what is drawn on it
 
-    CCIP and tagger see the whole picture, and each of several persons: no decision reads them of a person who is alone.
+
+def drawn_part(data: bytes) -> tuple["Image.Image", tuple[int, int]]:
+    """What is drawn on a picture, and its place (left, top) there. Raises what Pillow raises where it is no picture."""
+    picture, box = open_drawn(data)
+    return picture if box == (0, 0, *picture.size) else picture.crop(box), box[:2]
+
+
+def rows_of(models: ModelSet, pictures: list[Drawn]) -> dict[str, list[Row]]:
+    """All rows of pictures: the drawn part, the persons in it, and their half bodies and heads.
+
+    CCIP and tagger see the drawn part, and each of several persons: no decision reads them of a person who is alone.
     """
     import numpy as np
 
@@ -242,6 +254,13 @@ def rows_of(models: ModelSet, pictures: list[tuple[str, bytes, "Image.Image"]]) 
     return rows
 
 
+def in_the_picture(rows: list[Row], left: int, top: int) -> list[Row]:
+    """Rows with their boxes in pixels of the picture, instead of those of its drawn part at (left, top)."""
+    for row in rows:
+        row.update(x0=row["x0"] + left, y0=row["y0"] + top, x1=row["x1"] + left, y1=row["y1"] + top)
+    return rows
+
+
 def ordered_by_kind(detections: dict[str, list[Detection]]) -> dict[str, list[Detection]]:
     return {kind: ordered(boxes) for kind, boxes in detections.items()}
 
@@ -259,7 +278,8 @@ def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detectio
     for kind in ("person", "halfbody", "head"):
         for index, (box, confidence) in enumerate(detections[kind]):
             person = index if kind == "person" else owner(box, persons)
-            rows.append({**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person})
+            row = {**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person}
+            rows.append(row | thumbnail_columns(grey, box) if kind == "head" else row)
     return rows
 
 
@@ -267,10 +287,9 @@ def picture_facts(
     data: bytes, grey: "np.ndarray", detections: dict[str, list[Detection]], scores: dict[str, Scores]
 ) -> Row:
     """The columns of whole pictures."""
-    small = thumbnail(grey)
+    height, width = grey.shape
     return {
-        "thumbnail": small.tobytes(),
-        "thumbnail_width": small.shape[1],
+        **thumbnail_columns(grey, (0, 0, width, height)),
         "classes": scored(scores["classes"]),
         "monochrome": rounded(scores["monochrome"]["monochrome"]),
         "rating": scored(scores["rating"]),
@@ -280,6 +299,13 @@ def picture_facts(
         "heads": len(detections["head"]),
         "faces": len(detections["face"]),
     }
+
+
+def thumbnail_columns(grey: "np.ndarray", box: Box) -> Row:
+    """What copies and expressions are told apart by: the view in grey, small."""
+    x0, y0, x1, y1 = box
+    small = thumbnail(grey[y0:y1, x0:x1])
+    return {"thumbnail": small.tobytes(), "thumbnail_width": small.shape[1]}
 
 
 def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> Row:

@@ -190,7 +190,9 @@ def test_a_folder_is_walked_and_its_files_are_not_read_again(project: Project, m
     assert not first.of("hana").now
     first.keep()
     walked = []
-    monkeypatch.setattr(module, "pictures_digest", lambda folder: walked.append(folder) or pictures_digest(folder))
+    monkeypatch.setattr(
+        module, "pictures_digest", lambda folder, *work: walked.append(folder) or pictures_digest(folder, *work)
+    )
     assert not Due(project).of("hana").now
     assert "pictures/hana" not in walked
     os.utime("pictures/hana/1.png")

@@ -16,8 +16,8 @@ from charaloom.config.stages import STAGES
 FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`)
     "raw": {"sources", "age", "seed", "removals"},
     "filtered": {"seed", "tag", "ratings"},
-    "tagged": {"tag"},
-    "clustered": {"seed", "trigger"},
+    "tagged": {"tag", "trigger"},
+    "clustered": {"seed", "trigger", "captions"},
     "outfits": {"seed"},
     "checkpoints": {"seed", "trigger", "regularisation_digest", "previews", "by_pictures"},
     "previews": {"seed", "selection"},

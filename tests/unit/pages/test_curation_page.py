@@ -51,6 +51,19 @@ def write(results: Path, name: str = "curation") -> str:
 # --- the page
 
 
+def test_files_that_were_not_read_are_named(results: Path) -> None:
+    assert "Files of the folder" not in write(results)
+    unused = [[f"{number}.heic", f"not read: HEIC {HOSTILE}"] for number in range(130)]
+    files = {"pictures": 45, "captions": 38, "unused": unused, "remarks": [["a.png", "<lora:x:1>"]]}
+    (results / "raw.files.json").write_text(json.dumps(files))
+    text = write(results)
+    assert "45 pictures, 38 with captions" in text
+    assert "0.heic" in text
+    assert "and 10 more" in text
+    assert "&lt;lora:x:1&gt;" in text
+    assert HOSTILE not in text
+
+
 def test_the_page_is_well_formed_and_loads_nothing(results: Path) -> None:
     page = Page(write(results))
     assert page.open == []

@@ -60,7 +60,7 @@ def test_an_archive_is_read_like_a_folder(tmp_path, kind):
     assert {row["bytes"] for row, _ in posts.values()} == {drawn(1), drawn(2)}
     (tagged,) = (post for _, post in posts.values() if post["tags_general"])
     assert (tagged["site"], tagged["tags_general"]) == ("archive", ["1girl", "red_hat"])
-    assert counts["ignored_files"] == 1
+    assert counts["ignored_entries"] == 1
     before = (tmp_path / "raw.parquet").read_bytes()
     path.unlink()
     pack(path, GOOD)
@@ -201,7 +201,7 @@ def test_f8_a_cyberharem_dataset_is_read_without_unpickling(tmp_path, packed):
     assert posts["a.png"][1]["tags_general"] == ["red_hat", "1girl"]
     assert posts["a.png"][1]["rating"] == "general"
     assert posts["b.png"][0] == "rating explicit: not downloaded"
-    assert posts["c.png"][0] is None
+    assert posts["c.png"][0] == "rating unknown: .c_meta.json is no valid JSON"
     assert not Payload.trap.exists()
     assert b"canary" not in (tmp_path / "raw.parquet").read_bytes()
 

@@ -566,12 +566,13 @@ def test_folder_with_side_files(tmp_path):
     write(root, "c.json", json.dumps({"rating": "explicit", "tags": ["x"]}).encode())
     write(root, "d.png", world.drawn(4))
     write(root, "d.json", b"{broken")
+    write(root, "f.png", world.drawn(5))
     write(root, "e.gif", world.drawn(1))  # the same bytes as a.png under another name
     write(root, ".DS_Store", b"x")
     write(root, "notes.txt", b"x")
     rows, manifest = build(tmp_path, folder_params(root))
     posts = {post["post_id"]: (row, post) for row in rows.values() for post in row["posts"]}
-    assert set(posts) == {"a.png", "sub/b.jpg", "c.webp", "d.png", "e.gif"}
+    assert set(posts) == {"a.png", "sub/b.jpg", "c.webp", "d.png", "e.gif", "f.png"}
     assert posts["a.png"][1]["tags_general"] == ["1girl", "red_dress", "smile", "solo"]
     assert (posts["a.png"][1]["rating"], posts["a.png"][1]["site"]) == (None, "folder")
     assert posts["a.png"][0] is posts["e.gif"][0]
@@ -579,8 +580,10 @@ def test_folder_with_side_files(tmp_path):
     assert posts["sub/b.jpg"][1]["source"] == "https://e.org/"
     assert posts["c.webp"][0]["problem"] == "rating explicit: not downloaded"
     assert posts["c.webp"][0]["bytes"] is None
-    assert manifest["counts"]["unreadable_side_files"] == 1
-    assert manifest["counts"]["ignored_files"] == 2
+    assert posts["d.png"][0]["problem"].startswith("rating unknown: d.json is no valid JSON")
+    files = json.loads((tmp_path / "raw.files.json").read_text())
+    assert (files["pictures"], files["captions"]) == (3, 2)
+    assert [name for name, _ in files["unused"]] == [".DS_Store", "c.webp", "d.json", "d.png", "notes.txt"]
     assert str(tmp_path) not in json.dumps(manifest)
 
 

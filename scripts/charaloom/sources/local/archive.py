@@ -6,12 +6,10 @@ from pathlib import Path
 
 from charaloom.artifacts.files import read_json, whole_folder, write_json
 from charaloom.errors import CharaloomError
-from charaloom.images.files import EXTENSIONS
-from charaloom.sources.folder import FolderSource
+from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS
+from charaloom.sources.folders.reader import FolderReport, FolderSource
 from charaloom.sources.local.child import run
 from charaloom.sources.posts import ListedPost, Rules, judged
-
-BESIDE = (".txt", ".caption", ".json", ".jsonl", ".csv")  # endings of what may describe pictures
 
 
 class ArchiveSource:
@@ -21,15 +19,17 @@ class ArchiveSource:
 
     def __init__(self, path: str, rules: Rules, folder: Path) -> None:
         self.path, self.rules, self.folder = Path(path), rules, folder
-        self.report: dict[str, int] = {}
-        self.inner: FolderSource | None = None
+        self.report = FolderReport()
+        self.unpacking: dict[str, int] = {}  # numbers of entries
 
     def list_posts(self) -> list[ListedPost]:
         """One post per picture. Raises CharaloomError where the archive cannot be read."""
         if not self.path.is_file():
             raise CharaloomError(f"{self.path}: there is no such file. Correct the character's sources.")
-        self.inner = FolderSource(self.unpacked(), self.rules)
-        return [named(entry, self.site, self.rules) for entry in self.inner.list_posts()]
+        inner = FolderSource(self.unpacked(), self.rules)
+        listed = inner.list_posts()
+        self.report = inner.report
+        return [named(entry, self.site, self.rules) for entry in listed]
 
     def unpacked(self) -> Path:
         """The folder with its files. The store's name holds the archive's digest, so what is there is what it holds."""
@@ -37,13 +37,17 @@ class ArchiveSource:
         if not report.is_file():
             limit = self.rules.limits.maximum_bytes
             with whole_folder(files) as part:
-                facts = {"path": str(self.path), "folder": str(part), "endings": sorted((*EXTENSIONS, *BESIDE))}
+                facts = {
+                    "path": str(self.path),
+                    "folder": str(part),
+                    "endings": sorted((*EXTENSIONS, *SIDE_ENDINGS, *LISTINGS)),
+                }
                 said = run("charaloom.sources.local.unpack", {**facts, "file_bytes": limit}, limit)
             write_json(report, said)
             for kind, names in (("refused", said["refused"]), ("too large", said["large"])):
                 if names:
                     print(f"{self.path}: {kind}: {', '.join(names)} …", file=sys.stderr)
-        self.report = read_json(report)
+        self.unpacking = read_json(report)
         return files
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
@@ -51,9 +55,7 @@ class ArchiveSource:
         return posts
 
     def counts(self) -> dict[str, int]:
-        inner = self.inner.counts() if self.inner else {}
-        own = {key: self.report[key] for key in ("refused_entries", "large_entries")}
-        return {**inner, **own, "ignored_files": inner.get("ignored_files", 0) + self.report["ignored"]}
+        return {key: self.unpacking[key] for key in ("refused_entries", "large_entries", "ignored_entries")}
 
 
 def named(entry: ListedPost, site: str, rules: Rules) -> ListedPost:

@@ -2,7 +2,6 @@
 publish them, in a folder or a zip. CyberHarem's sidecars are read as JSON; nothing in them is ever unpickled."""
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 from charaloom.artifacts.files import files_below, sha256_bytes
 from charaloom.errors import CharaloomError
-from charaloom.sources.folder import FolderSource
+from charaloom.sources.folders.ratings import UNKNOWN
+from charaloom.sources.folders.reader import FolderReport, FolderSource
+from charaloom.sources.folders.side_files import Side, merged, side_of_object
 from charaloom.sources.local.archive import ArchiveSource, named
-from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, post_of, words
+from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, refused, words
 
 SITE = "dataset"
-SIDECAR_BYTES = 2**20
+SIDECAR, SIDECAR_BYTES = "_meta.json", 2**20
 ROWS = 16  # of a Parquet file in memory at a time
 NEEDED = {"image", "posts", "picture", "tags", "view"}  # columns of ours
 
@@ -26,6 +27,7 @@ class DatasetSource:
     def __init__(self, path: str, rules: Rules, folder: Path) -> None:
         self.path, self.rules, self.folder = Path(path), rules, folder
         self.inner: ArchiveSource | FolderSource | None = None
+        self.report = FolderReport()
 
     def list_posts(self) -> list[ListedPost]:
         """One post per picture; of our own datasets one per post that a picture came from."""
@@ -37,6 +39,8 @@ class DatasetSource:
         else:
             self.inner = ArchiveSource(str(self.path), self.rules, self.folder)
         listed = [with_sidecar(entry, self.rules) for entry in self.inner.list_posts()]
+        unused = [(name, why) for name, why in self.inner.report.unused if not name.endswith(SIDECAR)]
+        self.report = FolderReport(unused, self.inner.report.remarks)
         return [named(entry, SITE, self.rules) for entry in listed]
 
     def rows(self, table: Path) -> Iterator[ListedPost]:
@@ -91,11 +95,16 @@ def parquet_files(path: Path) -> list[Path]:
 
 def with_sidecar(entry: ListedPost, rules: Rules) -> ListedPost:
     """A post with what waifuc wrote beside its picture (`.<stem>_meta.json`): the tags, and the post of the board."""
-    sidecar = entry.file.with_name(f".{entry.file.stem}_meta.json") if entry.file else None
-    content = read_sidecar(sidecar) if sidecar is not None and sidecar.is_file() else None
-    if content is None:
+    sidecar = entry.file.with_name(f".{entry.file.stem}{SIDECAR}") if entry.file else None
+    if sidecar is None or not sidecar.is_file():
         return entry
-    post = merged(entry.post, content)
+    content = read_sidecar(sidecar)
+    if content is None:
+        return refused(entry.post, f"rating unknown: {sidecar.name} is no valid JSON")
+    own = Side(tags=entry.post["tags_general"], rating=entry.post["rating"])
+    post, rating = merged([own, *sides_of(content)], entry.post)
+    if rating == UNKNOWN:
+        return refused(post, "rating unknown: not understood in its sidecar")
     return judged(replace(entry, post=post), rules)
 
 
@@ -110,16 +119,13 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def merged(post: Post, content: dict[str, Any]) -> Post:
-    """The post with a sidecar's tags and, where it has a whole post of a board, that post's own."""
-    tags = content.get("tags")
-    names = [re.sub(r"\s+", "_", name) for name in tags if isinstance(name, str)] if isinstance(tags, dict) else []
-    boards = [value for key, value in sorted(content.items()) if isinstance(value, dict) and "id" in value]
-    more = post_of(boards[0], post["site"], post["post_id"], None) if boards else EMPTY_POST
-    result = {
-        key: words([*value, *more[key]]) if isinstance(value, list) else value if value is not None else more[key]
-        for key, value in post.items()
-    }
-    typed = {tag for kind in ("artists", "tags_character", "tags_copyright", "tags_meta") for tag in result[kind]}
-    general = [tag for tag in words([*result["tags_general"], *names]) if tag not in typed]
-    return {**result, "tags_general": general}
+def sides_of(content: dict[str, Any]) -> list[Side]:
+    """What a sidecar says: the posts of boards, each under its site's name, and the tags."""
+    posts = [
+        side_of_object({**value, "category": key})
+        for key, value in sorted(content.items())
+        if isinstance(value, dict) and "id" in value
+    ]
+    typed = {tag for side in posts for key, tags in side.post.items() if isinstance(tags, list) for tag in tags}
+    names = [tag for tag in side_of_object({"tags": content.get("tags")}).tags if tag not in typed]
+    return [*posts, Side(tags=names)]

@@ -66,7 +66,7 @@ class Unpacking:
             "refused_entries": len(self.refused),
             "large": [shown(name) for name in self.too_large[:SHOWN]],
             "large_entries": len(self.too_large),
-            "ignored": self.ignored,
+            "ignored_entries": self.ignored,
         }
 
 

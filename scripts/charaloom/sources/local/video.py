@@ -15,7 +15,7 @@ class VideoSource:
 
     def __init__(self, path: str, rules: Rules, folder: Path) -> None:
         self.path, self.rules, self.folder = Path(path), rules, folder
-        self.report: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
 
     def list_posts(self) -> list[ListedPost]:
         """One post per frame, in the order of time. Raises CharaloomError where the video cannot be read."""
@@ -28,7 +28,7 @@ class VideoSource:
                 facts = {"path": str(self.path), "folder": str(part), "maximum_pixels": limits.maximum_pixels}
                 said = run("charaloom.sources.local.frames", facts, limits.maximum_bytes)
             write_json(report, said)
-        self.report = read_json(report)
+        self.numbers = read_json(report)
         posts = [{**EMPTY_POST, "site": SITE, "post_id": name.stem} for name in files_below(files)]
         return [
             ListedPost(post, files / name)
@@ -42,4 +42,4 @@ class VideoSource:
         return posts
 
     def counts(self) -> dict[str, int]:
-        return {"scenes": self.report["scenes"], "similar_frames": self.report["similar"]}
+        return {"scenes": self.numbers["scenes"], "similar_frames": self.numbers["similar"]}
