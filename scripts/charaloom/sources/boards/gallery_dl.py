@@ -242,7 +242,7 @@ def found(row: Row, address: str, site: Site) -> Found:
 
 def rating(row: Row) -> str | None:
     """The rating by the site's own scale; Danbooru's `s` is not the `s` of others."""
-    if "x_restrict" in row or row.get("rating") in RESTRICTED:
+    if "x_restrict" in row or str(row.get("rating")) in RESTRICTED:
         return RESTRICTED.get(str(row.get("rating")))
     if "purity" in row:
         return PURITY.get(str(row["purity"]))

@@ -1,5 +1,6 @@
 """A board as a source of one character: its list, kept in the store, and the files of it."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class BoardSource:
                 listing = read_list(web, self.site, self.origin, self.limit, self.rules)
             kept = {"question": self.question(), "partial": listing.partial, "posts": list(map(plain, listing.posts))}
         self.partial = kept["partial"]
+        if self.partial:
+            print(f"{self.partial}; what it lists is used", file=sys.stderr, flush=True)
         listed = [again_judged(entry, self.rules) for entry in kept["posts"]]
         write_json(path, {**kept, "posts": list(map(plain, listed))})
         self.is_full = sum(entry.problem is None for entry in listed) >= self.limit
