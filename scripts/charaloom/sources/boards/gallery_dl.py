@@ -108,9 +108,8 @@ def configured(site: Site, origin: Origin) -> dict[str, Any]:
     name, key = account(site.name)
     own = {"username": name, "password": key, "user-id": name, "api-key": key, "refresh-token": key}
     return {
+        "user-agent": site.agent,  # at the root, where it stands above the names that its extractors have of their own
         "extractor": {
-            "user-agent": site.agent,
-            "*": {"user-agent": site.agent},
             "sleep-request": site.pause,
             "retries": 1,
             "timeout": 20,
