@@ -19,7 +19,7 @@ from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits
 from charaloom.sources import boards, downloads
 from charaloom.sources.downloads import fetch_files
-from charaloom.sources.parts import validator_of
+from charaloom.sources.network.parts import validator_of
 from charaloom.sources.posts import EMPTY_POST, ListedPost
 from charaloom.sources.sites import Site
 from charaloom.sources.store import Store, file_name
