@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits, ending_problem, inspect, looks_like_html, sniff
 from charaloom.sources.network.addresses import AddressError
+from charaloom.sources.network.parts import Part
 from charaloom.sources.network.robots import is_tagged
-from charaloom.sources.parts import Part
 from charaloom.sources.posts import ListedPost
 from charaloom.sources.store import Store, file_name
 from charaloom.sources.web import MESSAGE_BYTES, NoAnswer, Reply, Silent, TooLarge, TooSlow, Web
@@ -67,8 +67,14 @@ def fetch_files(
     try:
         refuse_if_tagged(web, store, store.missing(posts))
         fetching.run(posts)
-    finally:
         store.save()
+    except OSError as error:
+        raise CharaloomError(
+            f"{store.folder}: {error.strerror}. Make room or mend permissions and run again; what was fetched is kept."
+        ) from error
+    except CharaloomError:
+        store.save()
+        raise
     raise_if_too_few_came(web, store, posts, total)
 
 

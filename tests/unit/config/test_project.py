@@ -148,6 +148,8 @@ def test_a_character_has_keys_of_their_own(place: Path) -> None:
         ({"raw": {"ratings": ["general", "explicit"]}}, ["more.yaml: raw.ratings.1: 'explicit' is not one of"]),
         ({"boards": {"folder": {}}}, ["more.yaml: boards.folder"]),
         ({"boards": {"my board": {}}}, ["more.yaml: boards.my board", "a-z, 0-9"]),
+        ({"boards": {"b": {"root": "http://me:canary@host"}}}, ["boards.b: an address", "CHARALOOM_B_API_KEY"]),
+        ({"boards": {"b": {"file_roots": ["http://me:canary@host"]}}}, ["boards.b: an address", "CHARALOOM_B_API_KEY"]),
         ({"boards": {"b": {"dialect": "danbooru"}}}, ["more.yaml: boards.b: `root` is missing"]),
         ({"roster": "nowhere.tsv"}, ["nowhere.tsv", "`roster`"]),
         ({"removals": "nowhere.yaml"}, ["nowhere.yaml: there is no such file"]),
@@ -156,6 +158,7 @@ def test_a_character_has_keys_of_their_own(place: Path) -> None:
 def test_a_mistake_is_reported_in_one_line(place: Path, keys: dict[str, Any], words: list[str]) -> None:
     message = error(overlay("more.yaml", **keys))
     assert "\n" not in message
+    assert "canary" not in message
     for word in words:
         assert word in message
 

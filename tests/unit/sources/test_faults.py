@@ -20,7 +20,7 @@ from charaloom.images.decoding import Limits
 from charaloom.sources import downloads
 from charaloom.sources.boards.listing import DIALECTS, Reader
 from charaloom.sources.downloads import fetch_files
-from charaloom.sources.parts import validator_of
+from charaloom.sources.network.parts import validator_of
 from charaloom.sources.posts import EMPTY_POST, ListedPost
 from charaloom.sources.sites import Site
 from charaloom.sources.store import Store, file_name

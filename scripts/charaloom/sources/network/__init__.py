@@ -1,1 +1,1 @@
-"""What `sources.web` is made of: addresses, connections, the pace per host, robots.txt, secrets."""
+"""What `web.py` and `downloads.py` are made of: addresses, connections, the pace per host, robots.txt, parts, secrets."""
