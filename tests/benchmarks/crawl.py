@@ -51,7 +51,7 @@ def write_world(folder: Path, number: int) -> None:
 def crawl(folder: Path, root: str, number: int) -> None:
     source = {"kind": "board", "name": "demo", "dialect": "danbooru", "root": root, "seconds_between_requests": 0.0}
     params = {
-        "source": source, "query": TAG, "age": "adult", "version": 1, "limit": number, "minimum": number,
+        "sources": [{**source, "query": TAG}], "age": "adult", "version": 1, "limit": number, "minimum": number,
         "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26,
     }  # fmt: skip
     for name in ("first", "second"):

@@ -77,7 +77,7 @@ def start(board: Board, folder: Path) -> subprocess.Popen[bytes]:
         "seconds_between_requests": 0.01,
     }
     params = {
-        "source": source, "query": TAG, "age": "adult", "version": 1, "limit": 10**4, "minimum": 1,
+        "sources": [{**source, "query": TAG}], "age": "adult", "version": 1, "limit": 10**4, "minimum": 1,
         "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26,
     }  # fmt: skip
     places = [str(folder / name) for name in ("raw.parquet", "raw.pictures.json", "raw.manifest.json", "work")]

@@ -13,6 +13,7 @@ from charaloom.config.named_files import read_removals
 from charaloom.config.project import Project, load_project
 from charaloom.config.schemas import suggestion
 from charaloom.errors import CharaloomError
+from charaloom.images.files import normalised
 from charaloom.pages.standing import results_of
 from charaloom.pages.verdicts import explain, numbers, other_reasons, reason_words, short_name
 
@@ -81,7 +82,7 @@ def matching(posts: dict[str, list[Row]], wanted: str) -> list[str]:
     by_post = [
         picture
         for picture, own in posts.items()
-        if any(wanted in (post["post_id"], f"{post['site']}:{post['post_id']}") for post in own)
+        if any(normalised(wanted) in map(normalised, names_of(post)) for post in own)
     ]
     if by_post:
         return by_post
@@ -90,6 +91,11 @@ def matching(posts: dict[str, list[Row]], wanted: str) -> list[str]:
         return [name]
     prefix = name.lower() if len(name) >= LEAST_DIGITS else wanted
     return [picture for picture in posts if picture.startswith(prefix)] if len(prefix) >= LEAST_DIGITS else []
+
+
+def names_of(post: Row) -> tuple[str, str]:
+    """By what a person may name a post."""
+    return post["post_id"], f"{post['site']}:{post['post_id']}"
 
 
 def why_missing(project: Project, character: str, wanted: str) -> str:

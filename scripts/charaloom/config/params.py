@@ -188,6 +188,7 @@ class Filtered(Stage):
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
     variants: bool = False  # whether a drawing with another face is kept
+    trust: str | None = None  # identity: every picture shows the character; all: every picture may train
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,6 +129,8 @@ def explain(problem: Any, against: Config) -> tuple[tuple[Any, ...], str]:
             ) if named else path, f"{shown(value)} is not allowed{note or f': must match {limit}'}"
         case "multipleOf":
             return path, f"{shown(value)} is not a multiple of {limit}{note}"
+        case "contains":
+            return path, f"`{limit['const']}` is missing{note}"
         case _:
             return path, f"{problem.message}{note}"
 

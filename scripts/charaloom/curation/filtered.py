@@ -14,9 +14,9 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
 from charaloom.curation.duplicates import drop_duplicates
 from charaloom.curation.held_out import hold_out, likely_outfits
-from charaloom.curation.identity import drop_others
-from charaloom.curation.rules import FINAL, RULES, UNSHOWN, apply_rule
-from charaloom.curation.views import View, read_vectors, read_views
+from charaloom.curation.identity import drop_other_persons, drop_others
+from charaloom.curation.rules import FINAL, OBLIGATORY, OF_IDENTITY, RULES, UNSHOWN, apply_rule
+from charaloom.curation.views import ALL, IDENTITY, View, read_vectors, read_views
 from charaloom.vision.ccip import CcipMetric
 
 
@@ -42,11 +42,13 @@ def filter_views(
     candidates = [view for view in views if view.is_candidate]
     clusters: list[Row] = []
     judged = views
-    for name in params.rules:
+    rules = rules_of(params)
+    for name in rules:
         if name == "duplicate":
             drop_duplicates(candidates, measured, params)
         elif name == "identity":
-            clusters = drop_others(character, candidates, read_vectors(measured, "ccip"), CcipMetric(hub), params)
+            drop = drop_other_persons if params.trust == IDENTITY else drop_others
+            clusters = drop(character, candidates, read_vectors(measured, "ccip"), CcipMetric(hub), params)
         else:
             apply_rule(RULES[name], judged, params)
             if name in FINAL:
@@ -56,7 +58,7 @@ def filter_views(
     rows = [verdict(view) for view in views]
     write_table(table, rows, FILTERED, "view")
     decided = [decision(row) for row in sorted(rows, key=itemgetter("view"))]
-    write_facet(decisions, [params.rules, decided], rules=params.rules)
+    write_facet(decisions, [rules, decided], rules=rules)
     dropping_rules = Counter(view.reasons[0].rule for view in views if view.reasons)
     counts = {
         "views": len(views),
@@ -67,7 +69,15 @@ def filter_views(
         "dropped": dict(sorted(dropping_rules.items())),
         "identity_clusters": clusters,
     }
-    write_manifest(manifest, origin, {"table": table}, counts, rules=params.rules)
+    write_manifest(manifest, origin, {"table": table}, counts, rules=rules)
+
+
+def rules_of(params: Filtered) -> list[str]:
+    """The rules that apply: those of the config, without the ones that the user's trust makes needless."""
+    if params.trust == ALL:
+        return [name for name in params.rules if name in OBLIGATORY]
+    needless = OF_IDENTITY if params.trust == IDENTITY else ()
+    return [name for name in params.rules if name not in needless]
 
 
 def verdict(view: View) -> Row:

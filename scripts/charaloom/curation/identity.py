@@ -17,6 +17,7 @@ from charaloom.config.params import Filtered
 from charaloom.curation.rules import RULES, record_score
 from charaloom.curation.views import Vectors, View
 from charaloom.errors import CharaloomError
+from charaloom.images.files import normalised
 from charaloom.tagging.vocabulary import COSPLAY_ENDING
 from charaloom.vision.ccip import CcipMetric
 
@@ -73,6 +74,27 @@ def drop_others(
             f"{[group['support'] for group in listed[:5]]}. Add pictures of the character alone, or check their tag."
         )
     return listed[:CLUSTERS_LISTED]
+
+
+def drop_other_persons(
+    character: str, candidates: list[View], vectors: Vectors, metric: CcipMetric, params: Filtered
+) -> list[Row]:
+    """Where every picture shows the character, judge only the persons cut from pictures of several: by their distance
+    to the pictures of one person. Without such a picture, as `drop_others`."""
+    threshold = params.identity
+    embedded = [view for view in candidates if view.name in vectors]
+    trusted = [view for view in embedded if view.row["kind"] == "picture" and not view.reasons]
+    if threshold is None:
+        return []
+    if not trusted:
+        return drop_others(character, candidates, vectors, metric, params)
+    measure_distances(embedded, trusted, trusted, vectors, metric, threshold)
+    for view in embedded:
+        of_several = view.row["kind"] == "person"
+        record_score(view, RULES["identity"], view.distance or 0.0, threshold if of_several else None)
+        if not view.reasons:
+            view.cluster = 0
+    return [{"views": len(trusted), "support": float(len(trusted))}]
 
 
 def measure_distances(
@@ -145,14 +167,14 @@ def matrix(views: list[View], vectors: Vectors) -> "np.ndarray":
 
 def reference_support(views: list[View], references: Iterable[str]) -> dict[str, float] | None:
     """1 for the views of reference pictures (SHA-256 or `<site>:<post id>`), else 0; None where no view is of one."""
-    wanted = set(references)
+    wanted = set(map(normalised, references))
     supports = {view.name: float(not wanted.isdisjoint(ids_of(view))) for view in views}
     return supports if any(supports.values()) else None
 
 
 def ids_of(view: View) -> list[str]:
     """By what the config may name the picture of a view."""
-    return [view.row["picture"], *(f"{post['site']}:{post['post_id']}" for post in view.posts)]
+    return [view.row["picture"], *(normalised(f"{post['site']}:{post['post_id']}") for post in view.posts)]
 
 
 def tag_support(views: list[View], tag: str | None, character: str) -> dict[str, float]:

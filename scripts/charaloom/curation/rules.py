@@ -20,6 +20,8 @@ from charaloom.tagging.vocabulary import ALTERNATE_TAGS, COSPLAY, COSPLAY_ENDING
 
 FROM, ABOVE, BELOW = "from", "above", "below"  # which scores drop a view: from the threshold on, above it, below it
 UNSHOWN = frozenset({"rating", "rating_model"})  # rules whose views nobody is shown, whichever rule dropped them first
+OBLIGATORY = ("problem", "not_a_candidate", "rating", "rating_model")  # no config leaves them out
+OF_IDENTITY = ("cosplay", "alternate_costume")  # needless where every picture is known to show the character
 FINAL = ("problem", "not_a_candidate")  # no later rule judges the views that these drop
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")  # from the mildest on

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Vectors = dict[str, "np.ndarray"]  # by view
 
+IDENTITY, ALL = "identity", "all"  # values of filtered.trust
 HEAD_INSIDE = 0.5  # share of a head's area that must lie in a view for the head to count there, set by hand
 MEASURED_COLUMNS = (
     *(name for name, _ in VIEW_COLUMNS),
@@ -88,6 +89,8 @@ def read_views(raw: PathLike, measured: PathLike, params: Filtered) -> list[View
     for name, rows in by_picture.items():
         whole = next(row for row in rows if row["kind"] == "picture")
         persons = [row for row in rows if row["kind"] == "person" and is_confident(row, params)]
+        if params.trust == ALL:
+            persons = []  # every picture is one view, whoever is in it
         heads = [row for row in rows if row["kind"] == "head"]
         posts, size = pictures[name]["posts"] or [], pictures[name]["size"] or 0
         for row in rows:

@@ -1,7 +1,7 @@
 """Is it the same face? Two heads of one drawing laid over each other, and the place where they differ most.
 
-Encoders and resizing change a drawing a little everywhere, an expression changes it much in a few places. Edges that
-lie a pixel or two apart are no difference: each place is compared with its surroundings.
+Encoders and resizing change a drawing where its edges are, an expression puts an edge where the other face has none.
+Edges that lie a pixel or two apart are no difference: each place is compared with its surroundings.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from charaloom.images.boxes import Edges
 
 # Chosen on drawn expressions of demo characters and their copies (re-encoded, resized, cropped): docs/curation.md.
-DIFFERENCE = 28.0  # grey values of 255 between the places that differ most, from which two faces are two
-CONTRAST = 4.0  # times what three quarters of the places differ by at most, and one more grey value
+DIFFERENCE = 8.5  # of the places that differ most, from which two faces are two
+CONTRAST = 20.0  # grey values: a difference counts half where both faces have edges of this contrast
+SURROUNDINGS = 7  # pixels of the side of the square whose contrast counts
 PLACE = 5  # pixels of a place's side, in a head of at most 96
 SHIFTS = 2  # pixels by which edges may lie apart
 BORDER = 1 / 16  # of a head's shorter side, by which the two are moved to lie best
@@ -33,14 +34,8 @@ class Head:
 
 def faces_differ(first: Head, second: Head, fit: Fit) -> bool:
     """Whether two heads of one drawing have different faces; `fit` lays the second picture on the first."""
-    import numpy as np
-
     pair = laid_over(first, second, fit)
-    if pair is None:
-        return False
-    differences = differences_of(*pair)
-    most = float(differences.max())
-    return most >= DIFFERENCE and most >= CONTRAST * (float(np.percentile(differences, 75)) + 1)
+    return pair is not None and float(differences_of(*pair).max()) >= DIFFERENCE
 
 
 def laid_over(first: Head, second: Head, fit: Fit) -> "tuple[np.ndarray, np.ndarray] | None":
@@ -77,7 +72,8 @@ def laid_over(first: Head, second: Head, fit: Fit) -> "tuple[np.ndarray, np.ndar
 
 
 def differences_of(first: "np.ndarray", second: "np.ndarray") -> "np.ndarray":
-    """Mean difference of each place from the most like place within SHIFTS pixels, without the rim."""
+    """Mean difference of each place from the most like place within SHIFTS pixels, the less the more edges both have
+    there; without the rim."""
     import cv2
     import numpy as np
 
@@ -85,5 +81,15 @@ def differences_of(first: "np.ndarray", second: "np.ndarray") -> "np.ndarray":
     steps = range(-SHIFTS, SHIFTS + 1)
     shifted = (np.roll(theirs, (dy, dx), (0, 1)) for dy in steps for dx in steps)
     least = np.minimum.reduce([cv2.blur(np.abs(ours - other), (PLACE, PLACE)) for other in shifted])
+    least *= CONTRAST / (CONTRAST + np.minimum(contrast(ours), contrast(theirs)))
     rim = SHIFTS + PLACE // 2
     return least[rim:-rim, rim:-rim] if min(least.shape) > 2 * rim + 4 else least
+
+
+def contrast(grey: "np.ndarray") -> "np.ndarray":
+    """Standard deviation of the grey values around each pixel."""
+    import cv2
+    import numpy as np
+
+    size = (SURROUNDINGS, SURROUNDINGS)
+    return np.sqrt(np.maximum(cv2.blur(grey * grey, size) - cv2.blur(grey, size) ** 2, 0))

@@ -357,6 +357,20 @@ def test_a_source_that_is_wrong_is_named(place: Path, entry: dict[str, object], 
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("rule", ["problem", "not_a_candidate", "rating", "rating_model"])
+def test_a_missing_obligatory_rule_is_named(place: Path, rule: str) -> None:
+    rules = [name for name in read_config([DEFAULTS])["filtered"]["rules"] if name != rule]
+    with pytest.raises(CharaloomError, match=rf"filtered\.rules: `{rule}` is missing"):
+        load_project([overlay("more.yaml", filtered={"rules": rules})])
+
+
+@pytest.mark.parametrize(("variants", "hana", "mei"), [(None, True, False), (True, True, True), (False, False, False)])
+def test_variants_are_kept_in_folders_unless_the_config_says(place: Path, variants: Any, hana: bool, mei: bool) -> None:
+    project = load_project([overlay("more.yaml", filtered={"variants": variants})])
+    kept = [stage_params(project, name, "filtered")["variants"] for name in ("hana", "mei")]
+    assert kept == [hana, mei]
+
+
 def test_removals_reach_raw_only(place: Path) -> None:
     overlay("config/removals.yaml", posts=["danbooru:5"], artists=["b", "a"])
     raw = stage_params(load_project(), "hana", "raw")

@@ -414,3 +414,46 @@ def test_nearest_across_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = {(min(pair), max(pair)) for pair in nearest(matrix, 0.7)}
     assert pairs == {(0, 7)}
     assert list(nearest(matrix[:1], 0.7)) == []
+
+
+# --- trust
+
+
+def test_trusted_pictures_are_not_asked_who_they_show(world: World) -> None:
+    for _ in range(6):
+        world.add()
+    other = world.add(who=2)
+    cosplay = world.add(post={"tags_general": ["cosplay"]})
+    group = world.add(people=2)
+    blurred = world.add(sharpness=1.0)
+    rows = world.decide(trust="identity")
+    assert rows[f"{other}/picture/0"]["verdict"] == "keep"
+    assert rows[f"{cosplay}/picture/0"]["verdict"] == "keep"
+    assert rows[f"{group}/person/0"]["verdict"] == "keep"
+    assert rows[f"{group}/person/1"]["rule"] == "identity"
+    assert rows[f"{blurred}/picture/0"]["rule"] == "sharpness"
+    assert world.decide()[f"{other}/picture/0"]["rule"] == "identity"
+
+
+def test_a_few_trusted_pictures_are_enough(world: World) -> None:
+    names = [world.add(), world.add(who=2)]
+    rows = world.decide(trust="identity")
+    assert {rows[f"{name}/picture/0"]["verdict"] for name in names} == {"keep"}
+
+
+def test_who_trusts_all_loses_only_what_cannot_be_read_or_shown(world: World) -> None:
+    kept = [
+        world.add(who=2, width=60, height=60, sharpness=1.0),
+        world.add(people=3),
+        world.add(monochrome=0.9),
+        world.add(tags=scores(speech_bubble=0.9)),
+        world.add(persons=0, heads=0, faces=0),
+    ]
+    explicit = world.add(post={"rating": "explicit"})
+    racy = world.add(rating=scores(safe=0.1, r15=0.5, r18=0.4))
+    rows = world.decide(trust="all")
+    assert {rows[f"{name}/picture/0"]["verdict"] for name in kept} == {"keep"}
+    assert all(rows[f"{name}/picture/0"]["split"] for name in kept)
+    assert rows[f"{kept[1]}/person/1"]["rule"] == "not_a_candidate"
+    assert rows[f"{explicit}/picture/0"]["rule"] == "rating"
+    assert rows[f"{racy}/picture/0"]["rule"] == "rating_model"

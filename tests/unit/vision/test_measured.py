@@ -12,6 +12,8 @@ from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import RAW, read_table, write_table
 from charaloom.config.params import Measured, Models
 from charaloom.errors import CharaloomError
+from charaloom.images.decoding import open_picture
+from charaloom.images.fingerprints import perceptual_hash
 from charaloom.vision import measured
 from charaloom.vision.measured import MeasuredInputs, Measurer, measure, owner
 from charaloom.vision.models import fetch_models, picture_models
@@ -199,3 +201,44 @@ def test_owner_is_the_person_whose_box_covers_most_of_it() -> None:
     assert owner((110, 10, 130, 30), persons) == 1
     assert owner((300, 10, 330, 30), persons) is None
     assert owner((10, 10, 30, 30), []) is None
+
+
+def sprite(width: int, height: int, box: tuple[int, int, int, int], shadow: int = 0, orientation: int = 1) -> bytes:
+    """A figure on a transparent canvas, with a half-transparent shadow below it."""
+    image = Image.new("RGBA", (width, height), (255, 0, 255, 0))
+    draw = ImageDraw.Draw(image)
+    if shadow:
+        draw.rectangle((box[0] - 10, box[3], box[2] + 10, box[3] + 9), fill=(0, 0, 0, shadow))
+    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(192, 32, 64, 255))
+    image.putpixel((1, 1), (0, 0, 0, 255))  # a speck
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    image.save(stream, "PNG", exif=exif)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "drawn"),
+    [
+        (sprite(960, 540, (400, 100, 560, 500)), (384, 84, 576, 516)),
+        (sprite(960, 540, (400, 100, 560, 500), shadow=90), (374, 84, 586, 526)),
+        (sprite(960, 540, (400, 100, 560, 500), shadow=6), (384, 84, 576, 516)),
+        (sprite(540, 960, (40, 400, 440, 560), orientation=6), (384, 24, 576, 456)),
+        (sprite(300, 300, (0, 0, 300, 300)), (0, 0, 300, 300)),
+    ],
+)
+def test_case_P8_a_transparent_canvas_is_cut_to_what_is_drawn(
+    models: Path, tmp_path: Path, data: bytes, drawn: tuple[int, int, int, int]
+) -> None:
+    rows = run(write_raw(tmp_path, [data]), models, tmp_path / "work")
+    picture = next(row for row in rows if row["kind"] == "picture" and not row["problem"])
+    box = tuple(picture[edge] for edge in ("x0", "y0", "x1", "y1"))
+    assert all(abs(ours - theirs) <= 4 for ours, theirs in zip(box, drawn, strict=True))
+    assert (picture["width"], picture["height"]) == (box[2] - box[0], box[3] - box[1])
+    parts = [row for row in rows if row["picture"] == picture["picture"] and row["kind"] != "picture"]
+    for part in parts:
+        assert box[0] <= part["x0"] < part["x1"] <= box[2]
+        assert box[1] <= part["y0"] < part["y1"] <= box[3]
+    cut = open_picture(data).crop(box)
+    assert perceptual_hash(np.asarray(cut.convert("L"))) == picture["phash"]
