@@ -12,7 +12,7 @@ from charaloom.errors import CharaloomError
 FOLDER, BOARD = "folder", "board"
 KINDS = (BOARD, FOLDER, "archive", "video", "dataset")  # of sources
 # Folders beside the characters':
-RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hub", "logs", "measured"})
+RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "logs", "measured"})
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 

@@ -27,6 +27,7 @@ from charaloom.sources.folders.side_files import (
 from charaloom.sources.posts import EMPTY_POST, REMOVED, ListedPost, Rules, judged, refused
 
 SITE = "folder"
+OWN_SITES = frozenset({SITE, "archive"})  # of pictures whose captions are the user's own
 REPEATS = re.compile(r"(\d{1,3})_.+")  # kohya's folders: how often an epoch shows their pictures
 FILE_NAME_KEYS = ("file_name", "file", "image", "path")  # of a line of a listing, the hub's first
 MISSING_SHOWN = 5  # pictures that a listing names and that are not there
