@@ -37,7 +37,7 @@ DIALECTS: dict[str, Dialect] = {
 }
 GALLERY_DL = "gallery-dl"
 LISTED_PER_PICTURE = 20  # posts looked through, at most, for each one that may be fetched
-EXTENSIONS = ("", "jpg", "jpeg", "png", "webp", "gif")
+EXTENSIONS = ("", "jpg", "jpeg", "jfif", "png", "webp", "gif", "avif", "bmp")
 ONLY_THE_BOARD = r"-?(order|sort|id|score|status|date|age|fav|user|pool|parent|width|height)\w*:"
 
 
