@@ -15,10 +15,11 @@ from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits, ending_problem, inspect, looks_like_html, sniff
 from charaloom.sources.network.addresses import AddressError
 from charaloom.sources.network.parts import Part
+from charaloom.sources.network.replies import MESSAGE_BYTES, NoAnswer, Reply, Silent, TooLarge, TooSlow
 from charaloom.sources.network.robots import is_tagged
 from charaloom.sources.posts import ListedPost
 from charaloom.sources.store import Store, file_name
-from charaloom.sources.web import MESSAGE_BYTES, NoAnswer, Reply, Silent, TooLarge, TooSlow, Web
+from charaloom.sources.web import Web
 
 # Set by hand.
 FILE_SECONDS = 55.0  # that one try of a file may take in all

@@ -3,7 +3,7 @@
 A store (a folder in `work`, behind the caller's lock) holds
     posts.json      the list (`boards.py`)
     files/          complete and checked files, <post id>.<extension>
-    parts/          downloads under way (`network/parts.py`), resumed where the site says that the file is the same
+    parts/          downloads under way (`network/parts.py`), resumed where the file is known to be the same
     digests.json    SHA-256, by post id, of the files that were complete
     failures.json   why a file cannot be had, by post id, where asking again is no use
 """

@@ -1,25 +1,31 @@
 """The one HTTP client of all sources: polite, bounded in time and bytes, no further than the user's own site and the
 public network, and with an account's secrets for the site's own origin only."""
 
-import re
-import socket
-import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
 
 from charaloom.errors import CharaloomError
 from charaloom.sources.network.addresses import OUTSIDE, Address, AddressError, Places, parsed, proxy_of, reject_inside
-from charaloom.sources.network.connections import CONNECT_SECONDS, STALL_SECONDS, Overdue, pinned, proxied, within
+from charaloom.sources.network.connections import CONNECT_SECONDS, STALL_SECONDS, pinned, proxied, within
 from charaloom.sources.network.pace import Pace, seconds_asked
+from charaloom.sources.network.replies import (
+    MESSAGE_BYTES,
+    NoAnswer,
+    Reply,
+    TooLarge,
+    TooSlow,
+    is_challenge,
+    named_errors,
+)
 from charaloom.sources.network.robots import NAME, Robots, is_tagged, is_tagged_page, read_robots
 from charaloom.sources.network.secrets import scrubbed_text
 from charaloom.sources.sites import Site, variables
@@ -27,42 +33,15 @@ from charaloom.sources.sites import Site, variables
 # Set by hand.
 ANSWER_SECONDS = 50.0  # that a page of a list may take in all, its redirects included
 ANSWER_BYTES = 32 * 2**20
-MESSAGE_BYTES = 65536  # of an answer that is an error
-PIECE_BYTES = 65536
 ROBOTS_BYTES = 512 * 2**10  # RFC 9309 asks for 500 KiB
 REDIRECTS = 5
 TRIES = 8  # of one page of a list
-SILENT = 3  # of them, where no answer came at all
+SILENT = 3  # of them, or of a robots.txt, where no answer came at all
 CONNECTIONS = 8  # kept open per host
 BUSY = (429, 503)
 IN_TROUBLE = (408, 425, 500, 502, 504)
-HARMLESS = (
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "referer",
-    "range",
-    "if-range",
-)  # headers that may go to any host
+HARMLESS = ("accept", "accept-encoding", "accept-language", "if-range", "range", "referer")  # may go to any host
 OURS = ("user-agent", "host", "connection", "content-length", "transfer-encoding")
-ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
-CHALLENGE = re.compile(rb"_cf_chl_opt|challenge-platform|/cdn-cgi/challenge|g-recaptcha|h-captcha")
-
-
-class NoAnswer(Exception):
-    """No answer, or none that could be read to its end; the message is the reason as a table may hold it."""
-
-
-class TooSlow(NoAnswer):
-    """The time for the whole answer was over."""
-
-
-class Silent(NoAnswer):
-    """Nothing came for too long."""
-
-
-class TooLarge(Exception):
-    """More bytes than allowed."""
 
 
 @dataclass(frozen=True)
@@ -73,50 +52,6 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     url: str
-
-
-class Reply:
-    """An answer whose body is still to be read."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, seconds: float) -> None:
-        self.response, self.url, self.seconds = response, url, seconds
-        self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        self.message: bytes | None = None
-
-    def chunks(self, most: int) -> Iterator[bytes]:
-        """The decoded body. Raises TooLarge beyond `most` bytes, decoded or as sent, and NoAnswer where it is cut."""
-        codings = [part.strip() for part in self.encoding.split(",")]
-        if len(codings) > 2 or not set(codings) <= set(ENCODINGS):
-            raise NoAnswer("an encoding that was not asked for")
-        if (self.response.length_remaining or 0) > most:
-            raise TooLarge
-        size = 0
-        with named_errors(self.seconds):
-            for chunk in self.pieces():
-                size += len(chunk)
-                if max(size, self.response.tell()) > most:
-                    raise TooLarge
-                yield chunk
-
-    def pieces(self) -> Iterator[bytes]:
-        """What is there, as it comes: what was received before a cut is not lost."""
-        if self.response.chunked and self.response.supports_chunked_reads():  # type: ignore[attr-defined]
-            yield from self.response.stream(PIECE_BYTES, decode_content=True)
-            return
-        while piece := self.response.read1(PIECE_BYTES, decode_content=True):
-            yield piece
-
-    def start(self, most: int) -> bytes:
-        """The first bytes of the body, or of what of it can be read; read once."""
-        if self.message is None:
-            body = bytearray()
-            with suppress(NoAnswer, TooLarge):
-                for chunk in self.chunks(most):
-                    body += chunk
-            self.message = bytes(body)
-        return self.message
 
 
 class Web:
@@ -137,6 +72,7 @@ class Web:
         self.proxies: dict[str, urllib3.ProxyManager] = {}
         self.paces: dict[str, Pace] = {}
         self.robots: dict[str, Robots | None] = {}
+        self.silent: Counter[str] = Counter()  # times that a site's robots.txt did not come
         self.lock, self.robots_lock = threading.Lock(), threading.Lock()
         self.stopped = threading.Event()
 
@@ -336,7 +272,13 @@ class Web:
         address = self.places.checked(url)
         with self.robots_lock:
             if address.root not in self.robots:
-                self.robots[address.root] = self.ask_robots(address.root)
+                if self.silent[address.root] >= SILENT:
+                    raise NoAnswer("no robots.txt")
+                try:
+                    self.robots[address.root] = self.ask_robots(address.root)
+                except NoAnswer as error:
+                    self.silent[address.root] += SILENT if isinstance(error, TooSlow) else 1
+                    raise
             rules = self.robots[address.root]
         return rules is not None and not rules.can_fetch(address.url, NAME)
 
@@ -350,12 +292,6 @@ class Web:
 CHECK = "Check the address and the network, or try again later; nothing that was fetched is lost."
 
 
-def is_challenge(status: int, headers: Mapping[str, str], body: bytes) -> bool:
-    if "challenge" in headers.get("cf-mitigated", "").lower():
-        return True
-    return (status >= 400 or body[:100].lstrip()[:1] == b"<") and CHALLENGE.search(body[:MESSAGE_BYTES]) is not None
-
-
 def shown(url: str) -> str:
     """A URL as a message may hold it."""
     return scrubbed_text(url)[:200]
@@ -363,31 +299,3 @@ def shown(url: str) -> str:
 
 def with_query(url: str, params: Mapping[str, str]) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(params)}" if params else url
-
-
-@contextmanager
-def named_errors(seconds: float) -> Iterator[None]:
-    """Turn the errors of sockets, TLS and urllib3 into NoAnswer, whose reason names neither address nor clock."""
-    try:
-        yield
-    except (HTTPError, OSError, ValueError) as error:
-        raise named(error, seconds) from error
-
-
-def named(error: BaseException, seconds: float) -> NoAnswer:
-    chain = list(causes(error))
-    if any(isinstance(cause, Overdue) for cause in chain):
-        return TooSlow(f"more than {seconds:.0f} seconds")
-    if any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in chain):
-        return Silent(f"silent for {STALL_SECONDS:.0f} seconds")
-    if any(isinstance(cause, socket.gaierror) for cause in chain):
-        return NoAnswer("no such host")
-    if any(isinstance(cause, ssl.SSLError) for cause in chain):
-        return NoAnswer("no trusted certificate, or no TLS")
-    return NoAnswer("connection")
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

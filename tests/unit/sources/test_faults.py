@@ -312,6 +312,17 @@ def test_a_replaced_file_is_fetched_again_when_the_list_says_so(tmp_path):
 # ---- sites that say no
 
 
+def test_a_robots_txt_that_does_not_come_is_asked_for_a_few_times_only(tmp_path, monkeypatch):
+    routes = {f"/{number}": first(plain(200, drawn(number))) for number in range(20)}
+    with scripted({**routes, "/robots.txt": plain(500)}) as board:
+        posts = [post(board, number) for number in range(20)]
+        with pytest.raises(CharaloomError, match=r"robots.txt.*Run again later"):
+            fetch(board, posts, tmp_path)
+        assert board.paths() == ["/robots.txt"] * 3
+        board.routes["/robots.txt"] = plain(200)
+        assert len(fetch(board, posts, tmp_path)) == 20
+
+
 def test_n13_noai_on_single_files_is_their_own_problem(tmp_path):
     """Also where it is the very first file of the host."""
     data = {number: drawn(number) for number in range(1, 9)}

@@ -16,9 +16,10 @@ from charaloom.errors import CharaloomError
 from charaloom.sources import web as web_module
 from charaloom.sources.network.addresses import AddressError, Places, parsed
 from charaloom.sources.network.pace import Pace, seconds_asked
+from charaloom.sources.network.replies import NoAnswer
 from charaloom.sources.network.secrets import scrubbed_text
 from charaloom.sources.sites import Site, agent
-from charaloom.sources.web import NoAnswer, Web
+from charaloom.sources.web import Web
 from tests.servers.scripted import scripted, trap
 
 LOGIN, KEY, COOKIE = ("somebody", "canary-login"), "canary-key", "session=canary-cookie"

@@ -1,1 +1,1 @@
-"""What `web.py` and `downloads.py` are made of: addresses, connections, pace per host, robots.txt, parts, secrets."""
+"""The inside of the HTTP client: addresses, connections, the pace per host, robots.txt, parts of files, secrets."""
