@@ -119,10 +119,11 @@ def counted(drawn: list[Drawn], folder: Path, variants: bool = True) -> Counts:
     ]
     drop_duplicates(views, folder / "measured.parquet", params)
     group = {view.row["picture"]: view.duplicate_group for view in views if view.row["kind"] == "picture"}
+    drawn = [file for file in drawn if sha256_bytes(file.data) in group]  # those in which one person is detected
     originals = {(file.drawing, file.expression): file for file in drawn if not file.copied}
     groups = {key: group[sha256_bytes(file.data)] for key, file in originals.items()}
     kept = {(drawing, group) for (drawing, _), group in groups.items()}
-    copies = [file for file in drawn if file.copied]
+    copies = [file for file in drawn if file.copied and (file.drawing, file.expression) in groups]
     missed = [file for file in copies if group[sha256_bytes(file.data)] != groups[file.drawing, file.expression]]
     names = tuple(f"{file.drawing} {file.expression} {file.copied}" for file in missed)
     return Counts(len(originals), len(kept), len(copies), len(copies) - len(missed), names)

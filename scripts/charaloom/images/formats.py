@@ -25,6 +25,8 @@ JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # not a stuffed byte,
 JPEG_END, JPEG_START, JPEG_TEMPORARY = 0xD9, 0xD8, 0x01
 PNG_TEXTS = frozenset({b"zTXt", b"iTXt", b"iCCP"})  # chunks that may be compressed
 UNPACKED_BYTES = 2**20  # of one of them, above which Pillow refuses the whole file (its MAX_TEXT_CHUNK)
+UNPACKED_IN_ALL = 2**25  # of all of them together, half of Pillow's MAX_TEXT_MEMORY
+LONGEST_KEYWORD = 80  # bytes, with the zero behind it
 HEAD_BYTES = 64  # that `sniff` and `unread` look at
 
 
@@ -139,28 +141,34 @@ CUT = {  # what a file without its end lacks
 
 
 def bulky_texts(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Start, end and keyword of a PNG's texts and profiles that unpack to more than UNPACKED_BYTES."""
-    return [
-        (start, end, data[start + 8 : end].partition(b"\0")[0])
-        for name, start, end in png_chunks(data)
-        if name in PNG_TEXTS and is_bulky(name, data[start + 8 : end - 4])
-    ]
+    """Start, end and keyword of a PNG's texts and profiles that unpack to more than UNPACKED_BYTES, and of all that
+    follow the first UNPACKED_IN_ALL."""
+    bulky, total = [], 0
+    for name, start, end in png_chunks(data):
+        if name in PNG_TEXTS:
+            size = unpacked_size(name, data[start + 8 : end - 4]) if total <= UNPACKED_IN_ALL else UNPACKED_BYTES + 1
+            total += size
+            if size > UNPACKED_BYTES:
+                bulky.append((start, end, data[start + 8 : start + 8 + LONGEST_KEYWORD].partition(b"\0")[0]))
+    return bulky
 
 
-def is_bulky(name: bytes, body: bytes) -> bool:
-    """Whether the zlib stream of a zTXt, iTXt or iCCP chunk unpacks to too much."""
+def unpacked_size(name: bytes, body: bytes) -> int:
+    """Bytes of the zlib stream of a zTXt, iTXt or iCCP chunk, counted up to one above UNPACKED_BYTES."""
     _, _, rest = body.partition(b"\0")
     stream = rest[1:]
     if name == b"iTXt":
         stream = rest[2:].partition(b"\0")[2].partition(b"\0")[2] if rest[:1] == b"\1" else b""
     try:
-        return len(zlib.decompressobj().decompress(stream, UNPACKED_BYTES + 1)) > UNPACKED_BYTES
+        return len(zlib.decompressobj().decompress(stream, UNPACKED_BYTES + 1))
     except zlib.error:
-        return False
+        return 0
 
 
 def without_bulky_texts(data: bytes) -> bytes:
     """A PNG as Pillow opens it: no text or profile in it unpacks to too much."""
-    for start, end, _ in reversed(bulky_texts(data)):
-        data = data[:start] + data[end:]
-    return data
+    kept, position = [], 0
+    for start, end, _ in bulky_texts(data):
+        kept.append(data[position:start])
+        position = end
+    return b"".join([*kept, data[position:]]) if kept else data

@@ -19,7 +19,7 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Clustered
 from charaloom.outfits.features import anchors_of, directions
 from charaloom.outfits.grouping import NEIGHBOURS, group, members_of, similarities, stabilities
-from charaloom.outfits.names import Outfit, in_order, name_all, official_name, outfit_trigger, signature
+from charaloom.outfits.names import Outfit, in_order, name_all, official_name, outfit_trigger, signature, written
 from charaloom.outfits.prompts import prompts
 from charaloom.outfits.repeats import balance, decide, epoch, folder_repeats, seen
 from charaloom.tagging.captions import as_words, caption
@@ -122,7 +122,13 @@ def find_outfits(
     )
     anchors = anchors_of(views)
     outfits = [
-        Outfit(members, stability, signature(views, members), official_name(anchors, members))
+        Outfit(
+            members,
+            stability,
+            signature(views, members),
+            official_name(anchors, members),
+            written=written(views, members),
+        )
         for members, stability in zip(groups, steady, strict=True)
     ]
     name_all(outfits)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from charaloom.artifacts.types import Row
+from charaloom.tagging.merging import OWN
 from charaloom.tagging.vocabulary import has_colour, is_clothing, is_garment, is_headwear, piece_of_colour
 
 # Shares and scores below were set by hand.
@@ -15,6 +16,7 @@ SIGNATURE_SHARE = 0.35  # of an outfit's views that show a signature tag at leas
 SIGNATURE_EXCESS = 0.2  # by which its share exceeds the one in the other views at least
 SIGNATURE_MOST = 8  # tags
 CLEARLY = 0.25  # of a signature score below the best one, from which a tag names an outfit only after the others
+WRITTEN_SHARE = 0.5  # of an outfit's views of which the user wrote a piece of clothing, from which it may name it
 OFFICIAL_SHARE = 0.5  # of an outfit's views, and of the tag's, that agree where a board's tag names an outfit
 
 
@@ -31,6 +33,7 @@ class Outfit:
     why_not: str | None = None  # it is not trained
     repeats: int = 1  # how often each of its training views is seen in an epoch
     training: list[int] = field(default_factory=list)  # members that train
+    written: frozenset[str] = frozenset()  # clothes that the user wrote of most of its views
 
 
 def signature(views: list[Row], members: list[int]) -> list[Row]:
@@ -49,6 +52,17 @@ def signature(views: list[Row], members: list[int]) -> list[Row]:
             rows.append({"tag": tag, "score": score})
     rows.sort(key=lambda row: (-row["score"], row["tag"]))
     return [row for row in rows if not outshone(row, rows)][:SIGNATURE_MOST]
+
+
+def written(views: list[Row], members: list[int]) -> frozenset[str]:
+    """Clothes that the user wrote of at least half of these views: they name the outfit before what the tagger sees."""
+    counts = Counter(
+        tag["name"]
+        for index in members
+        for tag in views[index]["tags"]
+        if tag["origin"] == OWN and is_clothing(tag["name"])
+    )
+    return frozenset(name for name, count in counts.items() if count >= WRITTEN_SHARE * len(members))
 
 
 def outshone(row: Row, rows: list[Row]) -> bool:
@@ -108,9 +122,9 @@ def naming_tags(outfit: Outfit) -> list[str]:
     for row in outfit.signature:
         best[kind(row["tag"])] = max(best.get(kind(row["tag"]), 0.0), row["score"])
 
-    def rank(row: Row) -> tuple[int, bool, bool, str]:
+    def rank(row: Row) -> tuple[bool, int, bool, bool, str]:
         tag = row["tag"]
-        return kind(tag), best[kind(tag)] - row["score"] > CLEARLY, not has_colour(tag), tag
+        return tag not in outfit.written, kind(tag), best[kind(tag)] - row["score"] > CLEARLY, not has_colour(tag), tag
 
     tags = [plain_name(row["tag"]) for row in sorted(outfit.signature, key=rank)]
     return [*([plain_name(outfit.official)] if outfit.official else []), *tags] or ["plain"]

@@ -366,6 +366,7 @@ def test_a_missing_obligatory_rule_is_named(place: Path, rule: str) -> None:
 
 @pytest.mark.parametrize(("variants", "hana", "mei"), [(None, True, False), (True, True, True), (False, False, False)])
 def test_variants_are_kept_in_folders_unless_the_config_says(place: Path, variants: Any, hana: bool, mei: bool) -> None:
+    roster("hana\tfolder\tpictures/hana", "mei\tdanbooru\tmei")
     project = load_project([overlay("more.yaml", filtered={"variants": variants})])
     kept = [stage_params(project, name, "filtered")["variants"] for name in ("hana", "mei")]
     assert kept == [hana, mei]

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import numpy
@@ -121,3 +122,11 @@ def test_a_long_text_beside_others_is_read() -> None:
     buffer = io.BytesIO()
     drawn().save(buffer, "PNG", pnginfo=info)
     assert generation_parameters(buffer.getvalue())
+
+
+def test_many_texts_are_unpacked_up_to_a_limit() -> None:
+    data = WHOLE["PNG"]()
+    text = png_chunk(b"zTXt", b"Remark\0\0" + zlib.compress(b"x" * (2**20 - 1)))
+    start = time.monotonic()
+    assert inspect(data[:33] + text * 2000 + data[33:], LIMITS) == ("PNG", None)
+    assert time.monotonic() - start < 10

@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -476,3 +477,13 @@ def test_any_text_is_a_caption(text: str) -> None:
         assert ", " not in tag
         assert "\0" not in tag
         assert tag == tag.strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "{|", "[:", "(", ")", "a(", ":1", " ", "_", "1::", ";", "<lora:", "steps:1", "a b ", "\\", ". A"]
+)
+def test_a_long_caption_takes_no_time(text: str) -> None:
+    start = time.monotonic()
+    read_caption(text * (2**16 // len(text)))
+    read_caption("((" + text * (2**15 // len(text)) + "x))")
+    assert time.monotonic() - start < 5

@@ -141,7 +141,7 @@ def test_what_the_users_captions_count_is_a_setting(tmp_path: Path, mode: str, c
 def test_the_users_clothes_decide_the_outfits(tmp_path: Path, mode: str) -> None:
     world = World(tmp_path, captions=mode)
     seen = {"1girl": 0.99, "solo": 0.9, "dress": 0.8, "blue_dress": 0.6, "boots": 0.5}
-    blue = [world.add("1girl, blue dress", seen) for _ in range(4)]
+    blue = [world.add("1girl, blue dress", {**seen, "black_robe": 0.9}) for _ in range(4)]
     green = [world.add("1girl, green dress", seen) for _ in range(4)]
     _, clustered, outfits = world.run()
     assert sorted(outfit["id"] for outfit in outfits["outfits"]) == ["blue_dress", "green_dress"]

@@ -23,17 +23,21 @@ SETTING = re.compile(
     re.I,
 )
 NETWORK = re.compile(r"<\s*(?:lora|lyco|hypernet|hypernetwork|embedding)\s*:[^<>]*>", re.I)
-CHOICE = re.compile(r"\{[^{}]*\|[^{}]*\}|\[[^\[\]]*[|:][^\[\]]*\]")  # one of several, or another one after some steps
-WILDCARD = re.compile(r"__[^,\s]+__")
-NOVELAI_WEIGHT = re.compile(r"-?\d+(?:\.\d+)?::(.*?)::", re.S)
-WEIGHT = re.compile(r"(?<=\S)\s*:\s*-?\d*\.?\d+\s*$")
-BARE_WEIGHT = re.compile(r"(?<=\w)\s*:\s*\d+\.\d+\s*$")
+CHOICE = re.compile(
+    r"\{[^{}]{0,300}\|[^{}]{0,300}\}|\[[^\[\]]{0,300}[|:][^\[\]]{0,300}\]"
+)  # one of several, or another one after some steps
+WILDCARD = re.compile(r"__[^,\s]{1,100}__")
+NOVELAI_WEIGHT = re.compile(r"(?<!\d)-?\d{1,3}(?:\.\d{1,6})?::([^:]{1,300})::")
+WEIGHT = re.compile(r"(?<=\S)\s*:\s*-?\d{0,6}\.?\d{1,6}\s*$")
+BARE_WEIGHT = re.compile(r"(?<=\w)\s*:\s*\d{1,6}\.\d{1,6}\s*$")
 NO_TAG = re.compile(r"(BREAK|AND|ADDCOMM|ADDBASE|ADDCOL|ADDROW)|(?:https?://|embedding\s*:|file:).*", re.I)
 KEYWORD = re.compile(r"BREAK|AND|ADDCOMM|ADDBASE|ADDCOL|ADDROW")
 EYES = re.compile(r"[<>]?[:;=8xX][-'~^]?")  # of an emoticon, whose mouth may be a bracket
 WINK = re.compile(r";[-'~^]?[()dDpPoOqQ3<>|/](?=\s*(?:[,;\n\r]|$))")
 FACES = ("(o)_(o)",)  # emoticons that begin with a bracket
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])|\n+")
+LONGEST_TEXT = 2**16  # characters of a caption, set by hand
+LONGEST_EYES = 4  # characters
 LONGEST_TAG = 120  # characters; boards' longest tags have about 100
 PROSE_WORDS = 6  # of one part, from which it is no tag: boards' tags have five at most, a few names apart
 SHORT_PROSE_WORDS = 3  # a part on average, in a line that ends as a sentence does
@@ -76,6 +80,9 @@ def read_tags(names: list[str], safe: bool = False) -> Caption:
 
 def cleaned(text: str, caption: Caption) -> str:
     """The text without invisible characters, generation settings, networks and choices, which are noted."""
+    if len(text) > LONGEST_TEXT:
+        caption.left_out.append(f"{len(text):,} characters, which are no caption")
+        return ""
     text = unicodedata.normalize("NFC", text).translate(CHARACTERS).replace("\r", "\n")
     if match := SETTINGS.search(text):
         caption.left_out.append(brief(text[match.start() :]))
@@ -150,20 +157,21 @@ def parts_of(text: str) -> list[str]:
         if letter == "\\" and text[place + 1 : place + 2] in tuple("()[]{}\\"):
             current, place = current + text[place + 1], place + 2
             continue
-        wink = WINK.match(text, place) if not current.strip(" >") else None
+        wink = WINK.match(text, place) if letter == ";" and current in ("", ">") else None
         if wink:
             current, place = current + wink[0], wink.end()
             continue
         if letter in ",;\n":
             finish()
         elif letter in "([{":
-            of_text = letter == "(" and bool(current.strip())
+            of_text = letter == "(" and bool(current)
             brackets.append(of_text)
             current += letter if of_text else ""
         elif letter in ")]}":
-            of_text = brackets.pop() if brackets and not EYES.fullmatch(current.strip()) else True
+            of_face = len(current) <= LONGEST_EYES and EYES.fullmatch(current)
+            of_text = brackets.pop() if brackets and not of_face else True
             current = current + letter if of_text else WEIGHT.sub("", current)
-        else:
+        elif current or letter != " ":
             current += letter
         place += 1
     finish()
