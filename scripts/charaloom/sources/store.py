@@ -1,7 +1,7 @@
 """The store of one character's downloads: files by post id, each known by the digest it had when it was complete.
 
 A store (a folder in `work`, behind the caller's lock) holds
-    posts.json      the list (`boards.py`)
+    posts.json      the list (`boards/source.py`)
     files/          complete and checked files, <post id>.<extension>
     parts/          downloads under way (`network/parts.py`), resumed where the file is known to be the same
     digests.json    SHA-256, by post id, of the files that were complete
