@@ -91,8 +91,12 @@ def board_slots():
     return {f"board_{board}": board_slot(board) for board in project.config["boards"]}
 
 
+def boards_of(character):
+    return settings.boards_of(project.config_of(character), project.characters[character])
+
+
 def board_slot(board):
-    return inspected(lambda wildcards: int(project.characters[wildcards.character].source == board))
+    return inspected(lambda wildcards: int(board in boards_of(wildcards.character)))
 
 
 def stage_threads(section):

@@ -18,4 +18,5 @@ with job(snakemake.log[0], offline=False):
         pictures_facet=snakemake.output.pictures,
         manifest=snakemake.output.manifest,
         work=snakemake.config["paths"]["work"],
+        contact=snakemake.config["contact"],
     )

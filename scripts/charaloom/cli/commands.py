@@ -1,4 +1,5 @@
-"""The commands that need no demo world: `run`, `status`, `explain`. Each imports what it needs when it is run."""
+"""The commands that need no demo world: `run`, `status`, `explain`, `find`,
+`refresh`. Each imports what it needs when it is run."""
 
 import argparse
 from pathlib import Path
@@ -48,6 +49,21 @@ def add_commands(commands: "Subcommands") -> None:
     configured(explain)
     explain.set_defaults(command=explain_command)
 
+    find = commands.add_parser("find", help="look a character up on the boards and add it to the roster")
+    find.add_argument("name", help="the character's name, as people or boards write it")
+    find.add_argument("--board", action="append", metavar="BOARD", help="only this board of the config; several times")
+    find.add_argument("--series", help="a part of the tag, where boards know the name in several series")
+    find.add_argument("--as", dest="character", metavar="NAME", help="the character's name in the roster")
+    find.add_argument("--age", default="unknown", choices=["adult", "minor", "unknown"], help="(default: unknown)")
+    find.add_argument("--dry-run", action="store_true", help="only show what there is and what a crawl would take")
+    configured(find)
+    find.set_defaults(command=find_command)
+
+    refresh = commands.add_parser("refresh", help="ask the boards of a character again: what is new, changed, gone")
+    refresh.add_argument("character", help="the character's name in the roster")
+    configured(refresh)
+    refresh.set_defaults(command=refresh_command)
+
 
 def configured(command: argparse.ArgumentParser) -> None:
     command.add_argument("--configfile", nargs="+", type=Path, default=[], help="config files over config/config.yaml")
@@ -88,3 +104,26 @@ def explain_command(options: argparse.Namespace) -> int:
     from charaloom.cli.explain import explain_picture
 
     return explain_picture(options.configfile, options.character, options.picture)
+
+
+def find_command(options: argparse.Namespace) -> int:
+    from charaloom.config.layers import config_files, read_config
+    from charaloom.config.project import open_project
+    from charaloom.sources.find import report
+
+    files = config_files(options.configfile)
+    return report(open_project(read_config(files), files), options.name, options)
+
+
+def refresh_command(options: argparse.Namespace) -> int:
+    from charaloom.config.project import load_project
+    from charaloom.sources.refresh import refresh
+
+    changes = refresh(load_project(options.configfile), options.character)
+    for board in changes:
+        print(board)
+    if not changes:
+        print(f"{options.character}: has no board to ask; files of your own are looked at in each run")
+    elif any(changes):
+        print("Run `charaloom run` to build on it.")
+    return 0

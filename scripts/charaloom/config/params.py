@@ -116,14 +116,21 @@ class SelectionRule(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Params):
-    """Where a character's pictures come from: a folder (`path`) or a board (`name` and the keys of `boards`)."""
+    """One source of a character: a board (`name`, the keys of `boards`, `query`), or files of the user's (`path`)."""
 
-    kind: str  # folder, board
+    kind: str  # board, folder, archive, video, dataset
+    quota: int | None = field(default=None, metadata=ABSENT)  # pictures to take from it, at most
     path: str | None = field(default=None, metadata=ABSENT)
+    content: str | None = field(default=None, metadata=ABSENT)  # digest of its files: content decides
+    query: str | None = field(default=None, metadata=ABSENT)
     name: str | None = field(default=None, metadata=ABSENT)
     dialect: str | None = field(default=None, metadata=ABSENT)
     root: str | None = field(default=None, metadata=ABSENT)
     seconds_between_requests: float | None = field(default=None, metadata=ABSENT)
+    file_roots: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # of files inside the user's network
+    url: str | None = field(default=None, metadata=ABSENT)  # of a search, where gallery-dl lists
+    family: str | None = field(default=None, metadata=ABSENT)  # gallery-dl's name of a dialect
+    unrated: str | None = field(default=None, metadata=ABSENT)  # what stands for the rating of a site without any
 
 
 # --- the stages
@@ -142,10 +149,13 @@ class Raw(Stage):
     ratings: tuple[str, ...]
     maximum_pixels: int
     maximum_bytes: int
-    source: Origin
-    query: str
+    pool: int = 1  # posts listed for each one taken, where `sampling` chooses
+    sampling: Mapping[str, float] = field(
+        default_factory=dict
+    )  # weights of score, favourites, date; none: newest first
+    sources: tuple[Origin, ...]
     age: str  # adult, minor, unknown
-    folder: str | None = field(default=None, metadata=ABSENT)  # digest of a folder's files: content decides
+    seed: int | None = field(default=None, metadata=ABSENT)  # where `sampling` chooses
     removals: Mapping[str, list[str]] | None = field(
         default=None, metadata=ABSENT
     )  # ids by kind: posts, artists, pictures

@@ -1,6 +1,7 @@
 """The checked config and the roster of a run. Light imports only: every job parses this again."""
 
 import copy
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from charaloom.config.bases import bases_named, check_base, check_families
 from charaloom.config.layers import config_files, merged, own_file, read_config
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.recipes import check_recipe, check_sizes
-from charaloom.config.roster import Character, empty_roster, read_roster
+from charaloom.config.roster import Character, check_sources, empty_roster, read_roster
 from charaloom.config.schemas import Config, as_meant, check, read_yaml, suggestion
 from charaloom.errors import CharaloomError
 
@@ -43,6 +44,7 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
     config = as_meant(copy.deepcopy(dict(config)), "config")
     config.pop("pathvars", None)
     if not trusted:
+        refuse_passwords(config)
         check(config, "config", files)
     characters = read_roster(config["roster"], config["boards"], trusted)
     project = Project(config, characters, read_special(config, characters, trusted))
@@ -51,6 +53,20 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
         read_removals(config["removals"])
         read_lock(config["models"]["lock"])
     return project
+
+
+def refuse_passwords(config: Config) -> None:
+    """A board's address stands in tables and logs: it must not hold an account. The message does not repeat it."""
+    boards = config.get("boards")
+    for name, board in boards.items() if isinstance(boards, dict) else ():
+        roots = [board.get("root"), *(board.get("file_roots") or ())] if isinstance(board, dict) else []
+        if any(isinstance(root, str) and re.search(r"[@?#\\]", root.partition("://")[2]) for root in roots):
+            variable = "CHARALOOM_" + re.sub(r"\W", "_", str(name)).upper()
+            raise CharaloomError(
+                f"boards.{name}: an address has a user name, a query or a backslash. Name the board alone, as in "
+                f"`root: https://board.example`; an account belongs into the environment: {variable}_USERNAME and "
+                f"{variable}_API_KEY."
+            )
 
 
 def read_special(config: Config, characters: dict[str, Character], trusted: bool = False) -> dict[str, Config]:
@@ -64,6 +80,7 @@ def read_special(config: Config, characters: dict[str, Character], trusted: bool
         own = as_meant(read_yaml(path), "character")
         if not trusted:
             check(own, "character", [path])
+            check_sources(own.get("sources", []), str(path), config["boards"])
         special[path.stem] = merged(config, own)
     return special
 

@@ -96,13 +96,14 @@ def as_number(value: Any, kinds: str | Sequence[str]) -> Any:
 
 @cache
 def schema(name: str) -> Config:
-    """config, roster, or character: the sections of the config that one character may have of their own."""
+    """config, roster, or character: the sections of the config that one character may have, and sources."""
     if name != "character":
         return read_yaml(SCHEMAS / f"{name}.schema.yaml")
     whole = copy.deepcopy(schema("config"))
     sections = {section: whole["properties"][section] for section in PER_CHARACTER}
     for part in (*sections.values(), *whole["$defs"].values()):
         part.pop("required", None)
+    sections["sources"] = whole["$defs"]["sources"]
     return {**whole, "$id": "charaloom/character", "properties": sections, "required": []}
 
 

@@ -1,11 +1,14 @@
 """What each stage of one character may read of the config and the roster: the only param of its rule."""
 
+from pathlib import Path
+
+from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
-from charaloom.config.roster import FOLDER, Character, allowed_ratings
+from charaloom.config.roster import BOARD, FOLDER, KINDS, Character, allowed_ratings
 from charaloom.config.schemas import AUTO, Config
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
@@ -67,8 +70,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
     match stage:
         case "raw":
             removals = read_removals(config["removals"])
-            source = {"source": source_of(config, character), "query": character.query, "age": character.age}
-            return source | folder_content(character, config["paths"]["work"]) | removals
+            sampled = seed if any(config["raw"]["sampling"].values()) else {}
+            return {"sources": sources_of(config, character), "age": character.age} | sampled | removals
         case "filtered":
             ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
             return {**seed, **ratings, "tag": character.tag, "variants": variants_of(config, character)}
@@ -111,18 +114,55 @@ def models_params(project: Project) -> Config:
     return {"hub": project.config["models"]["hub"], "lock": read_lock(project.config["models"]["lock"])}
 
 
-def source_of(config: Config, character: Character) -> Config:
-    if character.source == FOLDER:
-        return {"kind": FOLDER, "path": character.query}
-    return {"kind": "board", "name": character.source, **config["boards"][character.source]}
+def sources_of(config: Config, character: Character) -> list[Config]:
+    """All sources of a character: the roster's, then those of the character's own file."""
+    return [origin_of(config, entry) for entry in entries_of(config, character)]
 
 
-def folder_content(character: Character, work: str | None = None) -> Config:
-    """{folder: digest of a character's folder}: names and contents of pictures and of what is written beside them.
+def entries_of(config: Config, character: Character) -> list[Config]:
+    own: Config = {FOLDER: character.query} if character.source == FOLDER else {BOARD: character.source}
+    query = {} if character.source == FOLDER else {"query": character.query}
+    return [{**own, **query}, *config.get("sources", [])]
 
-    Another digest reads the folder again. Times do not count: a copied or touched folder would train anew.
-    `work` keeps what is known of files that did not change.
+
+def boards_of(config: Config, character: Character) -> set[str]:
+    """The boards that a character's pictures come from."""
+    return {entry[BOARD] for entry in entries_of(config, character) if BOARD in entry}
+
+
+def origin_of(config: Config, entry: Config) -> Config:
+    """One source as stage `raw` knows it; files of the user's with a digest of their content, so that a change of them
+    is seen. Times do not count: a copied or touched folder would train anew."""
+    kind = next(kind for kind in KINDS if kind in entry)
+    more = {key: entry[key] for key in ("query", "quota") if entry.get(key) is not None}
+    if kind == BOARD:
+        board = config["boards"][entry[BOARD]]
+        known = {key: value for key, value in board.items() if value is not None}
+        return {"kind": BOARD, "name": entry[BOARD], **known, **more}
+    path = str(Path(entry[kind]).expanduser())
+    return {"kind": kind, "path": path, "content": content_of(kind, path, config["paths"]["work"]), **more}
+
+
+def content_of(kind: str, path: str, work: str) -> str:
+    """A digest of what stands at a path, cheap enough for each look at the roster.
+
+    Of an archive or a video it sees the size, the beginning and the end, where an archive lists its files. `work` keeps
+    what is known of a folder's files that did not change.
     """
-    if character.source != FOLDER:
-        return {}
-    return {"folder": pictures_digest(character.query, work)}
+    if kind == FOLDER:
+        return pictures_digest(path, work)
+    root = Path(path)
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+    return digest([[str(file.relative_to(root)), ends_digest(file)] for file in files if file.is_file()])
+
+
+ENDS_BYTES = 65536
+
+
+def ends_digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        size = handle.seek(0, 2)
+        handle.seek(0)
+        first = handle.read(ENDS_BYTES)
+        handle.seek(max(0, size - ENDS_BYTES))
+        return sha256_bytes(b"%d " % size + first + handle.read(ENDS_BYTES))

@@ -47,9 +47,12 @@ def inspect(data: bytes, limits: Limits) -> tuple[str | None, str | None]:
     kind = sniff(data)
     if kind is None:
         return None, foreign(data)
-    if first_picture(data, kind) is None:
-        return kind, header_problem(data, kind, limits) or f"truncated: {CUT[kind]}"
-    return kind, header_problem(data, kind, limits) or decoding_problem(data, kind)
+    return kind, header_problem(data, kind, limits) or ending_problem(data, kind) or decoding_problem(data, kind)
+
+
+def ending_problem(data: bytes, kind: str) -> str | None:
+    """A picture without its own end is cut short, also where the decoder would not mind."""
+    return f"truncated: {CUT[kind]}" if first_picture(data, kind) is None else None
 
 
 def foreign(data: bytes) -> str:

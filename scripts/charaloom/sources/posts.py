@@ -1,20 +1,21 @@
 """Posts: what a source says about a picture, in the columns of `raw` and without secrets; and which are excluded."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from charaloom.config.params import Raw
 from charaloom.config.roster import allowed_ratings
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits
+from charaloom.sources.network.secrets import scrubbed_text
 
 RATINGS = {name[:length]: name for name in ("general", "sensitive", "questionable", "explicit") for length in (1, None)}
 RATINGS["safe"] = "general"  # what other boards write
 CEILING = ("general", "sensitive")  # no config and no flag goes above
-SECRETS = ("api_key", "login", "token", "access_token", "user_id", "password", "password_hash", "key", "signature")
 REMOVED = "removed: on request"
 
 Post = dict[str, Any]
@@ -32,6 +33,9 @@ class ListedPost:
     post: Post
     file: Path | None = None
     problem: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # that its file asks for, such as Referer
+    size: int | None = None  # bytes of its file as listed
+    url: str | None = field(default=None, repr=False)  # its file's address with secrets in it, never stored
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class Rules:
 
     def refusal(self, post: Post) -> str | None:
         """Why this post is excluded; None where it is not, or where it has no rating."""
-        if self.posts & {post["post_id"], f"{post['site']}:{post['post_id']}"} or self.artists & set(post["artists"]):
+        if self.posts & {post["post_id"], f"{post['site']}:{post['post_id']}"}:
+            return REMOVED
+        if self.artists & {*post["artists"], *post["tags_general"]}:  # boards without categories list all tags alike
             return REMOVED
         if post["md5"] in self.pictures:
             return REMOVED
@@ -140,15 +146,6 @@ def number_of(value: Any) -> int | None:
     return value if is_number(value) else None
 
 
-def scrubbed(url: str | None) -> str | None:
-    """A URL without user, password and the parameters that name an account or open one."""
-    if not url or "://" not in url:
-        return url or None
-    try:
-        parts = urlsplit(url)
-        query = parse_qsl(parts.query, keep_blank_values=True)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return None
-    clean = [(key, value) for key, value in query if key.lower() not in SECRETS]
-    return parts._replace(netloc=host, query=parts.query if clean == query else urlencode(clean)).geturl()
+def scrubbed(text: str | None) -> str | None:
+    """A URL, or text with URLs in it, without what names an account or opens one."""
+    return (scrubbed_text(text) or None) if text else None

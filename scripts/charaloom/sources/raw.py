@@ -6,6 +6,7 @@ One row per picture (SHA-256 of its bytes). A post without a usable file has a r
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import RAW, with_version
 from charaloom.artifacts.types import PathLike
-from charaloom.config.params import Raw
-from charaloom.config.roster import FOLDER
+from charaloom.config.params import Origin, Raw
+from charaloom.config.roster import BOARD
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
-from charaloom.sources.boards import BoardSource
-from charaloom.sources.folders.reader import FolderReport, FolderSource, files_list, log_files
+from charaloom.sources.choice import Offer, gathered
+from charaloom.sources.folders.reader import FolderReport, Reporting, files_list, log_files
+from charaloom.sources.kinds import source_of, store_of
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
-from charaloom.sources.source import Source
 
 GROUP_ROWS = 16  # of the table: readers stream group by group
 GROUP_BYTES = 32 * 2**20  # set by hand
@@ -45,25 +46,31 @@ class Picture:
 
 
 def build_raw(
-    character: str, params: Raw, table: PathLike, pictures_facet: PathLike, manifest: PathLike, work: PathLike
+    character: str,
+    params: Raw,
+    table: PathLike,
+    pictures_facet: PathLike,
+    manifest: PathLike,
+    work: PathLike,
+    contact: str = "",
 ) -> None:
     """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
 
     The facet names the pictures alone: what measuring reads, whatever their posts say. Beside the manifest,
     `raw.files.json` lists every file of a folder that was not used: no content, so no digest of it is compared.
 
-    Downloads live in `work`/<character>/raw-<digest> and survive a kill; a second run fetches nothing again. Raises
-    CharaloomError where the source refuses or fails, or where fewer than `params.minimum` pictures are usable.
+    Each source has a store of its own, `work`/<character>/raw-<digest>, which survives a kill; a second run fetches
+    nothing again. `contact` stands in the User-Agent. Raises CharaloomError where a source refuses or fails, or where
+    fewer than `params.minimum` pictures are usable.
     """
     rules = rules_of(params)
-    folder = Path(work) / character / f"raw-{digest(store_key(params))[:16]}"
-    with locked(folder / "lock", f"{folder}: waiting for another run that uses it") as lock:
-        source = source_of(character, params, rules, folder, lock)
-        posts = source.fetch_files(source.list_posts())
+    with ExitStack() as stack:
+        offers = [opened(stack, character, params, origin, rules, Path(work), contact) for origin in params.sources]
+        posts, counts = gathered(offers, params, character)
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
-        files = files_of(source, pictures)
+        files = files_of(offers, pictures)
         log_files(character, files["unused"], files["remarks"])
-        counts = {**counted(posts, pictures), **source.counts()}
+        counts = {**counted(posts, pictures), **counts}
         require_enough(character, params.minimum, counts)
         recorded = lineage_params(params, rules, pictures)
         write_pictures(table, pictures)
@@ -73,12 +80,14 @@ def build_raw(
     write_manifest(manifest, origin, {"table": table}, counts)
 
 
-def store_key(params: Raw) -> dict[str, str | None]:
-    """What decides which files belong into one store: not pace, limits or ratings, so that those may change."""
-    source = params.source
-    if source.kind == FOLDER:
-        return {"kind": FOLDER}
-    return {"kind": "board", "dialect": source.dialect, "root": source.root, "query": params.query}
+def opened(
+    stack: ExitStack, character: str, params: Raw, origin: Origin, rules: Rules, work: Path, contact: str
+) -> Offer:
+    """A source of a character with its store, locked until `stack` ends."""
+    folder = store_of(work, character, origin)
+    stack.enter_context(locked(folder / "lock", f"{folder}: waiting for another run that uses it"))
+    progress = Progress(f"{character}: files from {origin.name or origin.kind}")
+    return Offer(origin, source_of(params, origin, rules, folder, work / "hosts", contact, progress))
 
 
 def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
@@ -86,20 +95,12 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
 
     Left out are the pace, this machine's paths, and removals, which for the most part name other characters' pictures.
     """
-    passing = ("path", "seconds_between_requests")
+    passing = ("path", "content", "seconds_between_requests", "file_roots")
     plain = params.plain()
-    source = {key: value for key, value in plain["source"].items() if key not in passing}
-    left_out = ("source", "removals", "folder", "query") if params.source.kind == FOLDER else ("source", "removals")
+    sources = [{key: value for key, value in source.items() if key not in passing} for source in plain["sources"]]
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
-    own = {key: value for key, value in plain.items() if key not in left_out}
-    return {**own, "ratings": sorted(rules.ratings), "source": source, "content": content}
-
-
-def source_of(character: str, params: Raw, rules: Rules, folder: Path, lock: int) -> Source:
-    if params.source.kind == FOLDER:
-        assert params.source.path is not None
-        return FolderSource(params.source.path, rules)
-    return BoardSource(params, rules, folder, lock, Progress(f"{character}: files from {params.source.name}"))
+    own = {key: value for key, value in plain.items() if key not in ("sources", "removals")}
+    return {**own, "ratings": sorted(rules.ratings), "sources": sources, "content": content}
 
 
 # ---- pictures
@@ -128,7 +129,8 @@ def examine(entry: ListedPost, rules: Rules) -> Picture:
     if {key, hashlib.md5(data, usedforsecurity=False).hexdigest()} & rules.pictures:
         return Picture(missing, problem=REMOVED, posts=[refused(post, REMOVED).post])
     kind, problem = inspect(data, rules.limits)
-    return Picture(key, len(data), kind, problem, entry.file, [post])
+    file = entry.file if kind else None  # bytes that are no picture are not kept
+    return Picture(key, len(data), kind, problem, file, [post])
 
 
 def merged(pictures: Iterable[Picture]) -> list[Picture]:
@@ -154,19 +156,22 @@ def counted(posts: list[ListedPost], pictures: list[Picture]) -> dict[str, Any]:
     }
 
 
-def files_of(source: Source, pictures: list[Picture]) -> dict[str, Any]:
-    """What became of a folder's files: {pictures, captions, unused: [name, why], remarks: [name, what]}."""
-    report = source.report if isinstance(source, FolderSource) else FolderReport()
+def files_of(offers: list[Offer], pictures: list[Picture]) -> dict[str, Any]:
+    """What became of the user's files: {pictures, captions, unused: [name, why], remarks: [name, what]}."""
+    local = [offer.source for offer in offers if offer.origin.kind != BOARD]
+    reports = [source.report for source in local if isinstance(source, Reporting)]
+    boards = {offer.origin.name for offer in offers if offer.origin.kind == BOARD}
     usable = [picture for picture in pictures if picture.problem is None]
     captioned = sum(any(post["tags_general"] for post in picture.posts) for picture in usable)
     problems = [
         (post["post_id"], picture.problem)
         for picture in pictures
         for post in picture.posts
-        if picture.problem and isinstance(source, FolderSource)
+        if picture.problem and post["site"] not in boards
     ]
-    named = [*report.unused, *problems]
-    return FolderReport(named, report.remarks).plain(len(usable), captioned)
+    unused = [entry for report in reports for entry in report.unused]
+    remarks = [entry for report in reports for entry in report.remarks]
+    return FolderReport([*unused, *problems], remarks).plain(len(usable), captioned)
 
 
 def require_enough(character: str, minimum: int, counts: dict[str, Any]) -> None:

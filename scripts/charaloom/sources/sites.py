@@ -1,23 +1,27 @@
 """A site on the network: how it is addressed, at what pace, and under which name and account."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import requests
-from urllib3.exceptions import InvalidHeader
-from urllib3.util import Retry
+from charaloom import __version__
+from charaloom.errors import CharaloomError
 
-RETRY_AFTER_SECONDS = 900.0  # that a site may ask us to wait, at most
+BROWSERS = re.compile(r"mozilla|applewebkit|gecko|chrom(e|ium)|safari|firefox|opera|\bedg|msie|trident", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Site:
-    """A board as the config names it, with the credentials of the environment."""
+    """A site as the config names it, with the credentials of the environment. They go to the root's origin only."""
 
     name: str
     root: str
-    pause: float  # seconds between two requests
+    pause: float  # seconds between two requests to one host
     agent: str
-    login: tuple[str, str] | None = field(default=None, repr=False)
+    login: tuple[str, str] | None = field(default=None, repr=False)  # of HTTP basic
+    secret_params: Mapping[str, str] = field(default_factory=dict, repr=False)  # an account in the query
+    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # an account in headers
+    file_roots: tuple[str, ...] = ()  # of files inside the user's own network, besides the root's origin
 
     def __str__(self) -> str:
         return f"{self.name} ({self.root})"
@@ -25,13 +29,31 @@ class Site:
     @property
     def patience(self) -> float:
         """First wait after trouble, in seconds; it doubles from there."""
-        return max(0.5, 20 * self.pause)
+        return max(0.25, 20 * self.pause)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What must not leave for another origin."""
+        own = {self.login[1]} if self.login else set()
+        return frozenset({*own, *self.secret_params.values(), *self.secret_headers.values()} - {""})
 
 
-def seconds_asked(answer: requests.Response) -> float:
-    """Retry-After (seconds or a date) of a 429 or 503, at most RETRY_AFTER_SECONDS; 0 where there is none."""
-    value = answer.headers.get("Retry-After") if answer.status_code in (429, 503) else None
-    try:
-        return min(Retry().parse_retry_after(value), RETRY_AFTER_SECONDS) if value else 0.0
-    except InvalidHeader:
-        return 0.0
+def agent(contact: str) -> str:
+    """Charaloom's own User-Agent. `contact`: a URL or mail address where a site's owner reaches the user, or nothing.
+
+    Raises CharaloomError where it is a browser's name, which boards block, or cannot stand in a header.
+    """
+    contact = contact.strip()
+    if BROWSERS.search(contact):
+        raise CharaloomError(
+            f"contact `{contact[:80]}`: this is a browser's name, and sites block programs that pretend to be one. Set "
+            "CHARALOOM_CONTACT, or contact in the config, to a URL or mail address of yours."
+        )
+    if not contact.isascii() or not contact.isprintable() or len(contact) > 200:
+        raise CharaloomError("contact: use a URL or mail address of at most 200 printable ASCII characters.")
+    return f"Charaloom/{__version__}" + (f" (+{contact})" if contact else "")
+
+
+def variables(board: str) -> str:
+    """First part of the names of a board's environment variables."""
+    return "CHARALOOM_" + re.sub(r"\W", "_", board).upper()

@@ -8,7 +8,7 @@ from functools import cache
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Tagged
 from charaloom.sources.folders.captions import is_prose
-from charaloom.sources.folders.reader import SITE
+from charaloom.sources.folders.reader import OWN_SITES
 from charaloom.tagging.captions import ALONE
 from charaloom.tagging.vocabulary import COSPLAY, COSPLAY_ENDING, Vocabulary, contradictions, kind_of, piece_of_colour
 
@@ -39,7 +39,7 @@ def merge(scored: list[Row] | None, posts: list[Row], kind: str, params: Tagged)
 
 def is_own(post: Row, params: Tagged) -> bool:
     """Whether a post's tags are the user's own words, which win over others."""
-    return post["site"] == SITE and params.captions != MERGED
+    return post["site"] in OWN_SITES and params.captions != MERGED
 
 
 def own_tags(posts: list[Row], kind: str, params: Tagged) -> list[str]:

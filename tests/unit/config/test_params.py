@@ -14,7 +14,7 @@ from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGES
 
 FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`)
-    "raw": {"source", "query", "age", "folder", "removals"},
+    "raw": {"sources", "age", "seed", "removals"},
     "filtered": {"seed", "tag", "ratings"},
     "tagged": {"tag", "trigger"},
     "clustered": {"seed", "trigger", "captions"},

@@ -12,9 +12,10 @@ from charaloom.config.layers import DEFAULTS, config_files, read_config, warm_se
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import load_project, open_project
 from charaloom.config.schemas import CODE, check, schema
-from charaloom.config.stage_params import folder_content, publish_params, stage_params
+from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
 from charaloom.errors import CharaloomError
+from charaloom.images.files import pictures_digest
 from tests.small_bases import write_base
 
 HEADER = "character\tsource\tquery\ttrigger\tage\n"
@@ -149,6 +150,8 @@ def test_a_character_has_keys_of_their_own(place: Path) -> None:
         ({"raw": {"ratings": ["general", "explicit"]}}, ["more.yaml: raw.ratings.1: 'explicit' is not one of"]),
         ({"boards": {"folder": {}}}, ["more.yaml: boards.folder"]),
         ({"boards": {"my board": {}}}, ["more.yaml: boards.my board", "a-z, 0-9"]),
+        ({"boards": {"b": {"root": "http://me:canary@host"}}}, ["boards.b: an address", "CHARALOOM_B_API_KEY"]),
+        ({"boards": {"b": {"file_roots": ["http://me:canary@host"]}}}, ["boards.b: an address", "CHARALOOM_B_API_KEY"]),
         ({"boards": {"b": {"dialect": "danbooru"}}}, ["more.yaml: boards.b: `root` is missing"]),
         ({"roster": "nowhere.tsv"}, ["nowhere.tsv", "`roster`"]),
         ({"removals": "nowhere.yaml"}, ["nowhere.yaml: there is no such file"]),
@@ -157,6 +160,7 @@ def test_a_character_has_keys_of_their_own(place: Path) -> None:
 def test_a_mistake_is_reported_in_one_line(place: Path, keys: dict[str, Any], words: list[str]) -> None:
     message = error(overlay("more.yaml", **keys))
     assert "\n" not in message
+    assert "canary" not in message
     for word in words:
         assert word in message
 
@@ -359,15 +363,56 @@ def test_sources_and_ratings(place: Path) -> None:
     roster("hana\tdanbooru\thana_(x)\t\tadult", "mei\tdanbooru\tmei_(x)", "rin\tfolder\tpictures/mei\t\tadult")
     project = load_project([overlay("more.yaml", raw={"ratings": ["general", "sensitive"]})])
     raw = stage_params(project, "hana", "raw")
-    assert raw["source"]["kind"] == "board"
-    assert raw["source"]["name"] == "danbooru"
-    assert raw["query"] == "hana_(x)"
-    assert stage_params(project, "rin", "raw")["source"] == {"kind": "folder", "path": "pictures/mei"}
+    (source,) = raw["sources"]
+    assert (source["kind"], source["name"], source["query"]) == ("board", "danbooru", "hana_(x)")
+    (source,) = stage_params(project, "rin", "raw")["sources"]
+    assert source == {"kind": "folder", "path": "pictures/mei", "content": pictures_digest("pictures/mei")}
     filtered = {name: stage_params(project, name, "filtered") for name in project.characters}
     assert filtered["hana"]["ratings"] == ["general", "sensitive"]
     assert filtered["mei"]["ratings"] == ["general"]
     assert filtered["hana"]["tag"] == "hana_(x)"
     assert filtered["rin"]["tag"] is None
+
+
+def own(**values: object) -> Path:
+    """A file of hana's own."""
+    return overlay("config/characters/hana.yaml", **values)
+
+
+def test_further_sources_of_a_character(place: Path) -> None:
+    roster("hana\tdanbooru\thana_(x)")
+    Path("set.zip").write_bytes(b"one")
+    entries = [{"board": "gelbooru", "query": "hana_(x)", "quota": 50}, {"folder": "pictures"}, {"archive": "set.zip"}]
+    own(sources=entries)
+    sources = stage_params(load_project(), "hana", "raw")["sources"]
+    assert [source["kind"] for source in sources] == ["board", "board", "folder", "archive"]
+    assert (sources[1]["name"], sources[1]["query"], sources[1]["quota"]) == ("gelbooru", "hana_(x)", 50)
+    before = sources[3]["content"]
+    Path("set.zip").write_bytes(b"two")
+    assert stage_params(load_project(), "hana", "raw")["sources"][3]["content"] != before
+
+
+@pytest.mark.parametrize(
+    ("entry", "parts"),
+    [
+        ({"board": "gelboru", "query": "x"}, ["sources.0.board: 'gelboru'", "did you mean `gelbooru`?"]),
+        ({"board": "gelbooru"}, ["`query` is missing"]),
+        ({"query": "x"}, ["a source is one of board, folder, archive, video, dataset"]),
+        ({"folder": "pictures", "video": "x.mp4"}, ["here is folder and video"]),
+        ({"archive": "nowhere.zip"}, ["there is no 'nowhere.zip'"]),
+        ({"folder": "pictures", "query": "x"}, ["only a board has a query"]),
+        ({"flder": "pictures"}, ["flder: unknown key", "did you mean `folder`?"]),
+        ({"board": "gelbooru", "query": "x", "quota": 0}, ["quota", "0 is below 1"]),
+    ],
+)
+def test_a_source_that_is_wrong_is_named(place: Path, entry: dict[str, object], parts: list[str]) -> None:
+    roster("hana\tdanbooru\thana_(x)")
+    own(sources=[entry])
+    with pytest.raises(CharaloomError) as error:
+        load_project()
+    assert "config/characters/hana.yaml" in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize("rule", ["problem", "not_a_candidate", "rating", "rating_model"])
@@ -402,20 +447,19 @@ def test_the_training_base_draws_first(place: Path) -> None:
 
 
 def test_a_folder_is_known_by_its_pictures_and_what_is_written_beside_them(place: Path) -> None:
-    hana = load_project().characters["hana"]
     deep = Path("pictures/hana/more/deep")
     deep.mkdir(parents=True)
-    empty = folder_content(hana)["folder"]
+    empty = pictures_digest("pictures/hana")
     (deep / "a.png").write_bytes(b"12")
-    one = folder_content(hana)["folder"]
+    one = pictures_digest("pictures/hana")
     (deep / "a.txt").write_text("red")
-    red = folder_content(hana)["folder"]
+    red = pictures_digest("pictures/hana")
     (deep / "a.txt").write_text("tan")
-    assert len({empty, one, red, folder_content(hana)["folder"]}) == 4
+    assert len({empty, one, red, pictures_digest("pictures/hana")}) == 4
     (deep / "a.txt").write_text("red")
     (deep / "Thumbs.db").write_text("x")
     os.utime(deep / "a.png", (1, 1))
-    assert folder_content(hana) == {"folder": red}
+    assert pictures_digest("pictures/hana") == red
 
 
 def test_no_file_is_read_once_more_for_each_character(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

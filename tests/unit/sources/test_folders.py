@@ -32,7 +32,7 @@ def write(root: Path, name: str | bytes, data: bytes) -> Path:
 
 def build(folder: Path, age: str = "adult", **changes: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Rows by post id (with the post's own keys), raw.files.json, the manifest."""
-    params = {"source": {"kind": "folder", "path": str(folder)}, "query": str(folder), "age": age, "version": 1}
+    params = {"sources": [{"kind": "folder", "path": str(folder)}], "age": age, "version": 1}
     params |= {"limit": 100, "minimum": 1, "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26}
     out = folder.parent
     files = [out / name for name in ("raw.parquet", "raw.pictures.json", "raw.manifest.json")]

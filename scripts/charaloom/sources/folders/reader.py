@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from charaloom.artifacts.files import sha256_file
 from charaloom.artifacts.manifest import MANIFEST_ENDING
@@ -26,6 +27,7 @@ from charaloom.sources.folders.side_files import (
 from charaloom.sources.posts import EMPTY_POST, REMOVED, ListedPost, Rules, judged, refused
 
 SITE = "folder"
+OWN_SITES = frozenset({SITE, "archive"})  # of pictures whose captions are the user's own
 REPEATS = re.compile(r"(\d{1,3})_.+")  # kohya's folders: how often an epoch shows their pictures
 FILE_NAME_KEYS = ("file_name", "file", "image", "path")  # of a line of a listing, the hub's first
 MISSING_SHOWN = 5  # pictures that a listing names and that are not there
@@ -42,6 +44,13 @@ class FolderReport:
         """As `raw.files.json` holds it."""
         named = {"unused": sorted(map(list, self.unused)), "remarks": sorted(map(list, self.remarks))}
         return {"pictures": pictures, "captions": captions, **named}
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A source that can say what became of a folder's files."""
+
+    report: FolderReport
 
 
 def log_files(whose: str, unused: Iterable[Sequence[str | None]], remarks: Iterable[Sequence[str]]) -> None:

@@ -1,0 +1,1 @@
+"""Files of the user's that hold pictures: archives, videos, published datasets."""
