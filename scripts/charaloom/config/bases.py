@@ -79,11 +79,17 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
     if name not in bases:
         where = f"{origin(files, key, config)}: {'.'.join(key)}"
         raise CharaloomError(f"{where}: there is no base {name!r}{suggestion(name, bases)}")
-    base, where = bases[name], f"{origin(files, ('bases', name), config)}: bases.{name}"
+    where = f"{origin(files, ('bases', name), config)}: bases.{name}"
+    if bases[name].get("path") is None:
+        check_repo(bases[name], where)
+    else:
+        check_files(config, name, where)
     check_skip(config, name, where)
-    if base.get("path") is None:
-        check_repo(base, where)
-        return
+
+
+def check_files(config: Config, name: str, where: str) -> None:
+    """The files of a base must be there, whole, and what its entry says."""
+    base = config["bases"][name]
     for part in PATHS:
         if base.get(part) and not Path(base[part]).exists():
             raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist: {PLACE}")

@@ -239,8 +239,8 @@ def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) 
 
 
 def test_an_sdxl_base_skips_no_further_layer(place: Path) -> None:
-    large = {"path": "base", "family": "sdxl", "clip_skip": 1}
-    message = error(overlay("more.yaml", bases={"tiny": large}))
+    write_base(place / "large", "sdxl")
+    message = error(overlay("more.yaml", bases={"tiny": {"path": "large", "family": "sdxl", "clip_skip": 1}}))
     assert "bases.tiny.clip_skip: 1 on a base of Stable Diffusion XL" in message
     assert message.endswith("which is what model cards call clip skip 2; set 0 or leave it out")
 

@@ -32,8 +32,8 @@ def test_auto_is_the_resolution_of_the_family_in_every_line() -> None:
     config = read_config([DEFAULTS])
     config["recipes"]["lora"]["by_pictures"] = [{"from": 0, "resolution": 768}, {"from": 9, "resolution": "auto"}]
     config["training"]["recipe"] = "lora"
-    assert [settled(training_of(config), pictures)["resolution"] for pictures in (8, 9)] == [768, 512]
-    assert largest_resolution(config) == 768
+    assert [settled(training_of(config), pictures)["resolution"] for pictures in (8, 9)] == [768, 1024]
+    assert largest_resolution(config) == 1024
     config["training"]["resolution"] = 640
     assert [settled(training_of(config), pictures)["resolution"] for pictures in (8, 9)] == [640, 640]
     assert largest_resolution(config) == 640

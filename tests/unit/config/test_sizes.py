@@ -11,6 +11,7 @@ from charaloom.config.schemas import Config
 from charaloom.config.stage_params import stage_params
 from charaloom.config.stages import STAGES
 from charaloom.errors import CharaloomError
+from tests.small_bases import write_base
 
 
 @pytest.fixture
@@ -25,8 +26,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def configured(family: str = "sd15", **sections: Any) -> Project:
     """The defaults with a base of a family, and what is set beside them."""
-    (Path.cwd() / "base").mkdir(exist_ok=True)
-    base = {"path": "base", "family": family}
+    if not Path(family).exists():
+        write_base(Path(family), family)
+    base = {"path": family, "family": family}
     own: Config = {"bases": {"own": base}, "training": {"base": "own"}, "previews": {"bases": ["own"]}}
     return open_project(merged(merged(read_config([DEFAULTS]), own), sections), [DEFAULTS])
 
