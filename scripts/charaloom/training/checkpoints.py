@@ -15,6 +15,7 @@ from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Checkpoints
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint, read_checkpoints
+from charaloom.errors import CharaloomError
 from charaloom.training.export import Export
 from charaloom.training.inputs import prepare
 from charaloom.training.lengths import improving, lengths
@@ -69,7 +70,8 @@ def train(
             config = hcp_config(character, length, base, regularised)
             export = Export(character, length, base, workdir, config, facts.version)
             if not trained(workdir, length):
-                run_trainer(TrainerRun(workdir, config, base, length.threads, Path(log), lock, warm_seconds))
+                how = {"warm_seconds": warm_seconds, "precision": length.precision}
+                run_trainer(TrainerRun(workdir, config, base, length.threads, Path(log), lock, **how))
             if judge and length.early_stopping:
                 export.write(workdir / "judged")
                 newest = read_checkpoints(workdir / "judged")[-1]
@@ -88,13 +90,25 @@ def train(
 
 
 def precision(setting: str) -> str:
-    """The number format that `auto` means on this machine: bf16 where a GPU has it, else fp16 on a GPU, else fp32."""
-    if setting != "auto":
+    """The number format that `auto` means on this machine: bf16 where a GPU has it, else fp16 on a GPU, else fp32.
+
+    Raises CharaloomError for fp16 on a CPU, whose loss would need a scale that accelerate has for GPUs alone.
+    """
+    if setting not in ("auto", "fp16"):
         return setting
-    if not shutil.which("nvidia-smi"):
+    if not gpu_here():
+        if setting == "fp16":
+            raise CharaloomError("training.precision: fp16 needs an NVIDIA GPU; on a CPU take fp32, bf16 or auto")
         return "fp32"
     import torch
 
-    if not torch.cuda.is_available():
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if setting == "auto" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def gpu_here() -> bool:
+    """Whether torch can use a GPU; torch is not imported where there is no driver."""
+    if not shutil.which("nvidia-smi"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -48,6 +48,7 @@ class TrainerRun:
     log: Path
     lock: int  # descriptor of the lock that holds `workdir`
     warm_seconds: float = 0.0
+    precision: str = "fp32"  # that the base is held in
 
 
 def run_trainer(run: TrainerRun) -> None:
@@ -197,10 +198,10 @@ def sockets() -> Path:
 
 
 def warm_name(run: TrainerRun) -> str:
-    """One process for each base model, number of threads, GPU, environment, version of this code, and SLURM job: the
-    GPU of another job on the node may have the same number, and its process ends with that job."""
+    """One process for each base model, its precision, number of threads, GPU, environment, version of this code, and
+    SLURM job: the GPU of another job on the node may have the same number, and its process ends with that job."""
     code = [sha256_file(path) for path in sorted(PACKAGE.rglob("*.py"))]
-    base = [str(run.base.folder.resolve()), run.base.digest, run.base.family.name]
+    base = [str(run.base.folder.resolve()), run.base.digest, run.base.family.name, run.precision]
     place = [sys.executable, os.environ.get("SLURM_JOB_ID"), child_environment(run.threads)]
     return digest([base, code, run.warm_seconds, *place])[:24]
 
@@ -217,7 +218,7 @@ def reached(name: Path) -> socket.socket | None:
 
 def start_warm(run: TrainerRun, name: Path) -> "subprocess.Popen[bytes]":
     facts: dict[str, Any] = {"socket": str(name), "base": str(run.base.folder.resolve())}
-    facts |= {"family": run.base.family.name, "seconds": run.warm_seconds}
+    facts |= {"family": run.base.family.name, "precision": run.precision, "seconds": run.warm_seconds}
     with name.with_suffix(".log").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "charaloom.training.hcp.warm", json.dumps(facts)],

@@ -16,6 +16,12 @@ from charaloom.errors import CharaloomError
 from charaloom.training.lengths import milestones
 
 PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}  # by HCP's names
+ADAM = "_partial_=True, betas=[0.9, 0.99], weight_decay=0.0"
+OPTIMIZERS = {  # where it comes from, and the call
+    "adamw": ("torch.optim", f"AdamW({ADAM}, fused=True)"),
+    "adamw8bit": ("bitsandbytes.optim", f"AdamW8bit({ADAM})"),
+    "prodigy": ("prodigyopt", f"Prodigy({ADAM}, use_bias_correction=True, safeguard_warmup=True)"),
+}
 
 
 CONFIG = '''\
@@ -34,10 +40,11 @@ from rainbowneko.loggers import CLILogger
 from rainbowneko.parser import CfgWDPluginParser, neko_cfg
 from rainbowneko.train.loss import LossGroup
 from rainbowneko.utils import ConstantLR
+from $optimizer_package import $optimizer_class
 
 from charaloom.training.hcp.data import Buckets, CaptionSource, Latents
 from charaloom.training.hcp.layers import Lora
-from charaloom.training.hcp.process import base_models
+from charaloom.training.hcp.process import autoencoder, base_models
 from charaloom.training.hcp.text import EmbeddingFormat, EmbeddingParser
 
 
@@ -85,7 +92,8 @@ def make_cfg():
             loss=LossGroup(
                 loss=DiffusionLossContainer(MinSNRWeight(torch.nn.MSELoss(reduction="none"), gamma=$gamma)),
             ),
-            optimizer=torch.optim.AdamW(_partial_=True, betas=[0.9, 0.99], weight_decay=0.0, fused=True),
+            optimizer=$optimizer,
+            compile=$compile,
             scale_lr=False,
             lr_scheduler=ConstantLR(_partial_=True, warmup_steps=$warmup),
             wd_scheduler=None,
@@ -100,7 +108,7 @@ def make_cfg():
             ema=None,
             wrapper=$wrapper.from_pretrained(
                 _partial_=True,
-                models=base_models(_partial_=True, base="base", family=$family),
+                models=base_models(_partial_=True, base="base", family=$family, precision=$held),
                 TE_hook_cfg=TEHookCFG(clip_skip=$clip_skip, clip_final_norm=$final_norm),
             ),
         ),
@@ -147,7 +155,9 @@ DATASET = """
             ),
             handler=StableDiffusionHandler(bucket=Buckets),
             bucket=Buckets.seeded(seed=$seed, target_area=$area, step_size=$step_size, num_bucket=$buckets),
-            cache=Latents(file="latents/$name.safetensors", seed=$seed),
+            cache=Latents(
+                file="latents/$name.safetensors", seed=$seed, autoencoder=autoencoder(_partial_=True, base="base")
+            ),
         ),"""
 
 
@@ -157,19 +167,22 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
     Raises CharaloomError, ValueError or TypeError where a value is not what its place in the code allows.
     """
     text, embedding = params.rate_text > 0, params.vectors > 0
+    estimated = params.optimizer == "prodigy"  # the learning rate: the config's rates say only what learns
     check_name(character)
     values = {
         "family": base.family.name,
         "precision": PRECISION[params.precision],
+        "held": params.precision,
+        "compile": bool(params.compile),
         "fast": params.mode == "fast",
         "reproducible": params.mode == "reproducible",
         "checkpointing": bool(params.gradient_checkpointing),
         "seed": derive_seed(params.seed, character, "training"),
         "rank": int(params.rank),
         "alpha": float(params.alpha),
-        "rate_unet": float(params.rate_unet),
-        "rate_text": float(params.rate_text),
-        "rate_embedding": float(params.rate_embedding),
+        "rate_unet": 1.0 if estimated else float(params.rate_unet),
+        "rate_text": 1.0 if estimated else float(params.rate_text),
+        "rate_embedding": 1.0 if estimated else float(params.rate_embedding),
         "vectors": int(params.vectors),
         "word": embedding_word(character) if embedding else None,
         "rates": trained_rates(text, embedding),
@@ -185,7 +198,9 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
         "buckets": int(params.buckets),
     }
     plain = {key: repr(value) for key, value in values.items()}
+    package, call = OPTIMIZERS[params.optimizer]
     plain |= {"character": character, "wrapper": base.family.trainer_wrapper}
+    plain |= {"optimizer_package": package, "optimizer_class": call.partition("(")[0], "optimizer": call}
     return Template(CONFIG).substitute(
         plain,
         lora_te=Template(LORA_TE).substitute(plain) if text else "",
