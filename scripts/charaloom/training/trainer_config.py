@@ -16,7 +16,9 @@ from charaloom.errors import CharaloomError
 from charaloom.training.lengths import milestones
 
 PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}  # by HCP's names
-ADAM = "_partial_=True, betas=[0.9, 0.99], weight_decay=0.0"
+ADAM = (
+    '_partial_=True, _convert_="all", betas=[0.9, 0.99], weight_decay=0.0'  # plain lists: they are saved with the state
+)
 OPTIMIZERS = {  # where it comes from, and the call
     "adamw": ("torch.optim", f"AdamW({ADAM}, fused=True)"),
     "adamw8bit": ("bitsandbytes.optim", f"AdamW8bit({ADAM})"),

@@ -17,10 +17,10 @@ THIN_SPEED = 0.4  # of thin products, as a share of the speed of whole ones; set
 class LowRankLinear(torch.autograd.Function):
     """x W^T + b + scale * (x down^T) up^T, with the gradients of `x`, `down` and `up` alone.
 
-    `x` is [..., in], `weight` [out, in], `down` [rank, in], `up` [out, rank]. Where many rows pass, the two weights are
-    added first; the gradients of the thin factors come from thin products where that is less arithmetic than the
-    gradient of the whole weight. `x` and `weight` may have 16 bits: then the factors, which are fp32, are multiplied in
-    that format, and never added to the weight, where 16 bits would lose them.
+    `x` is [..., in], `weight` [out, in], `down` [rank, in], `up` [out, rank]. Where many rows pass on a CPU, the two
+    weights are added first: a GPU has no room for the sums. The gradients of the thin factors come from thin products
+    where that is less arithmetic than the gradient of the whole weight. `x` and `weight` may have 16 bits: then the
+    factors, which are fp32, are multiplied in that format, and never added to the weight, where 16 bits lose them.
     """
 
     @staticmethod
@@ -29,7 +29,8 @@ class LowRankLinear(torch.autograd.Function):
     ) -> Tensor:
         rows = x.numel() // x.shape[-1]
         ctx.scale = scale
-        ctx.merged = weight.dtype == torch.float32 and rows * sum(weight.shape) > MERGE_ABOVE * weight.numel()
+        many = rows * sum(weight.shape) > MERGE_ABOVE * weight.numel()
+        ctx.merged = many and weight.dtype == torch.float32 and weight.device.type == "cpu"
         if ctx.merged:
             weight = torch.addmm(weight, up, down, alpha=scale)
             ctx.save_for_backward(x, weight, down, up)

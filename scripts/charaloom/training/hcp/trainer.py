@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate.utils import AutocastKwargs
 from hcpdiff.trainer_ac_single import HCPTrainerSingleCard
+from rainbowneko.data import DataGroup
 from torch import Tensor
 
 from charaloom.artifacts.files import whole_file
@@ -51,6 +52,7 @@ class Trainer(HCPTrainerSingleCard):
     stopping = False
     pool: WorkerPool | None = None
     text: FrozenText | None = None  # where no text encoder learns
+    train_loader_group: DataGroup
 
     def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
         super().init_context(cfgs_raw, gradient_accumulation_steps)
@@ -199,7 +201,7 @@ class Trainer(HCPTrainerSingleCard):
         if not path.exists():
             return 0
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except (EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
             print(f"{path} cannot be read ({error}): starting again at step 1", flush=True)
             return 0
