@@ -66,9 +66,11 @@ def name_of(number: int) -> str:
 
 
 def make_roster(folder: Path, number: int) -> None:
-    """Characters of a board; a base model that is only a name."""
+    """Characters of a board; a base model whose weights are zeros."""
     (folder / "config").mkdir()
-    (folder / "base").mkdir()
+    from tests.small_bases import write_base
+
+    write_base(folder / "base")
     rows = [f"{name_of(k)}\tdanbooru\t{name_of(k)}_(series)\t{name_of(k)}_charaloom\tadult" for k in range(number)]
     (folder / "config" / "characters.tsv").write_text("\n".join([HEADER, *rows]) + "\n")
     config = {

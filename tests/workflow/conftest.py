@@ -10,6 +10,7 @@ from charaloom.artifacts.files import write_json
 from charaloom.cli.due import artifacts_of
 from charaloom.config.project import load_project
 from tests.finished import trace, trace_models
+from tests.small_bases import write_base
 from tests.workflow.workplace import Workplace
 
 
@@ -24,7 +25,7 @@ def make_project(folder: Path) -> Workplace:
             image = Image.new("RGB", (96, 128), (colour, 20 * number, 90))
             ImageDraw.Draw(image).ellipse((10, 10, 60 + 5 * number, 90), fill=(220, colour, 30 * number))
             image.save(pictures / f"{number}.png")
-    (folder / "base").mkdir()
+    write_base(folder / "base")
     (folder / "config").mkdir()
     (folder / "models").mkdir()
     (folder / "config/characters.tsv").write_text(

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
-from charaloom.config.base_files import base_facts
+from charaloom.config.base_files import base_facts, check_model
 from charaloom.config.families import EPSILON, FAMILIES, SD15, V_PREDICTION
 from charaloom.config.schemas import Config, origin, suggestion
 from charaloom.errors import CharaloomError
+from charaloom.weights.models import PICKLES
 
 DPM_2M, EULER = "DPM++ 2M", "Euler"  # samplers and schedules by the names that A1111 has for them
 KARRAS, NORMAL = "Karras", "Normal"
 V_RESCALE = 0.2  # of the guidance, for v-prediction: what the card of NoobAI-XL v-pred 1.0 asks for
 UNKNOWN_LICENCE = "unknown"
+
+PLACE = "name a diffusers folder or a .safetensors file, from the working directory"
+PATHS = ("path", "config", "vae")  # on this machine
+PICKLED = "a pickle, which runs code when it is read and is never opened: take the .safetensors version of this model"
 
 MANNERS = ("negative", "sampler", "schedule", "guidance", "rescale")  # what previews alone read of a base
 CARD = ("licence",)  # what the model's card alone reads
@@ -21,7 +26,7 @@ CARD = ("licence",)  # what the model's card alone reads
 def base_of(config: Config, name: str) -> Config:
     """One entry of `bases` with its name, and what it leaves open settled by its file, its family and `previews`."""
     entry = {"path": None, "repo": None, "revision": None, **config["bases"][name], "name": name}
-    facts = base_facts(entry["path"])
+    facts = base_facts(entry)
     family = FAMILIES.get(entry.get("family") or facts.family or SD15.name, SD15)
     prediction = entry.get("prediction") or facts.prediction or EPSILON
     velocity = prediction == V_PREDICTION
@@ -76,12 +81,27 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
         raise CharaloomError(f"{where}: there is no base {name!r}{suggestion(name, bases)}")
     base, where = bases[name], f"{origin(files, ('bases', name), config)}: bases.{name}"
     if base.get("path") is None:
-        if not (base.get("repo") and base.get("revision")):
-            raise CharaloomError(f"{where}: needs `path`, or `repo` and `revision`")
+        check_repo(base, where)
         return
+    for part in PATHS:
+        if base.get(part) and not Path(base[part]).exists():
+            raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist: {PLACE}")
     path = Path(base["path"])
-    if not (path.is_dir() or (path.is_file() and path.suffix == ".safetensors")):
-        raise CharaloomError(f"{where}.path: {base['path']!r} is neither a diffusers folder nor a .safetensors file")
+    if path.is_file() and path.suffix != ".safetensors":
+        what = PICKLED if path.suffix in PICKLES else "which is neither a diffusers folder nor a .safetensors file"
+        raise CharaloomError(f"{where}.path: {base['path']!r} is {path.suffix or 'a file'}, {what}")
+    try:
+        check_model({**base, "name": name}, Path(config["paths"]["work"]))
+    except CharaloomError as problem:
+        raise CharaloomError(f"{where}: {problem}") from None
+
+
+def check_repo(base: Config, where: str) -> None:
+    """A base that is yet to be fetched must say what cannot be read before."""
+    if not base.get("repo"):
+        raise CharaloomError(f"{where}: needs `path`, or `repo` and `family`")
+    if not base.get("family"):
+        raise CharaloomError(f"{where}: needs `family`: its files, which say it, are not there yet")
 
 
 def check_families(config: Config, files: Sequence[PathLike]) -> None:

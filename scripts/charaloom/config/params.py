@@ -87,8 +87,10 @@ class Base(Params):
     path: str | None = None
     repo: str | None = None
     revision: str | None = None
+    file: str | None = field(default=None, metadata=ABSENT)  # of the repo: a checkpoint in one file
     licence: str | None = field(default=None, metadata=ABSENT)  # of the card: no other stage reads it
-    config: str | None = field(default=None, metadata=ABSENT)
+    config: str | None = field(default=None, metadata=ABSENT)  # folder with the architecture of a single file
+    vae: str | None = field(default=None, metadata=ABSENT)  # file whose VAE a single file gets
     digest: str | None = field(default=None, metadata=ABSENT)
 
 

@@ -1,18 +1,24 @@
 """Base models: a diffusers folder, one .safetensors checkpoint or a hub repo, used as a local diffusers folder."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from charaloom.artifacts.files import digest, files_below, read_json, whole_folder
+from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, whole_folder
+from charaloom.artifacts.locks import locked
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.base_files import check_digest, open_model
 from charaloom.config.families import Family, family_of
 from charaloom.config.params import Base, PreviewBase
-from charaloom.diffusion.digests import file_digests
 from charaloom.errors import CharaloomError
+from charaloom.tagging.lint import CLIP
+from charaloom.vision.models import Digests, fetch_repository, fetched_before, hub_file, is_address
+from charaloom.weights.conversion import CONVERSION_VERSION, VOCABULARY, brings_words, write_folder
+from charaloom.weights.digests import Read
+from charaloom.weights.models import Model, check_numbers, model_digest, read_whole
 
-HUB_CONFIG = ["model_index.json", "*/*.json", "tokenizer/*", "tokenizer_2/*"]
+HUB, MAIN = "https://huggingface.co", "main"
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -46,165 +52,126 @@ class LocalBase:
 def local_base(base: Base, work: PathLike) -> LocalBase:
     """The base model as a local diffusers folder.
 
-    For a single file `base.config` may name a diffusers folder that gives architecture and tokenizer. Downloads lie in
-    `work`/hub, converted bases in `work`/bases. Raises CharaloomError where the base cannot be used or is another one
-    than `base.digest` says. Pickled weights are refused: reading one runs its code.
+    A folder is used in place where its weights are plain; a single file, shards and variants are converted once into
+    `work`/bases. Downloads lie in `work`/hub. Raises CharaloomError where the base cannot be used, or is another one
+    than `base` says. Pickled weights are never opened: reading one runs its code.
     """
+    store = Path(work)
     try:
         family = family_of(base.family)
+        path, first_digests = (Path(base.path), {}) if base.path else fetched(base, family, store)
+        check_file(path)
+        model = open_model(path, base.plain())
+        files = read_whole(model, store)
+        check_first_fetch(base, path, files, first_digests)
+        sha256 = model_digest(model, files)
+        check_digest(base.name, base.digest, sha256)
+        check_numbers(model, files)
+        folder = path if model.ready else converted(base, model, sha256, store)
     except CharaloomError as problem:
         raise CharaloomError(f"base `{base.name}`: {problem}") from None
-    path = Path(base.path) if base.path else None
-    if path and not path.is_dir():
-        check_file(base.name, path)
-        sha256 = file_digests(path.parent, [path.name], Path(work))[path.name]
-        check_digest(base, sha256)
-        folder = converted(base, family, path, Path(work), sha256)
-        check_folder(base.name, folder, family)
-    else:
-        folder = path or hub_folder(base, Path(work), HUB_CONFIG + hub_weights(family))
-        check_folder(base.name, folder, family)
-        sha256 = folder_digest(folder, family, Path(work))
-        check_digest(base, sha256)
     return LocalBase(base.name, family, folder, sha256, base)
 
 
-def hub_weights(family: Family) -> list[str]:
-    """The files of a repo that hold weights of a family."""
-    return [f"{part}/{name}" for part, name in family.weights.items()]
-
-
-def check_file(name: str, path: Path) -> None:
-    if not path.is_file():
-        raise CharaloomError(f"base `{name}`: {path} does not exist; `path` is a folder or a .safetensors file")
-    if path.suffix != ".safetensors":
+def check_file(path: Path) -> None:
+    if not path.exists():
+        raise CharaloomError(f"{path} does not exist; `path` is a folder or a .safetensors file")
+    if path.is_file() and path.suffix != ".safetensors":
         raise CharaloomError(
-            f"base `{name}`: {path.name} is no .safetensors file; .ckpt, .pt and .bin are pickles that run code"
-            " when they are read and are never opened: take the .safetensors version of this model"
+            f"{path.name} is no .safetensors file; .ckpt, .pt and .bin are pickles that run code when they are read and"
+            " are never opened: take the .safetensors version of this model"
         )
 
 
-def check_digest(base: Base, sha256: str) -> None:
-    """Refuse a base that was replaced under the same path."""
-    if base.digest and base.digest != sha256:
-        raise CharaloomError(
-            f"base `{base.name}`: its SHA-256 is {sha256}, `bases.{base.name}.digest` asks for {base.digest};"
-            " fetch the right file again, or correct the digest"
-        )
+def fetched(base: Base, family: Family, work: Path) -> tuple[Path, Digests]:
+    """A base of the hub on this machine, and the SHA-256 that its files had at their first fetch."""
+    hub, cache = hub_of(work), work / "hub"
+    if not base.repo:
+        raise CharaloomError("needs `path`, or `repo` and `family`")
+    if not is_address(hub):
+        return Path(hub) / base.repo / (base.file or ""), {}
+    words = [] if base.file else [encoder.tokenizer for encoder in family.text_encoders]
+    entry = {
+        "repo": base.repo,
+        "repo_type": "model",
+        "revision": base.revision or MAIN,
+        "files": dict.fromkeys([base.file] if base.file else folder_files(family)),
+        "optional": [f"{tokenizer}/{name}" for tokenizer in words for name in TOKENIZER],  # each has some of them
+    }
+    known = fetched_before(entry, cache)
+    if known is None or not all(brings_words(known[0] / tokenizer) for tokenizer in words):
+        fetch_repository(entry, hub, cache)
+    snapshot, digests = fetched_before(entry, cache)  # type: ignore[misc]
+    return snapshot / (base.file or ""), digests
 
 
-def hub_folder(base: Base, work: Path, patterns: list[str]) -> Path:
-    """Snapshot of the base's repo at its pinned revision, from the cache in `work`/hub or the hub."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    if not base.repo or not re.fullmatch(r"[0-9a-f]{40}", base.revision or ""):
-        raise CharaloomError(f"base `{base.name}`: needs `path`, or `repo` and `revision` (a commit, 40 hex digits)")
-    where: dict[str, Any] = {"revision": base.revision, "cache_dir": work / "hub" / "hub", "allow_patterns": patterns}
-    try:
-        return Path(snapshot_download(base.repo, local_files_only=True, **where))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(base.repo, **where))
-    except Exception as error:
-        raise CharaloomError(
-            f"base `{base.name}`: {base.repo} at {base.revision} is neither cached nor can it be downloaded"
-            f" ({type(error).__name__}: {error}); go online once, or download it and set `path`"
-        ) from error
+def hub_of(work: Path) -> str:
+    """The hub that the picture models came from: bases come from the same."""
+    facts = work / "models.lineage.json"
+    return read_json(facts)["params"]["hub"] if facts.is_file() else HUB
 
 
-def converted(base: Base, family: Family, path: Path, work: Path, sha256: str) -> Path:
-    """Diffusers folder made once from a single .safetensors checkpoint."""
-    target = work / "bases" / sha256[:16]
-    if not target.is_dir():
-        config = config_folder(base, path, work)
-        with whole_folder(target) as part:
-            convert(base.name, family, path, config, part)
+def folder_files(family: Family) -> list[str]:
+    """The files of a repo that is a diffusers folder of a family."""
+    configs = [f"{part}/config.json" for part in family.weights]
+    weights = [f"{part}/{name}" for part, name in family.weights.items()]
+    return ["model_index.json", "scheduler/scheduler_config.json", *configs, *weights]
+
+
+def check_first_fetch(base: Base, path: Path, files: Mapping[Path, Read], first_digests: Digests) -> None:
+    """Refuse files of the cache that are no longer what the first fetch saw."""
+    folder = path if path.is_dir() else path.parents[len(Path(base.file or path.name).parts) - 1]
+    for name, sha256 in first_digests.items():
+        read = files.get(folder / name)
+        if read and sha256 != read.sha256:
+            raise CharaloomError(
+                f"{base.repo}/{name} has the SHA-256 {read.sha256}, its first fetch saw {sha256}: remove"
+                f" {(folder / name).resolve()} to fetch it again"
+            )
+
+
+def converted(base: Base, model: Model, sha256: str, work: Path) -> Path:
+    """Diffusers folder made once of a base that is none, by one process at a time."""
+    vocabulary = None if model.path.is_dir() else clip_vocabulary(work)
+    schedule = noise_schedule(base)
+    words = [sha256_file(vocabulary / name) for name in VOCABULARY] if vocabulary else []
+    made_of = [CONVERSION_VERSION, sha256, schedule, words, content(model.architecture)]
+    target = work / "bases" / digest(made_of)[:16]
+    with locked(target.with_suffix(".lock"), f"base `{base.name}`: another process converts it; waiting for it"):
+        if not target.is_dir():
+            with whole_folder(target) as part:
+                write_folder(model, schedule, vocabulary, part)
     return target
 
 
-def config_folder(base: Base, path: Path, work: Path) -> Path:
-    """Where architecture and tokenizer of a single file come from: it holds neither."""
-    beside = path.with_suffix("")
-    for folder in (Path(base.config) if base.config else beside, beside):
-        if folder.is_dir():
-            return folder
-    if base.repo:
-        return hub_folder(base, work, HUB_CONFIG)
-    raise CharaloomError(
-        f"base `{base.name}`: {path.name} holds weights only; put the configs and the tokenizer of its architecture"
-        f" (a diffusers folder, weights not needed) into {beside.name}/ beside it, or set `repo` and `revision`"
-    )
+def noise_schedule(base: Base) -> Row:
+    """What a base says of its noise, as settings of a diffusers scheduler.
+
+    Zero terminal SNR needs the last timestep, which only `trailing` includes (Lin et al. 2023, arXiv:2305.08891,
+    section 3.3).
+    """
+    spacing = {"timestep_spacing": "trailing"} if base.zero_snr else {}
+    return {"prediction_type": base.prediction, "rescale_betas_zero_snr": base.zero_snr, **spacing}
 
 
-def convert(name: str, family: Family, path: Path, config: Path, target: Path) -> None:
-    import diffusers
+def content(architecture: Path) -> dict[str, str]:
+    """Digests of what gives a single file its architecture: configs and tokenizers."""
+    texts = [name for name in files_below(architecture) if name.suffix in (".json", ".txt")]
+    return {str(name): sha256_file(architecture / name) for name in texts}
 
+
+def clip_vocabulary(work: Path) -> Path | None:
+    """The folder with the words of CLIP among the picture models; None where they were not fetched."""
     try:
-        pipe = getattr(diffusers, family.pipeline).from_single_file(
-            str(path), config=str(config), local_files_only=True, **family.single_file_options
-        )
-    except Exception as error:
-        raise CharaloomError(
-            f"base `{name}`: {path.name} does not fit the architecture in {config.name}/"
-            f" ({type(error).__name__}: {error}); is it a {family.title} checkpoint?"
-        ) from error
-    pipe.save_pretrained(target, safe_serialization=True)
-
-
-def check_folder(name: str, folder: Path, family: Family) -> None:
-    """Refuse folders that would train another model than the one named, or run code."""
-    from safetensors import SafetensorError, safe_open
-
-    for part in family.parts:
-        if not (folder / part).is_dir():
-            raise CharaloomError(
-                f"base `{name}`: {folder} has no {part}/; a diffusers folder of {family.title} has {family.parts}"
-            )
-    for part, weights in family.weights.items():
-        file = folder / part / weights
-        if not file.is_file():
-            raise CharaloomError(
-                f"base `{name}`: {part}/{weights} is missing; pickled weights (.bin) are never opened: take a repo or"
-                " folder with plain safetensors weights"
-            )
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                keys = list(tensors.keys())
-        except (SafetensorError, OSError) as error:
-            raise CharaloomError(f"base `{name}`: {part}/{weights} is broken ({error}); fetch it again") from error
-        if part.startswith("text_encoder") and not any(key.startswith("text_model.") for key in keys):
-            raise CharaloomError(
-                f"base `{name}`: the text encoder was saved by transformers >= 5.6, whose keys lack `text_model.`;"
-                " older versions would load it as random numbers without a word: save it again with the pinned version"
-            )
-    if prediction(folder) not in family.predictions:
-        raise CharaloomError(
-            f"base `{name}`: predicts `{prediction(folder)}`; only {' and '.join(family.predictions)} bases can be"
-            " trained yet"
-        )
-
-
-def prediction(folder: Path) -> str:
-    """What the UNet predicts, from the scheduler's config."""
-    return read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type", "epsilon")
-
-
-def folder_digest(folder: Path, family: Family, work: Path) -> str:
-    """SHA-256 over what is used of a diffusers folder: configs, tokenizer and the plain safetensors weights."""
-    paths = [
-        path
-        for part in family.parts
-        for path in (Path(part) / name for name in files_below(folder / part))
-        if path.suffix in {".json", ".txt"} or str(path) in hub_weights(family)
-    ]
-    return digest(file_digests(folder, map(str, paths), work))
+        files = [hub_file(work / "hub", CLIP, name) for name in VOCABULARY]
+    except FileNotFoundError:
+        return None
+    return files[0].parent if all(file.is_file() for file in files) else None
 
 
 def without_path(base: Row) -> Row:
     """A base as lineage knows it, by its digest: a path of this machine is none of its properties."""
-    return {key: value for key, value in base.items() if key not in {"path", "config"}}
+    return {key: value for key, value in base.items() if key not in {"path", "config", "vae"}}
 
 
 def without_paths(values: Row) -> Row:

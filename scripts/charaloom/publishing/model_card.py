@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Base
 from charaloom.diffusion.checkpoints import embedding_word
+from charaloom.publishing import licences
 from charaloom.publishing.markdown import code_block, code_span, escape_markdown
 from charaloom.publishing.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDGETS = 4  # previews in the front matter
-LICENCES = {  # ids that the hub knows (huggingface.co/docs/hub/repositories-licenses); others become `other` and a name
-    "apache-2.0",
-    "bigscience-openrail-m",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "creativeml-openrail-m",
-    "gpl-3.0",
-    "mit",
-    "openrail",
-    "openrail++",
-}
 
 
 @dataclass(frozen=True)
@@ -71,6 +58,7 @@ def card_text(card: ModelCard) -> str:
         trigger=card.outfits["trigger"],
         core=[as_words(tag) for tag in card.outfits["core"]],
         base=card.base,
+        terms=licences.terms(card.base.licence or ""),
         outfits=trained_outfits(card.outfits),
         selection=card.selection,
         content=card.content,
@@ -98,7 +86,7 @@ def front_matter(card: ModelCard) -> "Markup":
 
     licence = card.base.licence or "unknown"
     values: Row = {"license": licence}
-    if licence not in LICENCES:
+    if licence not in licences.HUB:
         name = re.sub(r"[^a-z0-9.+-]+", "-", licence.lower()).strip("-") or "unknown"
         values = {"license": "other", "license_name": name}
     if card.base.repo:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, whole_file, write_json
+from charaloom.artifacts.locks import locked
 from charaloom.artifacts.manifest import SCHEMA, lineage, write_lineage
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Models
@@ -27,8 +28,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 TRUSTED = "trusted.json"  # in the cache: commit and digests that the first fetch of each revision saw
 CUDA = "CUDAExecutionProvider"
 TRUST_ADVICE = (
-    "If the new file is the one you want, write its SHA-256 and its revision into the models lock (config/models.yaml) "
-    "or remove its entry from {trusted}; otherwise find out where this file comes from."
+    "If the new file is the one you want, write its SHA-256 and its revision into the models lock (config/models.yaml; "
+    "of a base model, into its `digest` and `revision`) and remove its entry from {trusted}; otherwise find out where "
+    "this file comes from."
 )
 
 LockEntry = Mapping[str, Any]  # {repo, repo_type, revision, files: {path: SHA-256 or null}, optional: [path]}
@@ -42,7 +44,7 @@ def fetch_models(params: Models, hub: PathLike, manifest: PathLike) -> None:
     first fetch from a URL is trusted and later ones must repeat it; a local folder is taken as it is.
     """
     cache = Path(hub)
-    models = [_fetch_repository(entry, params.hub, cache) for entry in params.lock]
+    models = [fetch_repository(entry, params.hub, cache) for entry in params.lock]
     counts = {"repositories": len(models), "files": sum(len(model["files"]) for model in models)}
     write_lineage(manifest, lineage("models", "", {"version": MODELS_VERSION, **params.plain()}, ()))
     write_json(manifest, {"schema": SCHEMA, "models": models, "counts": counts})
@@ -59,8 +61,22 @@ def hub_file(hub: Path, repo: str, path: str, repo_type: str = "model") -> Path:
     return folder / "snapshots" / (folder / "refs" / "main").read_text() / path
 
 
+def is_address(source: str) -> bool:
+    """Whether a hub is reached over the network; else it is a folder laid out as <repo>/<file>."""
+    return source.startswith(("http://", "https://"))
+
+
+def fetch_repository(entry: LockEntry, source: str, cache: Path) -> Row:
+    """Fill the cache with the files of one repository, for one process at a time; their commit and digests.
+
+    Raises CharaloomError where one is missing or another than the lock or the first fetch says.
+    """
+    with locked(cache / "fetching.lock", f"{cache}: another process fetches models; waiting for it"):
+        return _fetch_repository(entry, source, cache)
+
+
 def _fetch_repository(entry: LockEntry, source: str, cache: Path) -> Row:
-    fetch = _fetch_from_endpoint if source.startswith(("http://", "https://")) else _fetch_from_folder
+    fetch = _fetch_from_endpoint if is_address(source) else _fetch_from_folder
     commit, digests = fetch(entry, source, cache)
     folder = repository_folder(cache, entry["repo"], entry["repo_type"])
     snapshot = folder / "snapshots" / commit
@@ -99,12 +115,30 @@ def _present(entry: LockEntry, origin: Path) -> list[str]:
     return sorted([*entry["files"], *optional])
 
 
+def fetched_before(entry: LockEntry, cache: Path) -> tuple[Path, Digests] | None:
+    """The snapshot with all files of an entry and what their first fetch saw, unread; None where it lacks one.
+
+    A revision that is a commit needs no first fetch: its files cannot become others.
+    """
+    first_fetch = _first_fetch(entry, cache)
+    snapshot = repository_folder(cache, entry["repo"], entry["repo_type"]) / "snapshots" / first_fetch["revision"]
+    whole = all((snapshot / path).is_file() for path in entry["files"])
+    return (snapshot, first_fetch["files"]) if whole and COMMIT.fullmatch(first_fetch["revision"]) else None
+
+
+def _first_fetch(entry: LockEntry, cache: Path) -> Row:
+    """Commit and digests that the first fetch of an entry's revision saw; the revision alone where there was none."""
+    trusted = read_json(cache / TRUSTED) if (cache / TRUSTED).exists() else {}
+    return trusted.get(_trust_key(entry), {"revision": entry["revision"], "files": {}})
+
+
+def _trust_key(entry: LockEntry) -> str:
+    return f"{entry['repo_type']}:{entry['repo']}@{entry['revision']}"
+
+
 def _fetch_from_endpoint(entry: LockEntry, source: str, cache: Path) -> tuple[str, Digests]:
     """Download the files that the cache lacks, at the commit that the first fetch of this revision saw."""
-    record = cache / TRUSTED
-    trusted = read_json(record) if record.exists() else {}
-    key = f"{entry['repo_type']}:{entry['repo']}@{entry['revision']}"
-    first_fetch: Row = trusted.get(key, {"revision": entry["revision"], "files": {}})
+    record, first_fetch = cache / TRUSTED, _first_fetch(entry, cache)
     revision, first_digests = first_fetch["revision"], first_fetch["files"]
     folder = repository_folder(cache, entry["repo"], entry["repo_type"])
     # An optional file that the first fetch missed (None) is not asked for again.
@@ -120,8 +154,8 @@ def _fetch_from_endpoint(entry: LockEntry, source: str, cache: Path) -> tuple[st
     except CharaloomError:
         _forget(snapshot, present)
         raise
-    trusted[key] = {"revision": commit, "files": {**first_digests, **digests}}
-    write_json(record, trusted)
+    trusted = read_json(record) if record.exists() else {}
+    write_json(record, {**trusted, _trust_key(entry): {"revision": commit, "files": {**first_digests, **digests}}})
     return commit, digests
 
 
@@ -168,7 +202,8 @@ def _download(entry: LockEntry, revision: str, paths: list[str], endpoint: str, 
     if result.returncode:
         raise CharaloomError(
             f"{entry['repo']} ({entry['repo_type']}, revision {revision}) could not be fetched from {endpoint}; the "
-            f"lines above say why. Check `models.hub` and the names in the models lock; fetched files are kept."
+            f"lines above say why. Check `models.hub`, the names in the models lock or of the base, and whether its "
+            f"terms must be accepted first (then set HF_TOKEN); fetched files are kept."
         )
     answer = json.loads(result.stdout.splitlines()[-1])
     return answer["commit"], answer["present"]

@@ -19,6 +19,7 @@ from charaloom.cli.snakemake import Running
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import STAGES
 from tests.finished import finish, finish_artifact, finish_models
+from tests.small_bases import write_base
 
 
 class Finishing:
@@ -78,8 +79,8 @@ class Ended:
 def project(tmp_path: Path, monkeypatch: Any) -> Project:
     """Five characters of a board; the picture models are there."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("base", "config"):
-        (tmp_path / folder).mkdir()
+    (tmp_path / "config").mkdir()
+    write_base(tmp_path / "base")
     rows = [f"c{number}\tdanbooru\tc{number}_(x)\t\tadult" for number in range(5)]
     (tmp_path / "config/characters.tsv").write_text("\n".join(["character\tsource\tquery\ttrigger\tage", *rows]) + "\n")
     config = {

@@ -17,6 +17,7 @@ from charaloom.config.stages import STAGES
 from charaloom.errors import CharaloomError
 from charaloom.pages import standing
 from charaloom.pages.status import write_status_page
+from tests.small_bases import write_base
 
 # --- the command line
 
@@ -131,8 +132,9 @@ def test_the_last_line_of_the_newest_log(tmp_path: Path) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: Any) -> Any:
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures", "base", "config"):
+    for folder in ("pictures", "config"):
         (tmp_path / folder).mkdir()
+    write_base(tmp_path / "base")
     (tmp_path / "config/characters.tsv").write_text("character\tsource\tquery\nhana\tfolder\tpictures\n")
     write_json(
         tmp_path / "config/config.yaml",

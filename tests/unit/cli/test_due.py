@@ -18,6 +18,7 @@ from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGES
 from charaloom.images.files import pictures_digest
 from tests.finished import finish, finish_artifact, finish_models
+from tests.small_bases import write_base
 
 ROSTER = """character	source	query	trigger	age
 hana	folder	pictures/hana	hana_"girl"	adult
@@ -36,8 +37,9 @@ CONFIG = {
 def project(tmp_path: Path, monkeypatch: Any) -> Project:
     """Everybody is finished."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures/hana", "base", "config"):
+    for folder in ("pictures/hana", "config"):
         (tmp_path / folder).mkdir(parents=True)
+    write_base(tmp_path / "base")
     (tmp_path / "pictures/hana/1.png").write_text("x")
     (tmp_path / "config/characters.tsv").write_text(ROSTER)
     write_json(tmp_path / "config/config.yaml", CONFIG)

@@ -11,6 +11,7 @@ from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
 from charaloom.config.named_files import read_removals
 from charaloom.curation.rules import RULES
+from tests.small_bases import write_base
 from tests.small_results import NAMES, filtered_rows, reason, write_curated, write_tagged
 
 
@@ -19,8 +20,9 @@ def results(tmp_path: Path, monkeypatch: Any) -> Path:
     """A project of two characters; hana is done as far as the filters."""
     monkeypatch.chdir(tmp_path)
     read_removals.cache_clear()
-    for folder in ("pictures", "base", "config"):
+    for folder in ("pictures", "config"):
         (tmp_path / folder).mkdir()
+    write_base(tmp_path / "base")
     roster = "character\tsource\tquery\nhana\tfolder\tpictures\nmei\tfolder\tpictures\n"
     (tmp_path / "config/characters.tsv").write_text(roster)
     write_json(

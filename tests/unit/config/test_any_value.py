@@ -15,6 +15,7 @@ from charaloom.config.schemas import PER_CHARACTER, read_yaml
 from charaloom.config.stage_params import stage_params
 from charaloom.config.stages import STAGES
 from charaloom.errors import CharaloomError
+from tests.small_bases import write_base
 
 MORE = Path("more.yaml")
 OWN = Path("config/characters/hana.yaml")
@@ -50,8 +51,9 @@ VALUES = st.recursive(
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory whose project is in order."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures", "base", "config/characters"):
+    for folder in ("pictures", "config/characters"):
         (tmp_path / folder).mkdir(parents=True)
+    write_base(tmp_path / "base")
     Path("config/characters.tsv").write_text("character\tsource\tquery\nhana\tfolder\tpictures\n")
     base = {"path": "base", "family": "sd15", "clip_skip": 0, "licence": "mit"}
     own = {"bases": {"tiny": base}, "training": {"base": "tiny"}, "previews": {"bases": ["tiny"]}}

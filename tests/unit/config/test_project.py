@@ -15,6 +15,7 @@ from charaloom.config.schemas import CODE, check, schema
 from charaloom.config.stage_params import folder_content, publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
 from charaloom.errors import CharaloomError
+from tests.small_bases import write_base
 
 HEADER = "character\tsource\tquery\ttrigger\tage\n"
 
@@ -23,8 +24,9 @@ HEADER = "character\tsource\tquery\ttrigger\tage\n"
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a roster of two characters and a base model."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures/hana", "pictures/mei", "base", "config"):
+    for folder in ("pictures/hana", "pictures/mei", "config"):
         (tmp_path / folder).mkdir(parents=True)
+    write_base(tmp_path / "base")
     roster("hana\tfolder\tpictures/hana\tflower girl\tadult", "mei\tfolder\tpictures/mei")
     overlay(
         bases={"tiny": {"path": "base", "family": "sd15", "clip_skip": 0, "licence": "mit"}},
@@ -183,7 +185,8 @@ def test_a_character_file_is_checked_too(place: Path) -> None:
 
 
 def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:
-    large = {"path": "base", "family": "sdxl", "clip_skip": 0, "licence": "mit"}
+    write_base(place / "large", "sdxl")
+    large = {"path": "large", "licence": "mit"}
     overlay("config/characters/mei.yaml", previews={"bases": ["tiny", "large"]})
     message = error(overlay("more.yaml", bases={"large": large}))
     assert message.endswith("previews.bases: 'large' is an sdxl base, 'tiny', which is trained on, is sd15")
@@ -321,7 +324,7 @@ def test_removals_reach_raw_only(place: Path) -> None:
 
 def test_the_training_base_draws_first(place: Path) -> None:
     for name in ("other", "third"):
-        Path(name).mkdir()
+        write_base(Path(name))
     bases = {name: {"path": name, "family": "sd15", "clip_skip": 0, "licence": "x"} for name in ("other", "third")}
     more = overlay("more.yaml", bases=bases, training={"base": "third"}, previews={"bases": ["other", "third"]})
     params = stage_params(load_project([more]), "hana", "previews")
@@ -375,3 +378,60 @@ def test_no_file_is_read_once_more_for_each_character(place: Path, monkeypatch: 
 def fresh_caches() -> None:
     read_removals.cache_clear()
     read_lock.cache_clear()
+
+
+# --- base models
+
+
+def test_a_path_is_enough_for_a_base(place: Path) -> None:
+    write_base(Path("large"), "sdxl")
+    scheduler = Path("large/scheduler/scheduler_config.json")
+    settings = json.loads(scheduler.read_text()) | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    scheduler.write_text(json.dumps(settings))
+    own = overlay("more.yaml", bases={"x": {"path": "large"}}, training={"base": "x"}, previews={"bases": ["x"]})
+    base = stage_params(load_project([own]), "hana", "previews")["bases"][0]
+    known = {key: base[key] for key in ("family", "prediction", "zero_snr", "clip_skip", "sampler")}
+    assert known == {
+        "family": "sdxl",
+        "prediction": "v_prediction",
+        "zero_snr": True,
+        "clip_skip": 0,
+        "sampler": "Euler",
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"family": "sdxl"}, ["`family` is sdxl, but base says sd15"]),
+        ({"prediction": "v_prediction"}, ["`prediction` is v_prediction, but base says epsilon"]),
+        ({"zero_snr": True}, ["`zero_snr` is true, but base says false"]),
+        ({"digest": "0" * 64}, ["its SHA-256 is", "`bases.tiny.digest` asks for 000"]),
+        ({"path": None, "repo": None}, ["needs `path`, or `repo` and `family`"]),
+        ({"path": None, "repo": "a/b", "family": None}, ["needs `family`"]),
+        ({"path": "tiny.ckpt"}, ["tiny.ckpt", "a pickle"]),
+        ({"vae": "nowhere.safetensors"}, ["bases.tiny.vae: 'nowhere.safetensors' does not exist"]),
+    ],
+)
+def test_what_a_base_says_must_be_so(place: Path, said: dict[str, Any], words: list[str]) -> None:
+    Path("tiny.ckpt").write_bytes(b"\x80\x02}q\x00.")
+    message = error(overlay("more.yaml", bases={"tiny": said}))
+    assert "\n" not in message
+    for word in ["more.yaml: bases.tiny", *words]:
+        assert word in message
+
+
+def test_nan_in_a_base_is_found_before_a_stage_runs(place: Path) -> None:
+    weights = Path("base/unet/diffusion_pytorch_model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-2:] = b"\x00\x7e"  # NaN in fp16
+    weights.write_bytes(content)
+    assert "of its UNet holds NaN or infinity" in error()
+
+
+def test_ready_bases_fit_each_other(place: Path) -> None:
+    defaults = read_config([DEFAULTS])
+    own = {"training": defaults["training"], "previews": {"bases": defaults["previews"]["bases"]}}
+    params = stage_params(load_project([overlay("more.yaml", **own)]), "hana", "previews")
+    assert {base["family"] for base in params["bases"]} == {"sdxl"}
+    assert [base["prediction"] for base in params["bases"]] == ["epsilon", "v_prediction", "epsilon"]

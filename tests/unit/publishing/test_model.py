@@ -181,6 +181,8 @@ def test_the_front_matter_is_what_the_hub_reads(results):
     assert front["license"] == "creativeml-openrail-m"
     assert "license_name" not in front
     assert "base_model" not in front
+    assert "restrictions of use" in text
+    assert "any commercial use" in parts(build(results, licence="noobai-xl"))[1]
     assert "`demo`" in text
 
 

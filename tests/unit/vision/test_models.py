@@ -1,11 +1,8 @@
 """The model cache: layout, checksums, trust at first use, and imgutils reading from it."""
 
-import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,9 +11,8 @@ from charaloom.artifacts.files import sha256_bytes
 from charaloom.config.params import Models
 from charaloom.errors import CharaloomError
 from charaloom.vision.models import fetch_models, picture_models, repository_folder
+from tests.servers.hub import COMMIT, Hub, serving
 from tests.standins import read_lock, write_models
-
-COMMIT = "c" * 40
 
 
 def params(hub: object, files: dict[str, str | None], optional: tuple[str, ...] = (), revision: str = COMMIT) -> Models:
@@ -73,55 +69,10 @@ def test_missing_file_is_named(source: Path, tmp_path: Path) -> None:
         fetch_models(params(source, {"b/model.onnx": None}), tmp_path / "hub", tmp_path / "manifest.json")
 
 
-class Hub(ThreadingHTTPServer):
-    """A model hub on loopback: `files` by path, all of one commit; keeps the paths of its `requests`."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.requests = files, []
-        self.commit = COMMIT
-        super().__init__(("127.0.0.1", 0), Answer)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, body: bool) -> None:
-        self.server.requests.append(self.path)
-        revision, _, path = self.path.partition("/resolve/")[2].partition("/")
-        data = self.server.files.get(path)
-        right_revision = revision in ("main", self.server.commit)
-        self.send_response(200 if data is not None and right_revision else 404)
-        self.send_header("X-Repo-Commit", self.server.commit)
-        if data is None or not right_revision:
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[Hub]:
-    hub = Hub({"a/model.onnx": b"weights"})
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    yield hub
-    hub.shutdown()
-    hub.server_close()
+    with serving({"a/model.onnx": b"weights"}) as hub:
+        yield hub
 
 
 def test_the_first_fetch_is_trusted_and_later_ones_must_repeat_it(

@@ -1,0 +1,61 @@
+"""A model hub on loopback, as far as huggingface_hub asks it for files."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "c" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """A model hub on loopback: `files` by path, all of one commit; keeps the paths of its `requests`."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files, self.requests = files, []
+        self.commit = COMMIT
+        super().__init__(("127.0.0.1", 0), Answer)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        self.server.requests.append(self.path)
+        revision, _, path = self.path.partition("/resolve/")[2].partition("/")
+        data = self.server.files.get(path)
+        right_revision = revision in ("main", self.server.commit)
+        self.send_response(200 if data is not None and right_revision else 404)
+        self.send_header("X-Repo-Commit", self.server.commit)
+        if data is None or not right_revision:
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[Hub]:
+    """A hub while it is asked."""
+    hub = Hub(files)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    yield hub
+    hub.shutdown()
+    hub.server_close()
