@@ -292,6 +292,10 @@ def ours(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace,
         ema=0.99,
         min_snr=5.0,
         gradient_checkpointing=False,
+        optimizer="adamw",
+        caption_tokens=75,
+        masked_loss=False,
+        compile=False,
         mode=mode,
         early_stopping=None,
         regularisation=None,
@@ -313,7 +317,7 @@ def ours(task: Task, workdir: Path, pictures: Path, options: argparse.Namespace,
         precision=precision(),
     )
     base = local_base(params.base, workdir / "work")
-    prepare(workdir, write_dataset(pictures, workdir / "dataset"), OUTFITS)
+    prepare(workdir, write_dataset(pictures, workdir / "dataset"), OUTFITS, params, base)
     write_text(workdir / "config.py", hcp_config("bench", params, base))
     link(workdir / "base", base.folder)
     (workdir / "board").mkdir()

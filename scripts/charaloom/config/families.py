@@ -63,7 +63,7 @@ class Family:
     pipeline: str  # class of diffusers
     pipeline_options: Mapping[str, Any]  # for the class: no safety checker, no watermark
     single_file_options: Mapping[str, Any] = field(default_factory=dict)  # for its `from_single_file`
-    trainer_wrapper: str  # class of `hcpdiff.models`
+    trainer_wrapper: str  # class of `training.hcp.captions`
     trainer_loader: str  # function of `hcpdiff.easy`
     unet_names: str  # DIFFUSERS or SGM
     architecture: str  # of its LoRA files, ModelSpec's name
@@ -94,7 +94,7 @@ SD15 = Family(
     pipeline="StableDiffusionPipeline",
     pipeline_options={"safety_checker": None, "requires_safety_checker": False},
     single_file_options={"safety_checker": None},
-    trainer_wrapper="SD15Wrapper",
+    trainer_wrapper="ChunkedSD15",
     trainer_loader="SD15_auto_loader",
     unet_names=DIFFUSERS,
     architecture="stable-diffusion-v1/lora",
@@ -140,7 +140,7 @@ SDXL = Family(
     extra_clip_skip=1,  # it was trained on the last layer but one (Podell et al. 2023, arXiv:2307.01952, section 2.1)
     pipeline="StableDiffusionXLPipeline",
     pipeline_options={"add_watermarker": False},
-    trainer_wrapper="SDXLWrapper",
+    trainer_wrapper="ChunkedSDXL",
     trainer_loader="SDXL_auto_loader",
     unet_names=SGM,
     architecture="stable-diffusion-xl-v1-base/lora",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.files import sha256_bytes, whole_file
 from charaloom.artifacts.types import PathLike
-from charaloom.config.families import DIFFUSERS, EMBEDDING_KEY, SGM, Family
+from charaloom.config.families import DIFFUSERS, EMBEDDING_KEY, EPSILON, SGM, V_PREDICTION, Family
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
 from charaloom.errors import CharaloomError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SGM_LAYERS = 3  # of a block in Stability's numbering: two residual ones and what changes the size
 HCP_KEY = re.compile(r"^(?P<model>denoiser|TE)\.(?P<module>.+)\.___\.(?P<part>layer\.W_down|layer\.W_up|alpha)$")
 KOHYA_PART = {"layer.W_down": "lora_down.weight", "layer.W_up": "lora_up.weight", "alpha": "alpha"}
+PREDICTION_TYPES = {EPSILON: "epsilon", V_PREDICTION: "v"}  # by ModelSpec's names
 HEADER_LIMIT = 100 * 1024 * 1024
 
 
@@ -100,6 +101,7 @@ def lora_metadata(
         "ss_sd_model_hash": base.digest,
         "ss_new_sd_model_hash": base.digest,
         "ss_clip_skip": str(base.clip_skip + 1),
+        "ss_zero_terminal_snr": str(base.entry.zero_snr),
         "ss_resolution": f"({size}, {size})",
         "ss_steps": str(steps),
         "ss_output_name": character,
@@ -109,7 +111,7 @@ def lora_metadata(
         "modelspec.implementation": "diffusers",
         "modelspec.title": character.replace("_", " "),
         "modelspec.trigger_phrase": params.trigger,
-        "modelspec.prediction_type": base.prediction,
+        "modelspec.prediction_type": PREDICTION_TYPES[base.prediction],
         "modelspec.resolution": f"{size}x{size}",
         "charaloom.lineage": version,
     }

@@ -142,6 +142,18 @@ def open_picture(data: bytes) -> Image.Image:
     return picture
 
 
+def opacity(data: bytes) -> Image.Image | None:
+    """How opaque each pixel of `open_picture` was, 8 bits, 255 for opaque; None where all are."""
+    with open_lazily(data) as image:
+        if not (image.has_transparency_data or image.mode.startswith("I")):
+            return None
+        image.load()
+        picture = upright(to_srgb(to_eight_bits(image)), orientation_of(image))
+    if picture.mode != "RGBA" or picture.getchannel("A").getextrema()[0] == 255:
+        return None
+    return picture.getchannel("A")
+
+
 def to_eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey to 8 bits, v * 255 / 65535 rounded; a colour key becomes alpha before its exact value is lost."""
     if not image.mode.startswith("I"):

@@ -9,15 +9,15 @@ from charaloom.artifacts.tables import stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.training.inputs import core_words, triggers_of
 
-TRAINED = ("caption", "tags", "repeats")  # columns of a training row besides its picture
+TRAINED = ("caption", "tags", "repeats", "masked")  # columns of a training row besides its picture and opacity
 JUDGED = ("view", "tags", "tag_embedding", "thumbnail", "thumbnail_width")  # of measured.parquet
 GROUPED = ("view", "picture", "kind", "split", "outfit")  # of clustered.parquet
 
 
 def training_content(data: Path, outfits: Row) -> Row:
-    """What the trainer reads: pictures, captions, tags and repeats of the training split, triggers and core tags."""
-    rows = shard_rows(data, "train")
-    trained = [[sha256_bytes(row["image"]["bytes"]), *(row[name] for name in TRAINED)] for row in rows]
+    """What the trainer reads: rows of the training split (picture, mask, caption, …), triggers and core tags."""
+    rows = shard_rows(data, "train", ("opacity", *TRAINED))
+    trained = [[*map(digest_of, (row["image"], row["opacity"])), *(row[name] for name in TRAINED)] for row in rows]
     return {"rows": trained, "triggers": triggers_of(outfits), "core": core_words(outfits)}
 
 
@@ -36,12 +36,16 @@ def judging_content(data: Path, measured: PathLike, views: list[Row], core: list
     }
 
 
+def digest_of(image: Row | None) -> str | None:
+    return sha256_bytes(image["bytes"]) if image else None
+
+
 def measure_digest(row: Row) -> str:
     thumbnail = row["thumbnail"] or b""
     return sha256(canonical_json({**row, "thumbnail": sha256_bytes(thumbnail)}).encode()).hexdigest()
 
 
-def shard_rows(data: Path, split: str, columns: tuple[str, ...] = TRAINED) -> Iterator[Row]:
+def shard_rows(data: Path, split: str, columns: tuple[str, ...]) -> Iterator[Row]:
     """Rows of a split in the order of its shards, with their pictures."""
     for shard in sorted(data.glob(f"{split}-*.parquet")):
         yield from stream_table(shard, ["image", *columns])

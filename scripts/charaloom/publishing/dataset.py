@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from charaloom.artifacts.files import digest, read_json, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
-from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
 from charaloom.publishing.content import judging_content, training_content
 from charaloom.publishing.dataset_card import DatasetCard, card_text, funnel, provenance
+from charaloom.publishing.masks import other_people, parts_by_picture
 from charaloom.publishing.shards import write_shards
 
 
@@ -72,12 +73,15 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
 
 
 def facts_by_view(views: list[Row], inputs: DatasetInputs) -> dict[str, Row]:
-    """What the rows hold of each view besides its caption: sharpness, distance to the character."""
+    """What the rows hold of each view besides its caption: sharpness, distance to the character, other people."""
     names = {view["view"] for view in views}
-    measured = read_table(inputs.measured, ["view", "sharpness"])
+    measured = read_table(inputs.measured, ["sharpness", *(name for name, _ in VIEW_COLUMNS)])
     filtered = read_table(inputs.filtered, ["view", "identity_distance"])
     facts = {row["view"]: row for row in measured if row["view"] in names}
     for row in filtered:
         if row["view"] in names:
             facts[row["view"]] |= row
+    parts = parts_by_picture(measured, {view["picture"] for view in views})
+    for row in facts.values():
+        row["masked"] = other_people(row, parts.get(row["picture"], []))
     return facts

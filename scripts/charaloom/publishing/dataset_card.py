@@ -17,7 +17,8 @@ COLUMNS = """## Columns
 
 `image` with its `caption` (also as `text`) and the caption's `tags`; `outfit`; `repeats`, how often a training epoch
 sees it; `picture`, the SHA-256 of the file that the source served, and the `box` cut from it; `pixels_sha256` of what
-is stored here; `rating`, `identity_distance` (CCIP), `sharpness`; `posts`, where the picture came from.
+is stored here; `masked`, boxes of other people in its pixels, and `opacity`, where the file is transparent; `rating`,
+`identity_distance` (CCIP), `sharpness`; `posts`, where the picture came from.
 
 ```python
 from datasets import load_dataset

@@ -11,7 +11,8 @@ from charaloom.artifacts.tables import stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
-from charaloom.images.decoding import open_picture
+from charaloom.images.decoding import opacity, open_picture
+from charaloom.publishing.masks import in_stored, stored_opacity
 from charaloom.tagging.captions import tags_in
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def features() -> "datasets.Features":
             "box": List(number, length=4),
             "width": number,
             "height": number,
+            "masked": List({"kind": text, "box": List(number, length=4)}),  # not the character, in pixels of `image`
+            "opacity": Image(),  # grey, of the size of `image`; null where all of it is opaque
             "rating": text,
             "identity_distance": Value("float32"),
             "sharpness": Value("float32"),
@@ -112,7 +115,7 @@ def examples(views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Ro
     triggers = {outfits["trigger"], *trained.values()}
     pictures = stream_table(raw, ["picture", "bytes", "posts"])
     current: Row = {"picture": ""}
-    image = None
+    image = ground = None
     for view in sorted(views, key=lambda row: row["picture"]):
         while current["picture"] != view["picture"]:
             following = next(pictures, None)
@@ -121,14 +124,17 @@ def examples(views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Ro
                     f"{raw}: picture {view['picture']} of the clustered views is not in it; rebuild from `raw` on"
                 )
             current, image = following, None
-        image = image or open_picture(current["bytes"])
-        row = example(view, facts[view["view"]], current["posts"] or [], image, params)
+        if image is None:
+            image, ground = open_picture(current["bytes"]), opacity(current["bytes"])
+        row = example(view, facts[view["view"]], current["posts"] or [], image, ground, params)
         outfit = view["outfit"] if view["outfit"] in trained else None
         yield {**row, "outfit": outfit, "tags": tags_in(view["caption"], triggers)}
 
 
-def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", params: Dataset) -> Row:
-    """One row: the view's pixels with what is known of it."""
+def example(
+    view: Row, facts: Row, posts: list[Row], image: "Image.Image", ground: "Image.Image | None", params: Dataset
+) -> Row:
+    """One row: the view's pixels with what is known of it; `ground` is the opacity of the picture."""
     shown = cut(image, view, params.resolution)
     data = encoded(shown, params)
     name = f"{view['view'].replace('/', '-')}.{params.format.lower()}"
@@ -144,6 +150,8 @@ def example(view: Row, facts: Row, posts: list[Row], image: "Image.Image", param
         "box": [view["x0"], view["y0"], view["x1"], view["y1"]],
         "width": shown.width,
         "height": shown.height,
+        "masked": in_stored(facts["masked"], view, shown.size),
+        "opacity": stored_opacity(ground, view, shown.size, f"{Path(name).stem}.png"),
         "rating": strictest(posts),
         "identity_distance": facts["identity_distance"],
         "sharpness": facts["sharpness"],

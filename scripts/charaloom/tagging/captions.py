@@ -43,6 +43,11 @@ def with_embedding(text: str, word: str) -> str:
     return f"{word}{SEPARATOR}{text}"
 
 
+def with_quality(text: str, prefix: str, suffix: str) -> str:
+    """The caption or prompt with the quality tags of a base around it; one without a word stays so."""
+    return SEPARATOR.join(part for part in (prefix, text, suffix) if part) if text else ""
+
+
 def training_caption(
     text: str,
     triggers: Collection[str],
@@ -51,8 +56,10 @@ def training_caption(
     text_only: float,
     dropout: float,
     tag_dropout: float,
+    prefix: str = "",
+    suffix: str = "",
 ) -> str:
-    """The caption of one training step: its triggers, then its tags shuffled.
+    """The caption of one training step: its triggers, then its tags shuffled, between the base's `prefix` and `suffix`.
 
     With probability `dropout` it is empty; each tag is left out with probability `tag_dropout`. The embedding's `word`
     (None: no embedding) comes first, except with probability `text_only`, so that the text trigger works without it.
@@ -63,4 +70,5 @@ def training_caption(
     tags = [part for part in parts if part not in triggers and rng.random() >= tag_dropout]
     rng.shuffle(tags)
     varied = SEPARATOR.join([*(part for part in parts if part in triggers), *tags])
-    return with_embedding(varied, word) if word and rng.random() >= text_only else varied
+    called = with_embedding(varied, word) if word and rng.random() >= text_only else varied
+    return with_quality(called, prefix, suffix)

@@ -63,7 +63,7 @@ def train(
     settled = params.settled(read_json(inputs.content)["pictures"])
     workdir = working_directory(work, character, settled, base, facet_digest(inputs.content))
     with locked(workdir) as lock:
-        prepare(workdir, Path(inputs.dataset), read_json(inputs.outfits), settled.regularisation)
+        prepare(workdir, Path(inputs.dataset), read_json(inputs.outfits), settled, base)
         regularised = (workdir / "inputs" / "regularisation.json").exists()
         scores: dict[str, float] = {}
         for length in lengths(settled):  # one, or with early stopping one for each checkpoint
@@ -80,7 +80,11 @@ def train(
                     break
         checkpoints = export.write(Path(folder))
         shutil.rmtree(workdir / "judged", ignore_errors=True)
-        counts = {"pictures": len(read_json(workdir / "inputs" / "pictures.json")), "checkpoints": len(checkpoints)}
+        counts = {
+            "pictures": len(read_json(workdir / "inputs" / "pictures.json")),
+            "checkpoints": len(checkpoints),
+            "tags_left_out": read_json(workdir / "inputs" / "left_out.json")["tags"],
+        }
         training = {"steps": length.steps, "rank": length.rank, "mode": length.mode, "recipe": length.recipe}
         if judge:
             training["early_stopping"] = scores

@@ -12,6 +12,7 @@ from charaloom.artifacts.seeds import derive_seed
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.checkpoints import embedding_word
+from charaloom.diffusion.chunks import CHUNK
 from charaloom.errors import CharaloomError
 from charaloom.training.lengths import milestones
 
@@ -35,8 +36,8 @@ Paths are relative to the folder it runs in: `base` is the base model, `inputs` 
 import torch
 from hcpdiff.ckpt_manager import EmbSaver
 from hcpdiff.data import StableDiffusionHandler, TextImagePairDataset
-from hcpdiff.loss import DiffusionLossContainer, MinSNRWeight
-from hcpdiff.models import $wrapper, TEHookCFG
+from hcpdiff.loss import DiffusionLossContainer
+from hcpdiff.models import TEHookCFG
 from rainbowneko.ckpt_manager import NekoPluginSaver, SafeTensorFormat
 from rainbowneko.loggers import CLILogger
 from rainbowneko.parser import CfgWDPluginParser, neko_cfg
@@ -44,8 +45,10 @@ from rainbowneko.train.loss import LossGroup
 from rainbowneko.utils import ConstantLR
 from $optimizer_package import $optimizer_class
 
+from charaloom.training.hcp.captions import ChunkHandler, $wrapper
 from charaloom.training.hcp.data import Buckets, CaptionSource, Latents
 from charaloom.training.hcp.layers import Lora
+from charaloom.training.hcp.loss import Weights
 from charaloom.training.hcp.process import autoencoder, base_models
 from charaloom.training.hcp.text import EmbeddingFormat, EmbeddingParser
 
@@ -92,7 +95,7 @@ def make_cfg():
             retain_graph=False,
             resume=None,
             loss=LossGroup(
-                loss=DiffusionLossContainer(MinSNRWeight(torch.nn.MSELoss(reduction="none"), gamma=$gamma)),
+                loss=DiffusionLossContainer(Weights(torch.nn.MSELoss(reduction="none"), gamma=$gamma)),
             ),
             optimizer=$optimizer,
             compile=$compile,
@@ -110,7 +113,14 @@ def make_cfg():
             ema=None,
             wrapper=$wrapper.from_pretrained(
                 _partial_=True,
-                models=base_models(_partial_=True, base="base", family=$family, precision=$held),
+                models=base_models(
+                    _partial_=True,
+                    base="base",
+                    family=$family,
+                    precision=$held,
+                    prediction=$prediction,
+                    zero_snr=$zero_snr,
+                ),
                 TE_hook_cfg=TEHookCFG(clip_skip=$clip_skip, clip_final_norm=$final_norm),
             ),
         ),
@@ -149,16 +159,21 @@ DATASET = """
                     img_root="inputs/$name",
                     label_file="inputs/$name.json",
                     triggers="inputs/triggers.json",
+                    quality="inputs/quality.json",
                     word=$word,
                     text_only=$text_only,
                     dropout=$dropout,
                     tag_dropout=$tag_dropout,
                 ),
             ),
-            handler=StableDiffusionHandler(bucket=Buckets),
+            handler=StableDiffusionHandler(bucket=Buckets, tokenize=False),
+            batch_handler=ChunkHandler(most=$chunks, word=$word, vectors=$vectors),
             bucket=Buckets.seeded(seed=$seed, target_area=$area, step_size=$step_size, num_bucket=$buckets),
             cache=Latents(
-                file="latents/$name.safetensors", seed=$seed, autoencoder=autoencoder(_partial_=True, base="base")
+                file="latents/$name.safetensors",
+                seed=$seed,
+                autoencoder=autoencoder(_partial_=True, base="base"),
+                masks=$masks,
             ),
         ),"""
 
@@ -173,6 +188,8 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
     check_name(character)
     values = {
         "family": base.family.name,
+        "prediction": base.prediction,
+        "zero_snr": bool(base.entry.zero_snr),
         "precision": PRECISION[params.precision],
         "held": params.precision,
         "compile": bool(params.compile),
@@ -198,6 +215,8 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
         "area": int(params.resolution) ** 2,
         "step_size": bucket_step(int(params.resolution)),
         "buckets": int(params.buckets),
+        "masks": "inputs/masks" if params.masked_loss else None,
+        "chunks": int(params.caption_tokens) // CHUNK,
     }
     plain = {key: repr(value) for key, value in values.items()}
     package, call = OPTIMIZERS[params.optimizer]

@@ -64,11 +64,13 @@ def test_recipes_train_at_the_native_resolution(family: Family) -> None:
 
 def test_the_libraries_have_what_a_record_names(family: Family) -> None:
     import diffusers
-    from hcpdiff import easy, models
+    from hcpdiff import easy
+
+    from charaloom.training.hcp import captions
 
     assert hasattr(diffusers, family.pipeline)
     assert hasattr(easy, family.trainer_loader)
-    assert hasattr(models, family.trainer_wrapper)
+    assert hasattr(captions, family.trainer_wrapper)
     assert family.unet_names in UNET_NAMES
 
 

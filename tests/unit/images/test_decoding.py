@@ -10,7 +10,7 @@ import numpy
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from charaloom.images.decoding import Limits, inspect, open_picture
+from charaloom.images.decoding import Limits, inspect, opacity, open_picture
 from charaloom.images.generated import generation_parameters
 
 LIMITS = Limits()
@@ -256,3 +256,20 @@ def test_people_draw_without_generation_parameters():
     texts = {"Software": "Clip Studio Paint", "Comment": "drawn by hand", "prompt": "day 3"}
     assert not generation_parameters(png_with_text(**texts))
     assert not generation_parameters(b"no picture")
+
+
+def test_opacity_is_that_of_the_upright_picture() -> None:
+    see_through = drawn().convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").resize(see_through.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    alpha = opacity(encoded(see_through, "PNG", exif=exif))
+    assert alpha is not None
+    assert (alpha.mode, alpha.size) == ("L", open_picture(encoded(see_through, "PNG", exif=exif)).size)
+    assert alpha.getpixel((0, 5)) > 200, "its bottom came to the left"
+    assert opacity(encoded(drawn(), "JPEG")) is None
+    assert opacity(encoded(drawn().convert("RGBA"), "PNG")) is None, "all of it is opaque"
+    palette = drawn().quantize(8)
+    clear = opacity(encoded(palette, "PNG", transparency=palette.getpixel((0, 0))))
+    assert clear is not None
+    assert clear.getpixel((0, 0)) == 0

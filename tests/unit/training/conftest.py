@@ -26,7 +26,7 @@ def trained(tiny_base: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.
     facts = lineage("checkpoints", "hana", chosen.plain(), [inputs.content], lineage_params(chosen, base))
     config = hcp_config("hana", settled, base)
     with environment(HF_TOKEN="hf_canary", AWS_SECRET="canary"), locked(workdir) as lock:
-        prepare(workdir, Path(inputs.dataset), OUTFITS)
+        prepare(workdir, Path(inputs.dataset), OUTFITS, settled, base)
         run_trainer(TrainerRun(workdir, config, base, 1, root / "log.txt", lock))
     checkpoints = Export("hana", settled, base, workdir, config, facts.version).write(root / "checkpoints")
     return Trained(root, workdir, root / "checkpoints", checkpoints)

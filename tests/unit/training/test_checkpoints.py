@@ -93,7 +93,7 @@ def test_c4_second_run_elsewhere_after_a_kill_is_bit_identical(
         assert sha256_file(path) == sha256_file(tmp_path / "checkpoints" / path.name), path.name
     manifest = json.loads((tmp_path / "checkpoints.manifest.json").read_text())
     assert manifest["checkpoints"] == trained.checkpoints
-    assert manifest["counts"] == {"pictures": 8, "checkpoints": 2}
+    assert manifest["counts"] == {"pictures": 8, "checkpoints": 2, "tags_left_out": 0}
     recorded = json.loads((tmp_path / "checkpoints.lineage.json").read_text())["params"]
     assert recorded["software"]["hcpdiff"] == "2.6"
     assert recorded["threads"] == 1
@@ -216,14 +216,15 @@ def test_regularisation_pictures_train_beside_the_characters(
     assert str(folder) not in (tmp_path / "checkpoints.manifest.json").read_text()
 
 
-def test_an_unusable_dataset_is_named(drawn_pictures: Pictures, tmp_path: Path) -> None:
-    inputs = write_dataset(tmp_path, drawn_pictures)
+def test_an_unusable_dataset_is_named(tiny_base: Path, drawn_pictures: Pictures, tmp_path: Path) -> None:
+    inputs, settled = write_dataset(tmp_path, drawn_pictures), params(tiny_base).settled(8)
+    base = local_base(settled.base, tmp_path / "work")
     shard = inputs.dataset / "data" / "train-00000.parquet"
     row = {"image": {"bytes": b"<svg>", "path": "a.png"}, "caption": "hana", "tags": ["1girl"], "repeats": 1}
     pq.write_table(pa.Table.from_pylist([row]), shard)
     with pytest.raises(CharaloomError, match=r"picture a\.png: not readable"):
-        prepare(tmp_path / "workdir", inputs.dataset, OUTFITS)
+        prepare(tmp_path / "workdir", inputs.dataset, OUTFITS, settled, base)
     shard.unlink()
     with pytest.raises(CharaloomError, match="no training picture"):
-        prepare(tmp_path / "workdir", inputs.dataset, OUTFITS)
+        prepare(tmp_path / "workdir", inputs.dataset, OUTFITS, settled, base)
     assert not list((tmp_path / "workdir").iterdir())

@@ -32,18 +32,18 @@ def build(
     from charaloom.training.hcp.trainer import Trainer
 
     workdir, inputs = tmp_path / "workdir", write_dataset(tmp_path, drawn_pictures)
-    prepare(workdir, Path(inputs.dataset), OUTFITS)
-    (workdir / "board").mkdir()
+    (workdir / "board").mkdir(parents=True)
     monkeypatch.chdir(workdir)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     threads = torch.get_num_threads()
 
     def built(**other: Any) -> Trainer:
-        chosen = params(tiny_base, **other)
+        chosen = params(tiny_base, **other).settled(len(drawn_pictures))
         base = local_base(chosen.base, tmp_path / "work")
+        prepare(workdir, Path(inputs.dataset), OUTFITS, chosen, base)
         link(workdir / "base", base.folder)
-        write_text(workdir / "config.py", hcp_config("hana", chosen.settled(len(drawn_pictures)), base))
+        write_text(workdir / "config.py", hcp_config("hana", chosen, base))
         torch.set_num_threads(1)
         return Trainer(*load_config_with_cli("config.py", args_list=[]))
 

@@ -26,7 +26,7 @@ def trained(tiny_sdxl: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.
     chosen = params(tiny_sdxl, "sdxl", clip_skip=0).settled(len(drawn_pictures))
     base = local_base(chosen.base, root / "work")
     with locked(workdir) as lock:
-        prepare(workdir, Path(inputs.dataset), OUTFITS)
+        prepare(workdir, Path(inputs.dataset), OUTFITS, chosen, base)
         run_trainer(TrainerRun(workdir, hcp_config("hana", chosen, base), base, 1, root / "log.txt", lock))
     checkpoints = Export("hana", chosen, base, workdir, "", "of a test").write(root / "checkpoints")
     return Trained(root, workdir, root / "checkpoints", checkpoints)
@@ -59,26 +59,34 @@ def of_hcp(trained: Trained, base: Path, mended: bool = True) -> dict[str, Any]:
     from hcpdiff.models.text_emb_ex import EmbeddingPTHook
     from rainbowneko import _share
 
-    from charaloom.training.hcp.text import composed_text_encoder
+    from charaloom.training.hcp.captions import ChunkedSDXL, ChunkHandler
+    from charaloom.training.hcp.text import WordHook, composed_text_encoder
 
     _share.loggers = SimpleNamespace(info=print)
     hook = TEHookCFG(clip_skip=1, clip_final_norm=False)
     models = SDXL_auto_loader(str(base), TE=composed_text_encoder(str(base), SDXL))
-    wrapper = SDXLWrapper.from_pretrained(models, TE_hook_cfg=hook)
+    wrapper = (ChunkedSDXL if mended else SDXLWrapper).from_pretrained(models, TE_hook_cfg=hook)
     wrapper.requires_grad_(False)
     raw = trained.raw
     for part in ("lora_unet", "lora_te"):
         HCPLoraLoader(path=str(raw / f"{part}-6.safetensors")).load_to(part, model=wrapper)
     words = read_weights(raw / "hana_emb-6.safetensors")
     for name, key in (("clip_L", "clip_l"), ("clip_bigG", "clip_g")):
-        pair = getattr(wrapper.tokenizer, name), getattr(wrapper.TE, name)
-        EmbeddingPTHook.hook({"hana_emb": torch.nn.Parameter(words[key])}, *pair, N_repeats=1)
+        tokenizer, encoder = getattr(wrapper.tokenizer, name), getattr(wrapper.TE, name)
+        vectors = torch.nn.Parameter(words[key])
         if mended:
-            pair[1].word = (pair[0].eos_token_id, pair[0].convert_tokens_to_ids("hana_emb"), len(words[key]))
+            tokenizer.add_tokens(["hana_emb"])
+            WordHook(encoder.get_input_embeddings(), vectors, tokenizer.convert_tokens_to_ids("hana_emb"))
+            encoder.end = tokenizer.eos_token_id
+        else:
+            EmbeddingPTHook.hook({"hana_emb": vectors}, tokenizer, encoder, N_repeats=1)
     wrapper.post_init()
     wrapper.eval()
     settings = {"truncation": True, "padding": "max_length", "return_tensors": "pt"}
-    tokens = ComposeTokenizer.tokenize_ex(wrapper.tokenizer, PROMPTS, **settings).input_ids
+    handler = ChunkHandler(most=3, word="hana_emb", vectors=3)
+    handler.tokenizer = wrapper.tokenizer
+    stock = ComposeTokenizer.tokenize_ex(wrapper.tokenizer, PROMPTS, **settings).input_ids
+    tokens = handler.tokens(PROMPTS) if mended else stock
     with torch.no_grad():
         text, pooled = wrapper.forward_TE(tokens, None)
         added = {"text_embeds": pooled, "time_ids": torch.tensor([SIZE, SIZE], dtype=torch.float)}

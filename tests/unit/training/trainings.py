@@ -147,6 +147,7 @@ def caption_source(folder: Path, **other: Any) -> Any:
     from charaloom.training.hcp.data import CaptionSource
 
     (folder / "triggers.json").write_text('["hana_charaloom", "hana_red_kimono"]')
-    settings = {"triggers": str(folder / "triggers.json"), "word": "hana_emb"}
+    (folder / "quality.json").write_text('{"prefix": "", "suffix": ""}')
+    settings = {"triggers": str(folder / "triggers.json"), "quality": str(folder / "quality.json"), "word": "hana_emb"}
     settings |= {"text_only": 0.25, "dropout": 0.1, "tag_dropout": 0.0}
     return CaptionSource(str(folder), str(folder / "captions.json"), **{**settings, **other})

@@ -8,10 +8,15 @@ it.
 | --- | --- |
 | noise | a scheduler drops the shifter it is given: noise falls where time rises |
 | noise | timesteps are fractions that the base model never saw, and the schedule is not the base's own |
+| noise | v-prediction: the target fails or weighs columns; the target `x0` is raised instead of returned |
+| loss | v-prediction: min-SNR weights are 0.5 to 1.75 times the formula |
+| captions | long captions lose the start and end tokens between chunks, average the pooled states, are cut in silence |
+| data | masks of the loss cannot be read: an argument is given twice |
 | text | embeddings are moved to `cuda` whatever the device, and start from a pickle of random numbers |
 | text | embeddings of two text encoders (SDXL) cannot be read at all |
 | text | transformers 5 refuses the call of SDXL's second text encoder |
 | text | with a trained word, SDXL pools a token before the end of the text instead of the end |
+| text | the vectors of a trained word push the end of a full chunk out, and its end token with it |
 | text | embeddings are written as pickles |
 | data | caption files are taken in the order of the folder, which differs between folders |
 | data | dropping a caption leaves the words around it; shuffling moves the trigger away from the front |

@@ -18,8 +18,10 @@ from torch import Tensor
 from charaloom.artifacts.files import read_json, whole_file
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.tagging.captions import training_caption
+from charaloom.training.hcp.loss import MASK
 from charaloom.training.hcp.seeding import seed_all
 
+CELL = 8  # pixels of a side that one latent stands for
 # Encoded in one call are pictures of one size, at most so many and so many pixels: one picture of 1024² takes 3 GB.
 # Set by hand.
 ENCODED_TOGETHER, ENCODED_PIXELS = 8, 2**20
@@ -29,7 +31,7 @@ class CaptionSource(ImageLabelSource):
     """Pictures of a folder with captions from a JSON file, in the order of that file.
 
     `captions.training_caption` varies each caption, with the global random numbers that the trainer seeds by the step.
-    `triggers`: a JSON list of the character's and the outfits' triggers.
+    `triggers`: a JSON list of the character's and the outfits' triggers; `quality`: prefix and suffix of the base.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class CaptionSource(ImageLabelSource):
         img_root: str,
         label_file: str,
         triggers: str,
+        quality: str,
         word: str | None,
         text_only: float,
         dropout: float,
@@ -44,7 +47,8 @@ class CaptionSource(ImageLabelSource):
     ):
         super().__init__(img_root, label_file)
         self.triggers, self.word = frozenset(read_json(triggers)), word
-        self.shares = {"text_only": text_only, "dropout": dropout, "tag_dropout": tag_dropout}
+        self.shares: dict[str, Any] = {"text_only": text_only, "dropout": dropout, "tag_dropout": tag_dropout}
+        self.shares |= read_json(quality)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name = self.img_ids[index]
@@ -65,12 +69,31 @@ class SizeHandler(AutoSizeHandler):
 
     def handle(self, image: Image.Image, size: Any) -> dict[str, Any]:
         wide, high = int(size[0]), int(size[1])
-        scale = max(wide / image.width, high / image.height)
-        scaled = (max(wide, round(image.width * scale)), max(high, round(image.height * scale)))
+        scaled = covering(image.size, wide, high)
         left, top = (random.randint(0, have - want) for have, want in zip(scaled, (wide, high), strict=True))
         coord = torch.tensor([image.height, image.width, top, left, high, wide], dtype=torch.float)
         whole = image if scaled == image.size else image.resize(scaled, Image.Resampling.LANCZOS)
         return {"image": whole.crop((left, top, left + wide, top + high)), "coord": coord}
+
+
+def covering(size: tuple[int, int], wide: int, high: int) -> tuple[int, int]:
+    """Width and height of a picture of `size` scaled until it covers a bucket."""
+    scale = max(wide / size[0], high / size[1])
+    return max(wide, round(size[0] * scale)), max(high, round(size[1] * scale))
+
+
+def cell_mask(file: Path, coord: Tensor) -> Tensor:
+    """The share of each latent cell that trains, [height / 8, width / 8]; all of it where there is no `file`.
+
+    The mask in `file`, of the picture's size, is scaled and cropped by `coord` of `SizeHandler` as the picture was.
+    """
+    *_, top, left, high, wide = map(int, coord)
+    if not file.exists():
+        return torch.ones(high // CELL, wide // CELL)
+    with Image.open(file) as mask:
+        whole = mask.resize(covering(mask.size, wide, high), Image.Resampling.BOX)
+    cells = whole.crop((left, top, left + wide, top + high)).reduce(CELL)
+    return torch.from_numpy(np.array(cells, dtype=np.float32) / 255)
 
 
 class Buckets(RatioBucket):
@@ -109,11 +132,16 @@ class Latents(VaeCache):
 
     The crop of each picture, and the noise of its sample, depend on `seed` and its name alone. `autoencoder` loads the
     autoencoder, which is freed as soon as all pictures are encoded; where they have been before, it is never loaded.
+    `masks`: a folder with the masks of pictures, for a training with masked loss.
     """
 
-    def __init__(self, file: str, seed: int, autoencoder: Callable[[], Any]):
+    def __init__(self, file: str, seed: int, autoencoder: Callable[[], Any], masks: str | None = None):
         super().__init__()
-        self.file, self.seed, self.autoencoder = Path(file), seed, autoencoder
+        self.file, self.seed, self.autoencoder, self.masks = Path(file), seed, autoencoder, masks
+
+    def before_handler(self, index: int, data: dict[str, Any]) -> dict[str, Any]:
+        latent = super().before_handler(index, data)
+        return latent | {MASK: self.cache[data["id"]][MASK]} if self.masks else latent
 
     def build(self, dataset: Any, model: Any, all_gather: Callable[[Any], Any]) -> None:
         dataset.bucket.rest(0)
@@ -126,6 +154,9 @@ class Latents(VaeCache):
             with whole_file(self.file) as part:
                 flat = {f"{name}.{key}": value.cpu() for name, values in kept.items() for key, value in values.items()}
                 save_file(flat, part)
+        if self.masks:
+            for name, values in kept.items():
+                values[MASK] = cell_mask(Path(self.masks, f"{name}.png"), values["coord"])
         device = _share.device  # of the training; the model is moved there later
         self.cache = {name: {key: value.to(device) for key, value in values.items()} for name, values in kept.items()}
 

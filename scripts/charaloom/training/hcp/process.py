@@ -48,16 +48,18 @@ def check_versions() -> None:
         sys.exit(f"training needs {MENDED}, installed is {installed}; install the versions of the environment's lock")
 
 
-def base_models(base: str, family: str, precision: str) -> dict[str, Any]:
+def base_models(base: str, family: str, precision: str, prediction: str, zero_snr: bool) -> dict[str, Any]:
     """The parts of a base model by HCP's names; a fork of a warm process has its own copy of those loaded before."""
-    return LOADED.get((str(Path(base).resolve()), precision)) or load_base(base, family, precision)
+    models = LOADED.get((str(Path(base).resolve()), precision)) or load_base(base, family, precision)
+    return {**models, "noise_sampler": Sampler(NoiseSchedule(base, zero_snr), prediction)}
 
 
 def load_base(base: str, family: str, precision: str) -> dict[str, Any]:
-    """Load a diffusers folder for training, without its autoencoder: nothing of it learns."""
+    """Load a diffusers folder for training, without its autoencoder: nothing of it learns; each training has a sampler
+    of its own."""
     record, dtype = family_of(family), DTYPES[precision]
     parts = {"TE": composed_text_encoder(base, record, dtype)} if len(record.text_encoders) > 1 else {}
-    parts |= {"noise_sampler": Sampler(NoiseSchedule(base)), "vae": torch.nn.Identity()}  # something: no other is read
+    parts["vae"] = torch.nn.Identity()  # something: no other is read
     models = getattr(easy, record.trainer_loader)(ckpt_path=base, dtype=dtype, **parts)
     for part in ("denoiser", "TE"):
         models[part].requires_grad_(False)

@@ -1,5 +1,6 @@
 """The embedding: one new word for one text encoder (SD 1.x) or two (SDXL)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,11 +24,10 @@ NOISE_AROUND_CORE = 0.5
 class ProjectedTextEncoder(CLIPTextModelWithProjection):
     """SDXL's second text encoder with the output that hcpdiff expects; hcpdiff's own fails with transformers 5.
 
-    What is pooled is the end token. A trained word pushes it back by its vectors, and its own number is the highest:
-    transformers, which sees the tokens before that, would pool a place before the end, or the word.
+    What is pooled is the end token. transformers pools the highest number, which is that of a trained word.
     """
 
-    word: tuple[int, int, int] | None = None  # numbers of the end token and of the word, vectors of the word
+    end: int | None = None  # number of the end token, where a word is trained
 
     def forward(
         self, input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **other: Any
@@ -43,12 +43,49 @@ class ProjectedTextEncoder(CLIPTextModelWithProjection):
 
     def pooled(self, tokens: Tensor, output: Any) -> Tensor:
         """The projected end token, [batch, width]."""
-        if self.word is None:
+        if self.end is None:
             return output.text_embeds
-        end, word, vectors = self.word
-        place = (tokens == end).int().argmax(-1) + (tokens == word).sum(-1) * (vectors - 1)
-        place = place.clip(max=tokens.shape[1] - 1)
+        place = (tokens == self.end).int().argmax(-1)
         return self.text_projection(output.last_hidden_state[torch.arange(len(tokens), device=place.device), place])
+
+
+class WordHook(EmbeddingPTHook):
+    """Puts the vectors of the trained word, [vectors, width], in their places: token `first` + k stands for vector k.
+
+    The stock hook makes room for them itself, by cutting the end of the text off, and its end token with it.
+    """
+
+    def __init__(self, table: nn.Embedding, vectors: nn.Parameter, first: int):
+        super().__init__(table, N_repeats=1)
+        self.first = first
+        self.emb_train.append(vectors)
+
+    def pre_hook(self, host: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        self.input_ids = inputs[0]
+        return self.input_ids.clip(0, self.num_embeddings - 1)
+
+    def forward(self, embedded: Tensor, *_: Any, **__: Any) -> Tensor:
+        """`embedded` is [rows, places, width], with something in the places of the word."""
+        rows = zip(embedded, (self.input_ids - self.first).tolist(), strict=True)
+        return torch.stack([self.with_word(*row) for row in rows])
+
+    def with_word(self, row: Tensor, numbers: list[int]) -> Tensor:
+        parts, done, vectors = [], 0, self.emb_train[0].to(dtype=row.dtype)
+        for begin, end in runs(numbers):
+            parts += [row[done:begin], vectors[numbers[begin] : numbers[end - 1] + 1]]
+            done = end
+        return torch.cat([*parts, row[done:]])
+
+
+def runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """Where numbers that are not negative count up by one: begin and end of each run."""
+    begin = None
+    for place, number in enumerate([*numbers, -1]):
+        if begin is not None and number != numbers[place - 1] + 1:
+            yield begin, place
+            begin = None
+        if begin is None and number >= 0:
+            begin = place
 
 
 def composed_text_encoder(base: str, family: Family, dtype: torch.dtype) -> SDXLTextEncoder:
@@ -79,14 +116,12 @@ class EmbeddingParser:
     def hooked(self, tokenizer: Any, encoder: nn.Module) -> nn.Parameter:
         start = self.start(tokenizer, encoder.get_input_embeddings().weight.detach().float())
         embedding = nn.Parameter(start, requires_grad=False)
-        hook = EmbeddingPTHook.hook(
-            {self.word: embedding}, tokenizer, encoder, N_repeats=getattr(tokenizer, "N_repeats", 1)
-        )
+        tokenizer.add_tokens([self.word])
+        hook = WordHook(encoder.get_input_embeddings(), embedding, tokenizer.convert_tokens_to_ids(self.word))
         hook.requires_grad_(False)
         embedding.requires_grad_(True)
-        hook.emb_train.append(embedding)
         if isinstance(encoder, ProjectedTextEncoder):
-            encoder.word = (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(self.word), self.vectors)
+            encoder.end = tokenizer.eos_token_id
         return embedding
 
     def start(self, tokenizer: Any, table: Tensor) -> Tensor:
