@@ -54,7 +54,7 @@ def base_models(base: str, family: str, precision: str, prediction: str, zero_sn
     return {**models, "noise_sampler": Sampler(NoiseSchedule(base, zero_snr), prediction)}
 
 
-def load_base(base: str, family: str, precision: str) -> dict[str, Any]:
+def load_base(base: str, family: str, precision: str = "fp32") -> dict[str, Any]:
     """Load a diffusers folder for training, without its autoencoder: nothing of it learns; each training has a sampler
     of its own."""
     record, dtype = family_of(family), DTYPES[precision]

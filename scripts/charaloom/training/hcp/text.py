@@ -88,7 +88,7 @@ def runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
             begin = place
 
 
-def composed_text_encoder(base: str, family: Family, dtype: torch.dtype) -> SDXLTextEncoder:
+def composed_text_encoder(base: str, family: Family, dtype: torch.dtype = torch.float32) -> SDXLTextEncoder:
     """The text encoders of a diffusers folder, under hcpdiff's names."""
     encoders = {}
     for part in family.text_encoders:
