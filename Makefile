@@ -63,7 +63,7 @@ bench-%: setup ## run tests/benchmarks/%.py
 	@$(PYTHON_BIN)/python tests/benchmarks/$*.py $(ARGS)
 
 drill-%: setup ## run tests/drills/%.py: break a run on purpose and check that it recovers
-	@$(PYTHON_BIN)/python tests/drills/$*.py $(ARGS)
+	@$(PYTHON_BIN)/python tests/drills/$(subst -,_,$*).py $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment and the caches, but not results/ and work/
