@@ -26,7 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 
 LAYERS = {"denoiser": [r"re:denoiser.*\.attn.?$", r"re:denoiser.*\.ff$"], "TE": [r"re:TE.*self_attn$", r"re:TE.*mlp$"]}

@@ -22,14 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from charaloom.artifacts.files import sha256_file
+from charaloom.runtime.processes import die_with_parent
+from tests.real_size import pictures, write_checkpoint, write_project, write_vocabulary
+from tests.unit.training.trainings import write_dataset
+
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
-
-from charaloom.artifacts.files import sha256_file  # noqa: E402
-from charaloom.runtime.processes import die_with_parent  # noqa: E402
-from tests.real_size import pictures, write_checkpoint, write_project, write_vocabulary  # noqa: E402
-from tests.unit.training.trainings import write_dataset  # noqa: E402
-
 STARTED = "***** Running training *****"  # in the trainer's log, when it can be told to stop
 PREPARE = """
 import sys
