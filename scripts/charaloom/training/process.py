@@ -34,6 +34,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 START_SECONDS = 180.0  # set by hand: a warm process that reads its base from a slow disk
 # Exit codes are those of subprocess: a negative one is the signal that ended the process.
 STOPPED = (143, -signal.SIGTERM, -signal.SIGINT)  # the trainer's own, with its state kept; before its first step
+OUT_OF_MEMORY = "CUDA out of memory"  # in what torch says of a full GPU
+GPU_FULL = " (the GPU's memory ran out; `charaloom check` names the settings that take less)"
 KILLED = " (killed: most often memory ran out; lower training.batch or resolution, or give the job more)"
 
 
@@ -66,7 +68,9 @@ def run_trainer(run: TrainerRun) -> None:
     if code in STOPPED:
         raise CharaloomError("the training was told to stop; run again and it goes on from the state it kept")
     if code:
-        raise CharaloomError(f"the trainer {ending(code)}; the end of {run.log.name}:\n{tail(run.log)}")
+        end = tail(run.log)
+        full = GPU_FULL if OUT_OF_MEMORY in end else ""
+        raise CharaloomError(f"the trainer {ending(code)}{full}; the end of {run.log.name}:\n{end}")
 
 
 def ending(code: int) -> str:
