@@ -1,5 +1,5 @@
-"""The commands that need no demo world: `run`, `status`, `explain`, `find`,
-`refresh`. Each imports what it needs when it is run."""
+"""The commands that need no demo world: `check`, `run`, `status`, `explain`, `find`, `refresh`. Each imports its needs
+when it is run."""
 
 import argparse
 from pathlib import Path
@@ -37,6 +37,10 @@ def add_commands(commands: "Subcommands") -> None:
         help="arguments for Snakemake, after --; settings belong into --configfile",
     )
     run.set_defaults(command=run_command)
+
+    check = commands.add_parser("check", help="check config and roster, and whether each training fits into the GPU")
+    configured(check)
+    check.set_defaults(command=check_command)
 
     status = commands.add_parser("status", help="where every character stands, what failed and why: a table and a page")
     configured(status)
@@ -82,6 +86,16 @@ def run_command(options: argparse.Namespace) -> int:
 
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
     return run(snakemake, until=options.until, orphans=options.orphans, size=options.slice)
+
+
+def check_command(options: argparse.Namespace) -> int:
+    from charaloom.config.project import load_project
+    from charaloom.runtime.gpus import gpus
+    from charaloom.training.memory import memory_report
+
+    fits, lines = memory_report(load_project(options.configfile), gpus())
+    print("\n".join(lines))
+    return 0 if fits else 1
 
 
 def status_command(options: argparse.Namespace) -> int:
