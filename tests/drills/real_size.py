@@ -1,7 +1,7 @@
 """make drill-real-size: SD 1.5 and SDXL of real size with random weights, from one fp16 file to a picture, on a CPU.
 
-    make drill-real-size                            both, 512 px: half an hour, 25 GB of disk, 20 GB of memory
-    make drill-real-size ARGS="--families sd15"     two minutes
+    make drill-real-size                            both, 512 px: 25 GB of disk, less than 20 GB of memory
+    make drill-real-size ARGS="--resolution 256"    a quarter of the computation
 
 Of each family it writes one file in the original layout (SDXL with the markers of v-prediction), lets Charaloom find
 out what it is and convert it, trains two steps in bf16, trains them again but is told to stop in the first and goes on,

@@ -67,13 +67,13 @@ class FrozenText:
 
 @contextmanager
 def put_back(model: nn.Module) -> Iterator[None]:
-    """Afterwards the tensors of a frozen model lie where they lay before; nothing is copied back."""
-    places = [(tensor, tensor.data) for tensor in (*model.parameters(), *model.buffers())]
+    """Afterwards the weights of a frozen model lie where they lay before; nothing is copied back."""
+    places = [(weight, weight.data) for weight in model.parameters()]
     try:
         yield
     finally:
-        for tensor, data in places:
-            tensor.data = data
+        for weight, data in places:
+            weight.data = data
 
 
 def on(tokens: Any, device: torch.device) -> Any:
