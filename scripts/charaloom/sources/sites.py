@@ -1,5 +1,6 @@
 """A site on the network: how it is addressed, at what pace, and under which name and account."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,11 +40,12 @@ class Site:
 
 
 def agent(contact: str) -> str:
-    """Charaloom's own User-Agent. `contact`: a URL or mail address where a site's owner reaches the user, or nothing.
+    """Charaloom's own User-Agent. `contact`: a URL or mail address where a site's owner reaches the user, or nothing;
+    CHARALOOM_CONTACT of the environment comes first.
 
     Raises CharaloomError where it is a browser's name, which boards block, or cannot stand in a header.
     """
-    contact = contact.strip()
+    contact = (os.environ.get("CHARALOOM_CONTACT", "") or contact).strip()
     if BROWSERS.search(contact):
         raise CharaloomError(
             f"contact `{contact[:80]}`: this is a browser's name, and sites block programs that pretend to be one. Set "

@@ -7,6 +7,7 @@ import pytest
 from charaloom.artifacts.tables import read_table
 from charaloom.config.params import Raw
 from charaloom.errors import CharaloomError
+from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from tests.servers import boards
 from tests.servers.boards import Reply, serving
@@ -50,9 +51,11 @@ def raw_params(*sources, **changes):
     return {**own, "maximum_pixels": 10**8, "maximum_bytes": 2**26, **changes}
 
 
-def build(folder, params):
+def build(folder, params, **machine):
     table, manifest = folder / "raw.parquet", folder / "raw.manifest.json"
-    build_raw("hana", Raw.of(params), table, folder / "raw.pictures.json", manifest, folder / "work")
+    build_raw(
+        "hana", Raw.of(params), table, folder / "raw.pictures.json", manifest, Machine(folder / "work", **machine)
+    )
     return read_table(table), json.loads(manifest.read_text())["counts"]
 
 

@@ -13,6 +13,7 @@ from charaloom.config.params import Raw
 from charaloom.config.project import open_project
 from charaloom.config.stage_params import stage_params
 from charaloom.sources.find import plain_character
+from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from charaloom.sources.refresh import refresh
 from tests.servers import boards
@@ -122,7 +123,8 @@ def test_refresh_reports_what_is_new_changed_and_gone(place, capsys):
 
     def build():
         params = Raw.of({**stage_params(project, "hana", "raw"), "minimum": 1})
-        build_raw("hana", params, "results/hana/raw.parquet", "results/hana/raw.pictures.json", manifest, "work")
+        table, facet = "results/hana/raw.parquet", "results/hana/raw.pictures.json"
+        build_raw("hana", params, table, facet, manifest, Machine(Path("work")))
         return json.loads(manifest.read_text())["counts"]["posts"]
 
     assert build() == 12

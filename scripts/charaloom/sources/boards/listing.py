@@ -1,7 +1,6 @@
 """The posts of a query on a board. The list is kept in the store and is what a rebuild starts from: what was judged in
 the list is what is fetched, until `charaloom refresh` asks for a new one."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -66,7 +65,7 @@ def site_of(origin: Origin, contact: str = "") -> Site:
         name=origin.name,
         root=origin.root.rstrip("/"),
         pause=float(origin.seconds_between_requests),
-        agent=agent(os.environ.get("CHARALOOM_CONTACT", "") or contact),
+        agent=agent(contact),
         file_roots=origin.file_roots or (),
     )
     name, key = account(origin.name)

@@ -22,6 +22,8 @@ class BoardSource:
     `limit` counts the posts that may be fetched. `folder` is the store, `hosts` that of the pace per host.
     """
 
+    kept_in = POSTS  # the list, in the store
+
     def __init__(
         self,
         origin: Origin,
@@ -33,6 +35,7 @@ class BoardSource:
         progress: Callable[[int, int], None],
     ) -> None:
         self.site = site_of(origin, contact)
+        self.name = self.site.name
         self.origin, self.limit, self.rules = origin, limit, rules
         self.folder, self.hosts, self.progress = folder, hosts, progress
         self.partial: str | None = None

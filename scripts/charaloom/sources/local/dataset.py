@@ -1,7 +1,6 @@
 """A published dataset: ours (Parquet, each picture's bytes as they were published), or pictures with captions as others
 publish them, in a folder or a zip. CyberHarem's sidecars are read as JSON; nothing in them is ever unpickled."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,12 @@ from charaloom.artifacts.files import files_below, sha256_bytes
 from charaloom.errors import CharaloomError
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.reader import FolderReport, FolderSource
-from charaloom.sources.folders.side_files import Side, merged, side_of_object
+from charaloom.sources.folders.side_files import Side, merged
 from charaloom.sources.local.archive import ArchiveSource, named
 from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, refused, words
+from charaloom.sources.waifuc.items import SIDECAR, read_sidecar, sidecar_of, sides_of
 
 SITE = "dataset"
-SIDECAR, SIDECAR_BYTES = "_meta.json", 2**20
 ROWS = 16  # of a Parquet file in memory at a time
 NEEDED = {"image", "posts", "picture", "tags", "view"}  # columns of ours
 
@@ -95,7 +94,7 @@ def parquet_files(path: Path) -> list[Path]:
 
 def with_sidecar(entry: ListedPost, rules: Rules) -> ListedPost:
     """A post with what waifuc wrote beside its picture (`.<stem>_meta.json`): the tags, and the post of the board."""
-    sidecar = entry.file.with_name(f".{entry.file.stem}{SIDECAR}") if entry.file else None
+    sidecar = sidecar_of(entry.file) if entry.file else None
     if sidecar is None or not sidecar.is_file():
         return entry
     content = read_sidecar(sidecar)
@@ -106,26 +105,3 @@ def with_sidecar(entry: ListedPost, rules: Rules) -> ListedPost:
     if rating == UNKNOWN:
         return refused(post, "rating unknown: not understood in its sidecar")
     return judged(replace(entry, post=post), rules)
-
-
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Its JSON; values that hold pickled bytes are left where they are."""
-    try:
-        if path.stat().st_size > SIDECAR_BYTES:
-            return None
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def sides_of(content: dict[str, Any]) -> list[Side]:
-    """What a sidecar says: the posts of boards, each under its site's name, and the tags."""
-    posts = [
-        side_of_object({**value, "category": key})
-        for key, value in sorted(content.items())
-        if isinstance(value, dict) and "id" in value
-    ]
-    typed = {tag for side in posts for key, tags in side.post.items() if isinstance(tags, list) for tag in tags}
-    names = [tag for tag in side_of_object({"tags": content.get("tags")}).tags if tag not in typed]
-    return [*posts, Side(tags=names)]
