@@ -1,6 +1,7 @@
 """A model hub on loopback, as far as huggingface_hub asks it for files."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ class Answer(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         self.server.requests.append(self.path)
+        if self.path.startswith("/api/"):
+            self.answer_listing()
+            return
         revision, _, path = self.path.partition("/resolve/")[2].partition("/")
         data = self.server.files.get(path)
         right_revision = revision in ("main", self.server.commit)
@@ -46,6 +50,19 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(data)
+
+    def answer_listing(self) -> None:
+        """/api/<type>s/<owner>/<name>/revision/<revision>?blobs=true"""
+        known = self.path.partition("/revision/")[2].partition("?")[0] in ("main", self.server.commit)
+        files = [{"rfilename": path, "size": len(data)} for path, data in sorted(self.server.files.items())]
+        body = json.dumps({"id": "owner/name", "sha": self.server.commit, "siblings": files} if known else {}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "application/json")
+        if not known:
+            self.send_header("X-Error-Code", "RevisionNotFound")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

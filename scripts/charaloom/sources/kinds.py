@@ -10,6 +10,7 @@ from charaloom.config.roster import BOARD, DATASET, FOLDER, WAIFUC
 from charaloom.config.schemas import Config
 from charaloom.sources.boards.source import BoardSource
 from charaloom.sources.folders.reader import FolderSource
+from charaloom.sources.hub.repository import HubSource
 from charaloom.sources.local.archive import ArchiveSource
 from charaloom.sources.local.dataset import DatasetSource
 from charaloom.sources.local.video import VideoSource
@@ -48,6 +49,8 @@ def source_of(
     if origin.kind == WAIFUC:
         name = agent(machine.contact)
         return WaifucSource(origin, most, rules, folder, machine.hosts, machine.waifuc, name, progress)
+    if origin.repo is not None:
+        return HubSource(origin, rules, folder, machine.work / "hub", progress)
     assert origin.path is not None
     if origin.kind == FOLDER:
         return FolderSource(origin.path, rules, "the query, or the character's sources")

@@ -26,6 +26,7 @@ from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
 from charaloom.sources.choice import Offer, gathered
 from charaloom.sources.folders.reader import FolderReport, Reporting, files_list, log_files
+from charaloom.sources.hub.repository import HubSource
 from charaloom.sources.kinds import Machine, source_of, store_of
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
 
@@ -72,7 +73,7 @@ def build_raw(
         log_files(character, files["unused"], files["remarks"])
         counts = {**counted(posts, pictures), **counts}
         require_enough(character, params.minimum, counts)
-        recorded = lineage_params(params, rules, pictures)
+        recorded = lineage_params(params, rules, pictures) | commits_of(offers)
         write_pictures(table, pictures)
     write_facet(pictures_facet, [[picture.key, picture.problem] for picture in pictures])
     write_json(files_list(manifest), files)
@@ -99,6 +100,12 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
     own = {key: value for key, value in plain.items() if key not in ("sources", "removals")}
     return {**own, "ratings": sorted(rules.ratings), "sources": sources, "content": content}
+
+
+def commits_of(offers: list[Offer]) -> dict[str, Any]:
+    """The commits of the hub's repositories that the pictures came from."""
+    commits = {offer.source.repo: offer.source.commit for offer in offers if isinstance(offer.source, HubSource)}
+    return {"commits": commits} if commits else {}
 
 
 # ---- pictures

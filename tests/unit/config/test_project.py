@@ -407,7 +407,7 @@ def test_further_sources_of_a_character(place: Path) -> None:
         ({"dataset": "owner", "revision": "main"}, ["'owner' is no repository of the hub"]),
         ({"dataset": "owner/name", "revision": "--x"}, ["revision"]),
         ({"folder": "pictures", "revision": "main"}, ["only a dataset of the hub has it"]),
-        ({"waifuc": {"args": []}}, ["'class'"]),
+        ({"waifuc": {"args": []}}, ["`class` is missing"]),
         ({"waifuc": {"class": "os.system('x')"}}, ["waifuc.class"]),
         ({"waifuc": {"class": "X", "options": {"api_key": "canary"}}}, ["api_key: {env: CHARALOOM_WAIFUC_API_KEY}"]),
     ],

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import die_with_parent
@@ -48,7 +48,7 @@ def run(module: str, facts: dict[str, Any], file_bytes: int) -> dict[str, Any]:
     raise CharaloomError(f"{facts['path']}: cannot be read ({said[-1][:200]}). Unpack it yourself and name the folder.")
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """End a child with a message for the user."""
     print(message, file=sys.stderr)
     sys.exit(FAILED)
