@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ class Answer(BaseHTTPRequestHandler):
         revision, _, path = self.path.partition("/resolve/")[2].partition("/")
         data = self.server.files.get(path)
         right_revision = revision in ("main", self.server.commit)
-        self.send_response(200 if data is not None and right_revision else 404)
+        ranged = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        found = 206 if ranged else 200
+        self.send_response(found if data is not None and right_revision else 404)
         self.send_header("X-Repo-Commit", self.server.commit)
         if data is None or not right_revision:
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -46,6 +49,10 @@ class Answer(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        if ranged:
+            first, last = int(ranged[1]), int(ranged[2])
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            data = data[first : last + 1]
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:

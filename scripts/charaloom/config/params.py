@@ -136,6 +136,7 @@ class Origin(Params):
     file_roots: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # of files inside the user's network
     url: str | None = field(default=None, metadata=ABSENT)  # of a search, where gallery-dl lists
     family: str | None = field(default=None, metadata=ABSENT)  # gallery-dl's name of a dialect
+    mirror: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # of its files on the hub: {repo, revision}
     unrated: str | None = field(default=None, metadata=ABSENT)  # what stands for the rating of a site without any
 
 

@@ -138,7 +138,8 @@ def origin_of(config: Config, entry: Config) -> Config:
     if kind == BOARD:
         board = config["boards"][entry[BOARD]]
         known = {key: value for key, value in board.items() if value is not None}
-        return {"kind": BOARD, "name": entry[BOARD], **known, **more}
+        hub = {"hub": config["models"]["hub"]} if "mirror" in known else {}
+        return {"kind": BOARD, "name": entry[BOARD], **known, **hub, **more}
     if kind == WAIFUC:
         return {"kind": kind, WAIFUC: entry[WAIFUC], **more}
     if kind == DATASET and "revision" in entry:

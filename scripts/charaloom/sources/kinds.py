@@ -65,7 +65,7 @@ def store_of(work: Path, character: str, origin: Origin) -> Path:
     """The folder of a source's store. Its name holds what decides which files belong into it: not pace, limits or
     ratings, so that those may change."""
     decides = {
-        BOARD: ("dialect", "root", "query"),
+        BOARD: ("dialect", "root", "query", "mirror"),
         WAIFUC: ("waifuc",),
         DATASET: ("content", "repo", "revision", "files"),
         FOLDER: (),

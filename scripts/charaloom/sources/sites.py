@@ -22,10 +22,16 @@ class Site:
     login: tuple[str, str] | None = field(default=None, repr=False)  # of HTTP basic
     secret_params: Mapping[str, str] = field(default_factory=dict, repr=False)  # an account in the query
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # an account in headers
+    account: str = ""  # the variables of the environment that hold it, where they are not named after the site
     file_roots: tuple[str, ...] = ()  # of files inside the user's own network, besides the root's origin
 
     def __str__(self) -> str:
         return f"{self.name} ({self.root})"
+
+    @property
+    def account_variables(self) -> str:
+        """The variables of the environment that hold its account."""
+        return self.account or f"{variables(self.name)}_USERNAME and {variables(self.name)}_API_KEY"
 
     @property
     def patience(self) -> float:

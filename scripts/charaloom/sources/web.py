@@ -28,7 +28,7 @@ from charaloom.sources.network.replies import (
 )
 from charaloom.sources.network.robots import NAME, Robots, is_tagged, is_tagged_page, read_robots
 from charaloom.sources.network.secrets import scrubbed_text
-from charaloom.sources.sites import Site, variables
+from charaloom.sources.sites import Site
 
 # Set by hand.
 ANSWER_SECONDS = 50.0  # that a page of a list may take in all, its redirects included
@@ -66,7 +66,7 @@ class Web:
         except AddressError as error:
             raise CharaloomError(
                 f"boards.{site.name}: root is no plain http or https address. Without user name, password, blanks; an "
-                f"account belongs into {variables(site.name)}_USERNAME and {variables(site.name)}_API_KEY."
+                f"account belongs into {site.account_variables}."
             ) from error
         self.direct = pinned(self.places, CONNECTIONS)
         self.proxies: dict[str, urllib3.ProxyManager] = {}
@@ -135,10 +135,9 @@ class Web:
         if is_tagged(headers) or is_tagged_page(body):
             raise CharaloomError(f"{self.site}: asks not to be used for AI (noai). Use another source.")
         if status in (401, 403):
-            prefix = variables(self.site.name)
             raise CharaloomError(
-                f"{self.site}: refuses access ({status}). Set {prefix}_USERNAME and {prefix}_API_KEY if it wants an "
-                "account; else it blocks this network or User-Agent: set CHARALOOM_CONTACT and raise "
+                f"{self.site}: refuses access ({status}). Set {self.site.account_variables} if it wants an account; "
+                "else it blocks this network or User-Agent: set CHARALOOM_CONTACT and raise "
                 "seconds_between_requests."
             )
         if status in (*BUSY, *IN_TROUBLE):
