@@ -80,6 +80,7 @@ class Reply:
     status: int = 200
     type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
 
 
 @dataclass
@@ -361,6 +362,11 @@ class Zerochan(Server):
     query = "Hana (demo)"
 
     def answer(self, path, query, headers):
+        if path == "/login":
+            if (query["name"], query["password"]) != ("somebody", "canary&word"):
+                return Reply(b"<html>Wrong</html>", type="text/html")
+            cookies = ("z_id=77; path=/; HttpOnly", "z_hash=canaryhash; path=/; expires=Wed, 01 Jan 2031 00:00:00 GMT")
+            return Reply(b"", 303, headers={"Location": "/"}, cookies=cookies)
         if query.get("json") != "1":
             return Reply(b"<html>a page</html>", type="text/html")
         if found := re.fullmatch(r"/(\d+)", path):
@@ -495,18 +501,21 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
 
+    def do_POST(self) -> None:
+        self.form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.do_GET()
+
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         path, query = address.path, {key: values[-1] for key, values in parse_qs(address.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
+        if self.command == "POST":
+            query |= {key: values[-1] for key, values in parse_qs(self.form).items()}
         self.server.requests.append(Seen(time.monotonic(), self.command, path, query, headers))
         reply = self.server.reply(unquote(path) if path.startswith("/image") else path, query, headers)
         self.send_response(reply.status)
-        for name, value in {
-            "Content-Type": reply.type,
-            "Content-Length": str(len(reply.body)),
-            **reply.headers,
-        }.items():
+        own = {"Content-Type": reply.type, "Content-Length": str(len(reply.body))}
+        for name, value in (*own.items(), *reply.headers.items(), *(("Set-Cookie", each) for each in reply.cookies)):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

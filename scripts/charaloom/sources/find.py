@@ -17,7 +17,7 @@ from charaloom.config.schemas import Config
 from charaloom.errors import CharaloomError
 from charaloom.sources.boards.answers import NotAListError
 from charaloom.sources.boards.dialect import Cursor, Dialect, Name, Request
-from charaloom.sources.boards.listing import DIALECTS, body_of, site_of
+from charaloom.sources.boards.listing import DIALECTS, body_of, signed_in, site_of
 from charaloom.sources.web import Web
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
@@ -51,7 +51,7 @@ def find(config: Config, name: str, boards: Iterable[str]) -> tuple[list[Candida
             {"kind": BOARD, "name": board, **{key: value for key, value in entry.items() if value is not None}}
         )
         try:
-            with Web(site_of(origin, config["contact"]), hosts) as web:
+            with Web(signed_in(site_of(origin, config["contact"]), dialect, hosts), hosts) as web:
                 own = candidates(web, board, dialect, plain(name))
         except CharaloomError as error:
             problems.append(str(error))

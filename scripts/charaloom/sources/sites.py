@@ -62,6 +62,32 @@ def agent(contact: str) -> str:
     return f"Charaloom/{__version__}" + (f" (+{contact})" if contact else "")
 
 
+@dataclass(frozen=True)
+class Account:
+    """What the environment names of a board's account: its name (or number), and a key or a password."""
+
+    name: str
+    key: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+def account_of(board: str, by_password: bool = False) -> Account | None:
+    """The account that the environment names for a board; None where it names none.
+
+    Raises CharaloomError where it names a part of one: what a user set is not left out in silence. `by_password`:
+    whether the board takes a password.
+    """
+    prefix = variables(board)
+    name, key, password = (os.environ.get(f"{prefix}_{end}", "") for end in ("USERNAME", "API_KEY", "PASSWORD"))
+    if password and not by_password:
+        raise CharaloomError(f"{prefix}_PASSWORD: {board} takes no password but a key; set {prefix}_API_KEY instead")
+    missing = [end for end, value in (("USERNAME", name), ("API_KEY", key or password)) if not value]
+    if len(missing) == 1:
+        there = f"{prefix}_USERNAME" if name else f"{prefix}_API_KEY" if key else f"{prefix}_PASSWORD"
+        raise CharaloomError(f"{there} is set, but not {prefix}_{missing[0]}: an account of {board} needs both")
+    return None if missing else Account(name, key, password)
+
+
 def variables(board: str) -> str:
     """First part of the names of a board's environment variables."""
     return "CHARALOOM_" + re.sub(r"\W", "_", board).upper()

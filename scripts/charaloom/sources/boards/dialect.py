@@ -1,6 +1,5 @@
 """What a dialect of boards is: how a page of its list is asked for, and what the answer says."""
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,7 +8,6 @@ from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, flat_tags, whole
 from charaloom.sources.posts import EMPTY_POST, Post, absolute, number_of, scrubbed, text_of, words
-from charaloom.sources.sites import variables
 
 SAFE_RATINGS = {  # of boards whose `s` is safe: Moebooru, e621, Shimmie, Gelbooru 0.2
     **dict.fromkeys(("s", "safe", "g", "general"), "general"),
@@ -76,12 +74,13 @@ class Dialect(ABC):
     """`terms`: how many terms of a query an anonymous visitor may ask for at once, None where there is no such limit
     or terms are not divided by blanks. `page_size`: rows of a full page. `has_details`: whether the list does not name
     the files, and each post has an answer of its own that does. `ends_with_404`: whether a page after the last is so
-    answered."""
+    answered. `cookies`: which of them, after signing in by a password, are the account's name and key."""
 
     terms: int | None = None
     page_size = 100
     has_details = False
     ends_with_404 = False
+    cookies: tuple[str, str] | None = None
     rating_terms: ClassVar[Mapping[str, str]] = {}  # what asks for one rating only, by our names of ratings
 
     @abstractmethod
@@ -91,6 +90,10 @@ class Dialect(ABC):
     @abstractmethod
     def account(self, name: str, key: str) -> dict[str, Any]:
         """The fields of a Site that carry the user's account: a name (or number) and a key."""
+
+    def sign_in(self, root: str, name: str, password: str) -> tuple[str, dict[str, str]] | None:
+        """Address and form by which a password opens the site; None where it takes none."""
+        return None
 
     @abstractmethod
     def page(self, body: bytes) -> Page:
@@ -126,20 +129,6 @@ class Dialect(ABC):
     def detailed(self, found: Found, body: bytes, root: str) -> Found:
         """A post with what its own answer says."""
         raise NotImplementedError
-
-
-def account(board: str) -> tuple[str, str]:
-    """Name and key of the account that the environment names for a board; empty where it names none."""
-    name, key = (os.environ.get(variable, "") for variable in account_variables(board))
-    return name, key
-
-
-def account_variables(board: str) -> tuple[str, str]:
-    return f"{variables(board)}_USERNAME", f"{variables(board)}_API_KEY"
-
-
-def account_names(board: str) -> str:
-    return " and ".join(account_variables(board))
 
 
 def made(root: str, **values: Any) -> Post:

@@ -15,9 +15,9 @@ from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
 from charaloom.sources.boards.answers import Row, as_texts, inner, moment, whole
-from charaloom.sources.boards.dialect import SAFE_RATINGS, Found, account, account_names, made, rating_of
+from charaloom.sources.boards.dialect import SAFE_RATINGS, Found, made, rating_of
 from charaloom.sources.posts import RATINGS, scrubbed
-from charaloom.sources.sites import Site
+from charaloom.sources.sites import Site, account_of
 
 COMMAND = [sys.executable, "-m", "gallery_dl"]
 
@@ -97,8 +97,9 @@ def run(site: Site, origin: Origin, address: str, most: int) -> bytes:
 
 
 def configured(site: Site, origin: Origin) -> dict[str, Any]:
-    name, key = account(site.name)
-    own = {"username": name, "password": key, "user-id": name, "api-key": key, "refresh-token": key}
+    own = account_of(site.name)
+    name, key = (own.name, own.key) if own else ("", "")
+    account = {"username": name, "password": key, "user-id": name, "api-key": key, "refresh-token": key}
     return {
         "user-agent": site.agent,  # at the root, where it stands above the names that its extractors have of their own
         "extractor": {
@@ -107,7 +108,7 @@ def configured(site: Site, origin: Origin) -> dict[str, Any]:
             "timeout": 20,
             "tags": False,
             "threshold": 1,  # of Danbooru: a page with fewer posts is not the last one
-            **(own if name and key else {}),
+            **(account if own else {}),
             **category_settings(site, origin),
         },
         "output": {"private": True, "log": {"level": "warning", "format": "{levelname}: {message}"}},
@@ -136,7 +137,7 @@ def refusal(error: Any, site: Site) -> str:
     """Its error in our words: the name alone, since a message may hold an address with an account in it."""
     name = str(inner(error, "error") or "no message") if isinstance(error, dict) else "no message"
     if "Auth" in name:
-        return f"{name}. Set {account_names(site.name)}."
+        return f"{name}. Set {site.account_variables}."
     if "Challenge" in name:
         return f"{name}. The site asks for a browser challenge; it is never evaded. Try later or another source."
     return f"{name}. Check url under boards in the config, or run again later."

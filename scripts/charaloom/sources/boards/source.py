@@ -9,7 +9,7 @@ from typing import Any
 
 from charaloom.artifacts.files import digest, read_json, write_json
 from charaloom.config.params import Origin
-from charaloom.sources.boards.listing import read_list, site_of
+from charaloom.sources.boards.listing import DIALECTS, read_list, signed_in, site_of
 from charaloom.sources.downloads import fetch_files
 from charaloom.sources.hub.mirror import MirrorFetching, mirror_site
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, judged
@@ -50,8 +50,9 @@ class BoardSource:
         path = self.folder / POSTS
         kept = read_json(path) if path.is_file() else {}
         if anew or kept.get("question") != self.question():
-            with Web(self.site, self.hosts) as web:
-                listing = read_list(web, self.site, self.origin, self.limit, self.rules)
+            site = signed_in(self.site, DIALECTS.get(self.origin.dialect or ""), self.hosts)
+            with Web(site, self.hosts) as web:
+                listing = read_list(web, site, self.origin, self.limit, self.rules)
             kept = {"question": self.question(), "partial": listing.partial, "posts": list(map(plain, listing.posts))}
         self.partial = kept["partial"]
         if self.partial:
