@@ -168,6 +168,10 @@ def without_none(row: dict[str, Any]) -> dict[str, Any]:
 class Danbooru(Server):
     dialect = "danbooru"
 
+    def __init__(self, posts=None, shown=SHOWN):
+        super().__init__(posts, shown)
+        self.implied = {}  # the tag that a tag implies
+
     def rated(self, post):
         return post.rating[0]
 
@@ -176,6 +180,9 @@ class Danbooru(Server):
             part = query.get("search[name_or_alias_matches]") or query["search[name_matches]"]
             names = self.names(part)
             return as_json([{"id": 1, "name": name, "post_count": count, "category": 4} for name, count in names])
+        if path == "/tag_implications.json":
+            known = [tag for tag in query["search[antecedent_name_space]"].split() if tag in self.implied]
+            return as_json([{"antecedent_name": tag, "consequent_name": self.implied[tag]} for tag in known])
         if path == "/counts/posts.json":
             return as_json({"counts": {"posts": len(self.search(query["tags"]))}})
         if path != "/posts.json":

@@ -88,14 +88,48 @@ def test_the_entry_is_written_with_a_tag_per_board(place, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def of_another_series(board, tag):
+    """A post of another character, so that its tag has one."""
+    board.characters = (*board.characters, tag)
+    board.posts = [Entry(90, drawn(90), general=("1girl", tag)), *board.posts]
+
+
 def test_a_name_in_two_series_is_not_guessed(place, capsys):
     board = place(boards.Danbooru)
-    board.characters = ("hana_(other)",)
+    board.characters = ("hana_(nobody)",)  # without posts: no question
+    of_another_series(board, "hana_(other)")
     assert run("hana", "--board", "danbooru") == 1
     err = capsys.readouterr().err
     assert "several series: hana_(demo), hana_(other)" in err
     assert run("hana", "--board", "danbooru", "--series", "demo") == 0
     assert f"danbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+
+
+def test_a_variant_that_implies_the_character_is_no_other_series(place):
+    board = place(boards.Danbooru)
+    of_another_series(board, "hana_(swimsuit)_(demo)")
+    board.implied = {"hana_(swimsuit)_(demo)": boards.TAG}
+    assert run("hana", "--board", "danbooru") == 0
+    assert f"danbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+
+
+def test_words_in_another_order(place, capsys):
+    place(boards.Danbooru)
+    assert run("Demo Hana", "--board", "danbooru") == 0
+    assert f"demo_hana\tdanbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+
+
+def test_the_roster_names_a_board_that_counts_by_rating(place, capsys):
+    place(boards.E621)
+    place(boards.Danbooru)
+    place(boards.Shimmie)
+    assert run("hana", "--board", "e621", "--board", "danbooru", "--board", "shimmie") == 0
+    assert Path("config/characters.tsv").read_text().splitlines()[1].startswith("hana\tdanbooru")
+    output = capsys.readouterr()
+    assert "shimmie: has no search of names" in output.err
+    assert (
+        "at most 55 posts, about 83 MB, in less than two minutes" in output.out or "A crawl would fetch" in output.out
+    )
 
 
 def test_nobody_and_a_board_that_is_down(place, capsys):

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -110,6 +110,14 @@ class Dialect(ABC):
     def names(self, body: bytes) -> list[Name]:
         """The tags that such an answer holds, and aliases under the tag that they stand for. Raises NotAListError."""
         return []
+
+    def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
+        """The request for the tags that those imply; None where the board does not tell."""
+        return None
+
+    def variants(self, body: bytes) -> dict[str, str]:
+        """What such an answer holds: the tag that each tag implies. Raises NotAListError."""
+        return {}
 
     def count_request(self, root: str, query: str) -> Request | None:
         """The request for the number of posts of a query; None where the board does not tell."""
