@@ -176,9 +176,13 @@ class Danbooru(Server):
         return post.rating[0]
 
     def answer(self, path, query, headers):
+        if path == "/wiki_pages.json":
+            return as_json(
+                [{"title": TAG, "other_names": ["はな"]}] if query["search[other_names_match]"] == "はな" else []
+            )
         if path == "/tags.json":
-            part = query.get("search[name_or_alias_matches]") or query["search[name_matches]"]
-            names = self.names(part)
+            part = query.get("search[name_or_alias_matches]") or query.get("search[name_matches]")
+            names = self.names(part or query["search[name_space]"])
             return as_json([{"id": 1, "name": name, "post_count": count, "category": 4} for name, count in names])
         if path == "/tag_implications.json":
             known = [tag for tag in query["search[antecedent_name_space]"].split() if tag in self.implied]

@@ -2,10 +2,10 @@
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -24,6 +24,8 @@ from charaloom.sources.web import Web
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 CANDIDATES = 3  # tags of a board whose posts are counted by rating
 MEAN_BYTES = 1_500_000  # of a post where the board lists no sizes, set by hand
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -86,29 +88,31 @@ def candidates(web: Web, board: str, dialect: Dialect, name: str) -> list[Candid
 
 
 def asked_names(web: Web, dialect: Dialect, name: str) -> list[Name]:
-    """The tags that hold the name; else those that hold its words in another order. None without posts."""
-    found = search(web, dialect, name)
+    """The tags that hold the name; else those that hold its words in another order, or have it in another language.
+    None without posts."""
+    root = web.site.root
+    found = read(web, dialect.names_request(root, name), dialect.names) or []
     words = [word for word in re.split(r"[\s_()]+", name) if word]
     if not found and len(words) > 1:
-        found = search(web, dialect, max(words, key=len))
+        found = read(web, dialect.names_request(root, max(words, key=len)), dialect.names) or []
         found = [known for known in found if all(word in plain(known.tag) for word in words)]
+    if not found and (tags := read(web, dialect.other_names_request(root, name), dialect.other_names)):
+        found = read(web, dialect.tags_request(root, tags), dialect.names) or []
     return [known for known in found if known.posts != 0]
 
 
 def variants(web: Web, dialect: Dialect, tags: list[str]) -> dict[str, str]:
     """The tag that each of some tags implies, of those among them."""
-    body = asked(web, dialect.variants_request(web.site.root, tags)) if len(tags) > 1 else None
-    try:
-        implied = {} if body is None else dialect.variants(body)
-    except NotAListError:
-        return {}
+    request = dialect.variants_request(web.site.root, tags) if len(tags) > 1 else None
+    implied = read(web, request, dialect.variants) or {}
     return {tag: other for tag, other in implied.items() if other in tags}
 
 
-def search(web: Web, dialect: Dialect, name: str) -> list[Name]:
-    body = asked(web, dialect.names_request(web.site.root, name))
+def read(web: Web, request: Request | None, understood: Callable[[bytes], Result]) -> Result | None:
+    """What an answer says; None where the board has no such thing."""
+    body = asked(web, request)
     try:
-        return [] if body is None else dialect.names(body)
+        return None if body is None else understood(body)
     except NotAListError as error:
         raise CharaloomError(f"{web.site}: answered with {error}. Check dialect and root under boards.") from error
 

@@ -127,9 +127,14 @@ def test_the_roster_names_a_board_that_counts_by_rating(place, capsys):
     assert Path("config/characters.tsv").read_text().splitlines()[1].startswith("hana\tdanbooru")
     output = capsys.readouterr()
     assert "shimmie: has no search of names" in output.err
-    assert (
-        "at most 55 posts, about 83 MB, in less than two minutes" in output.out or "A crawl would fetch" in output.out
-    )
+    assert "A crawl would fetch at most 55 posts, about 0 MB, in less than two minutes" in output.out
+
+
+def test_a_name_in_another_language(place):
+    place(boards.Danbooru)
+    assert run("はな", "--board", "danbooru", "--as", "hana") == 0
+    assert f"hana\tdanbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+    assert run("はな", "--board", "danbooru") == 1  # which name on disk?
 
 
 def test_nobody_and_a_board_that_is_down(place, capsys):

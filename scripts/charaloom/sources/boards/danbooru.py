@@ -59,6 +59,18 @@ class Danbooru(Dialect):
         rows = [] if as_row(value).get("tags") == [] else rows_of(value)  # as e621 writes none
         return names_of(rows, "name", "post_count", "category", (CHARACTER,))
 
+    def other_names_request(self, root: str, name: str) -> Request | None:
+        """By the titles of the wiki's pages, which are tags."""
+        params = {"search[other_names_match]": name, "search[hide_deleted]": "yes", "limit": "20"}
+        return Request(f"{root}/wiki_pages.json", params)
+
+    def other_names(self, body: bytes) -> list[str]:
+        titles = (row.get("title") for row in rows_of(json_of(body)))
+        return [title for title in titles if isinstance(title, str)]
+
+    def tags_request(self, root: str, tags: Iterable[str]) -> Request:
+        return Request(f"{root}/tags.json", {"search[name_space]": " ".join(tags), **NAME_SEARCH})
+
     def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
         params = {"search[antecedent_name_space]": " ".join(tags), "search[status]": "active", "limit": "200"}
         return Request(f"{root}/tag_implications.json", params)
@@ -95,6 +107,9 @@ class E621(Danbooru):
     page_size = 320
     name_search = "name_matches"
     rating_terms: ClassVar = {}  # it tells no counts
+
+    def other_names_request(self, root: str, name: str) -> Request | None:
+        return None
 
     def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
         return None

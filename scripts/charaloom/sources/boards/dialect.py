@@ -111,6 +111,18 @@ class Dialect(ABC):
         """The tags that such an answer holds, and aliases under the tag that they stand for. Raises NotAListError."""
         return []
 
+    def other_names_request(self, root: str, name: str) -> Request | None:
+        """The request for the tags that have `name` in another language; None where the board knows none."""
+        return None
+
+    def other_names(self, body: bytes) -> list[str]:
+        """The tags that such an answer holds. Raises NotAListError."""
+        return []
+
+    def tags_request(self, root: str, tags: Iterable[str]) -> Request:
+        """The request for the characters among some tags, whose answer `names` reads."""
+        raise NotImplementedError
+
     def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
         """The request for the tags that those imply; None where the board does not tell."""
         return None
