@@ -114,7 +114,8 @@ def read(web: Web, request: Request | None, understood: Callable[[bytes], Result
     try:
         return None if body is None else understood(body)
     except NotAListError as error:
-        raise CharaloomError(f"{web.site}: answered with {error}. Check dialect and root under boards.") from error
+        said = web.site.shown(str(error))
+        raise CharaloomError(f"{web.site}: answered with {said}. Check dialect and root under boards.") from error
 
 
 def asked(web: Web, request: Request | None) -> bytes | None:

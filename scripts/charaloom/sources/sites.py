@@ -2,11 +2,13 @@
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from charaloom import __version__
 from charaloom.errors import CharaloomError
+from charaloom.sources.network.secrets import hidden, scrubbed_text
 
 BROWSERS = re.compile(r"mozilla|applewebkit|gecko|chrom(e|ium)|safari|firefox|opera|\bedg|msie|trident", re.IGNORECASE)
 
@@ -37,6 +39,11 @@ class Site:
     def patience(self) -> float:
         """First wait after trouble, in seconds; it doubles from there."""
         return max(0.25, 20 * self.pause)
+
+    def shown(self, text: str) -> str:
+        """What the site said, as a message may hold it: a site may repeat the account that it was sent."""
+        basic = {b64encode(":".join(self.login).encode()).decode()} if self.login else set()
+        return scrubbed_text(hidden(text, self.secrets | basic))
 
     @property
     def secrets(self) -> frozenset[str]:

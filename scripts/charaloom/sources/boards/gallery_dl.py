@@ -16,8 +16,9 @@ from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
 from charaloom.sources.boards.answers import Row, as_texts, inner, moment, whole
 from charaloom.sources.boards.dialect import SAFE_RATINGS, Found, made, rating_of
+from charaloom.sources.network.secrets import hidden
 from charaloom.sources.posts import RATINGS, scrubbed
-from charaloom.sources.sites import Site, account_of
+from charaloom.sources.sites import Account, Site, account_of
 
 COMMAND = [sys.executable, "-m", "gallery_dl"]
 
@@ -92,7 +93,10 @@ def run(site: Site, origin: Origin, address: str, most: int) -> bytes:
                 f"{site}: gallery-dl's list {error}. Use a narrower query, or another source."
             ) from error
     if process.returncode and not output:
-        raise CharaloomError(f"{site}: gallery-dl failed ({last_line(errors)}). Check url under boards in the config.")
+        raise CharaloomError(
+            f"{site}: gallery-dl failed ({last_line(errors, account_of(site.name))}). Check url under boards in the "
+            "config."
+        )
     return bytes(output)
 
 
@@ -143,9 +147,10 @@ def refusal(error: Any, site: Site) -> str:
     return f"{name}. Check url under boards in the config, or run again later."
 
 
-def last_line(errors: bytes) -> str:
+def last_line(errors: bytes, own: Account | None) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines()
-    return (scrubbed(lines[-1]) or "no message")[:200] if lines else "no message"
+    line = hidden(lines[-1], [own.key]) if lines and own else lines[-1] if lines else ""
+    return (scrubbed(line) or "no message")[:200]
 
 
 # ---- one post

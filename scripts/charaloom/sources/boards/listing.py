@@ -187,15 +187,15 @@ class Reader:
             except NotAListError as error:
                 if last:
                     raise CharaloomError(
-                        f"{self.site}: answered with {error}. Open the address in a browser and check dialect and "
-                        "root under boards in the config."
+                        f"{self.site}: answered with {self.site.shown(str(error))}. Open the address in a browser and "
+                        "check dialect and root under boards in the config."
                     ) from error
         raise AssertionError
 
 
 def body_of(answer: Answer, site: Site) -> bytes:
     if answer.status != 200:
-        raise CharaloomError(f"{site}: {explained(answer.status, answer.body)}")
+        raise CharaloomError(f"{site}: {site.shown(explained(answer.status, answer.body))}")
     return answer.body
 
 

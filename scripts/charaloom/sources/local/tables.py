@@ -15,6 +15,7 @@ from typing import Any
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve more address space than this process may have
 
 from charaloom.sources.local.child import fail
+from charaloom.sources.network.secrets import scrubbed_text
 
 OURS = frozenset({"image", "posts", "picture", "tags", "view"})  # columns of a dataset of Charaloom
 IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")  # names that others give the column of pictures
@@ -42,12 +43,21 @@ def take(table: Path, number: int, folder: Path, file_bytes: int, listing: Any, 
                 continue
             digest = hashlib.sha256(data).hexdigest()
             (folder / digest).write_bytes(data)
-            said = {"file": digest, "name": name or f"{number}/{place}", "ours": set(names) >= OURS, "row": row}
+            said = {"file": digest, "name": name or f"{number}/{place}", "ours": set(names) >= OURS, "row": clean(row)}
             line = json.dumps(said, default=str)
             if len(line) > ROW_BYTES:
                 line = json.dumps({**said, "row": {}, "unread": True})
             listing.write(line + "\n")
             counts["rows"] += 1
+
+
+def clean(value: Any) -> Any:
+    """What stands in a row, without secrets that others left in it."""
+    if isinstance(value, dict):
+        return {key: clean(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [clean(inner) for inner in value]
+    return scrubbed_text(value) if isinstance(value, str) else value
 
 
 def rows(file: Any) -> Iterator[dict[str, Any]]:

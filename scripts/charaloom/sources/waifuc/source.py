@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from charaloom.artifacts.files import digest, read_json, whole_folder, write_json
 from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
 from charaloom.sources.folders.ratings import UNKNOWN
-from charaloom.sources.network.secrets import STARS, scrubbed_text
+from charaloom.sources.network.secrets import hidden, scrubbed_text
 from charaloom.sources.posts import ListedPost, Rules, judged, refused
 from charaloom.sources.waifuc.items import post_of_item
 
@@ -199,7 +198,7 @@ class WaifucSource:
         exact = 0
         for number, item in enumerate(crawl.items):
             exact += item.get("exact") is True
-            meta = json.loads(hidden(json.dumps(item["meta"]), secrets))
+            meta = json.loads(hidden(json.dumps(item["meta"]), secrets.values()))
             post, rating = post_of_item(meta, number)
             entry = ListedPost(post, problem=file_problem(files, number))
             if entry.problem is None and rating == UNKNOWN:
@@ -267,14 +266,6 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def hidden(text: str, secrets: Mapping[str, str]) -> str:
-    """Text without the values of the options that are secret."""
-    for secret in secrets.values():
-        for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
-            text = text.replace(form, STARS)
-    return text
-
-
 def last_line(errors: bytes, secrets: Mapping[str, str]) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines()
-    return scrubbed_text(hidden(lines[-1], secrets))[:200] if lines else "no message"
+    return scrubbed_text(hidden(lines[-1], secrets.values()))[:200] if lines else "no message"

@@ -152,3 +152,12 @@ class Wandering(Source):
                 Path(place).write_text("x")
             except OSError as error:
                 print(f"{place}: {error}", file=sys.stderr)
+
+
+class Leaking(Failing):
+    """Repeats its account, and what others left in the addresses that pictures come from."""
+
+    def meta(self, number):
+        post = {"source": f"https://me:{self.api_key}@a.example/?token=planted-token", "uploader": self.api_key}
+        meta = super().meta(number)
+        return {**meta, "danbooru": {**meta["danbooru"], **post}, "session": f"Cookie: {self.api_key}"}
