@@ -175,11 +175,11 @@ def names_of(rows: list[Row], tag: str, posts: str, kind: str = "", kinds: tuple
 
 def with_character(post: Post, query: str) -> Post:
     """The post of a board without categories: the character's tag, by custom the query's first, is known to be one."""
-    first = next((term for term in query.split() if not re.search(r"^[-~]|[:*]", term)), None)
+    first = next((term for term in query.split() if not re.search(r"^[-~]|^\w+:|\*", term)), None)
     if first not in post["tags_general"]:
         return post
     general = [tag for tag in post["tags_general"] if tag != first]
-    return {**post, "tags_general": general, "tags_character": [first]}
+    return {**post, "tags_general": general, "tags_character": [first, *post["tags_character"]]}
 
 
 def rating_of(value: Any, ratings: Mapping[str, str]) -> str | None:

@@ -1,15 +1,22 @@
 """What waifuc says of a picture, in a side file of its own (`.<stem>_meta.json`) or of an item: read as JSON, and what
 it pickled into it is left where it is."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from charaloom.sources.folders.side_files import Side, merged, side_of_object
+from charaloom.sources.folders.side_files import (
+    SIDE_FILE_BYTES,
+    Side,
+    UnreadableError,
+    decoded,
+    json_object,
+    merged,
+    side_of_object,
+)
 from charaloom.sources.posts import EMPTY_POST, Post, scrubbed, text_of
 
 SITE = "waifuc"  # of what names no site
-SIDECAR, SIDECAR_BYTES = "_meta.json", 2**20
+SIDECAR = "_meta.json"
 
 
 def sidecar_of(picture: Path) -> Path:
@@ -19,12 +26,11 @@ def sidecar_of(picture: Path) -> Path:
 def read_sidecar(path: Path) -> dict[str, Any] | None:
     """Its JSON; None where it is none."""
     try:
-        if path.stat().st_size > SIDECAR_BYTES:
+        if path.stat().st_size > SIDE_FILE_BYTES:
             return None
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return json_object(decoded(path.read_bytes()))
+    except (OSError, UnreadableError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def sides_of(meta: dict[str, Any]) -> list[Side]:
