@@ -1,6 +1,7 @@
 """The roster: one row per character, checked line by line."""
 
 import csv
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", 
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
+ACCOUNT = re.compile(r"://[^/\s\"]*@|[?&](api_key|token|password|login)=", re.IGNORECASE)  # in an address
 SECRET = re.compile(r"key|token|passw|secret|cookie|session", re.IGNORECASE)  # in the name of an option
 EMBEDDING = "emb"  # end of the words that embeddings are known by
 
@@ -164,7 +166,9 @@ def check_sources(entries: list[Config], where: str, boards: Config) -> None:
 
 
 def check_waifuc(entry: Config, where: str) -> None:
-    """Refuse an option that names an account or opens one, and stands in the file: that is published, it is not."""
+    """Refuse what names an account or opens one, and stands in the file: others read that, too."""
+    if ACCOUNT.search(json.dumps(entry)):
+        raise CharaloomError(f"{where}: an address holds an account; write the address alone")
     for name, value in entry.get("options", {}).items():
         named = isinstance(value, dict) and set(value) == {"env"} and isinstance(value["env"], str)
         if value is not None and not named and SECRET.search(name):

@@ -409,6 +409,7 @@ def test_further_sources_of_a_character(place: Path) -> None:
         ({"folder": "pictures", "revision": "main"}, ["only a dataset of the hub has it"]),
         ({"waifuc": {"args": []}}, ["`class` is missing"]),
         ({"waifuc": {"class": "os.system('x')"}}, ["waifuc.class"]),
+        ({"waifuc": {"class": "X", "args": ["https://me:canary@x.example"]}}, ["an address holds an account"]),
         ({"waifuc": {"class": "X", "options": {"api_key": "canary"}}}, ["api_key: {env: CHARALOOM_WAIFUC_API_KEY}"]),
     ],
 )

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ def test_ratings_are_judged_and_what_is_refused_is_not_kept(tmp_path, python):
     own = origin("Source", 2, rating=None, unrated="general")
     rows, _ = build(tmp_path / "unrated", raw_params(own), waifuc=python)
     assert {(row["problem"], row["posts"][0]["rating"]) for row in rows} == {(None, "general")}
+
+
+def test_what_is_removed_on_request_leaves_the_table_and_the_store(tmp_path, python):
+    own = origin("Source", 4)
+    build(tmp_path, raw_params(own), waifuc=python)
+    removals = {"posts": ["danbooru:100"], "artists": [], "pictures": [sha256(drawn(1)).hexdigest()]}
+    for _ in range(2):
+        rows, _ = build(tmp_path, raw_params(own, removals=removals), waifuc="nowhere")
+        problems = {post_id: row["problem"] for post_id, (row, _) in by_id(rows).items()}
+        removed = "removed: on request"
+        assert problems == {"100": removed, "101": removed, "102": None, "103": None}
+        left = {path.read_bytes() for path in files_of(tmp_path)}
+        assert {drawn(2), drawn(3)} <= left
+        assert not {drawn(0), drawn(1)} & left
 
 
 @pytest.mark.parametrize(("kind", "number"), [("Repeating", 1), ("Endless", 5), ("Skipping", 3)])

@@ -67,8 +67,9 @@ class MirrorFetching(Fetching):
         """The board's hosts are not asked."""
 
     def wanted(self, posts: list[ListedPost]) -> list[ListedPost]:
-        """As of a board, those of one archive after each other."""
-        return sorted(super().wanted(posts), key=lambda entry: entry.post["post_id"][-LEVELS[0] :])
+        """As of a board, among equals those of one archive after each other."""
+        wanted = sorted(super().wanted(posts), key=lambda entry: entry.post["post_id"][-LEVELS[0] :])
+        return sorted(wanted, key=lambda entry: self.tries[entry.post["post_id"]])
 
     def fetch_once(self, entry: ListedPost) -> None:
         with named_failures(self.limits):

@@ -22,7 +22,8 @@ from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.network.secrets import hidden, scrubbed_text
-from charaloom.sources.posts import ListedPost, Rules, judged, refused
+from charaloom.sources.posts import REMOVED, ListedPost, Rules, judged, refused
+from charaloom.sources.store import digests_of
 from charaloom.sources.waifuc.items import post_of_item
 
 CONTENT, POSTS = "content", "posts.json"  # in the store: the folder that is whole or not there, the list in it
@@ -94,7 +95,23 @@ class WaifucSource:
         self.is_full = len(kept["posts"]) >= self.most
         files = content / "files"
         entries = [ListedPost(each["post"], files / each["file"], each["problem"]) for each in kept["posts"]]
-        return [judged(entry, self.rules) if entry.problem is None else entry for entry in entries]
+        listed = [entry if entry.problem else self.kept(entry) for entry in entries]
+        posts = [
+            {**each, "post": entry.post, "problem": entry.problem}
+            for each, entry in zip(kept["posts"], listed, strict=True)
+        ]
+        if posts != kept["posts"]:
+            write_json(path, {**kept, "posts": posts})
+        return listed
+
+    def kept(self, entry: ListedPost) -> ListedPost:
+        """A post, judged again; where it or its picture was removed on request, its file is not kept."""
+        assert entry.file is not None
+        known = set(digests_of(entry.file)) if self.rules.pictures and entry.file.is_file() else set()
+        result = refused(entry.post, REMOVED) if known & self.rules.pictures else judged(entry, self.rules)
+        if result.problem == REMOVED:
+            entry.file.unlink(missing_ok=True)
+        return result
 
     def question(self) -> str:
         """A digest of all that decides the answer."""
