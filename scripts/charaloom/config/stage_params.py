@@ -8,7 +8,7 @@ from charaloom.config.families import family_of
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
-from charaloom.config.roster import BOARD, FOLDER, KINDS, Character, allowed_ratings
+from charaloom.config.roster import BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
 from charaloom.config.schemas import AUTO, Config
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
@@ -138,7 +138,13 @@ def origin_of(config: Config, entry: Config) -> Config:
     if kind == BOARD:
         board = config["boards"][entry[BOARD]]
         known = {key: value for key, value in board.items() if value is not None}
-        return {"kind": BOARD, "name": entry[BOARD], **known, **more}
+        hub = {"hub": config["models"]["hub"]} if "mirror" in known else {}
+        return {"kind": BOARD, "name": entry[BOARD], **known, **hub, **more}
+    if kind == WAIFUC:
+        return {"kind": kind, WAIFUC: entry[WAIFUC], **more}
+    if kind == DATASET and "revision" in entry:
+        own = {"repo": entry[DATASET], "revision": entry["revision"], "hub": config["models"]["hub"]}
+        return {"kind": kind, **own, **({"files": entry["files"]} if "files" in entry else {}), **more}
     path = str(Path(entry[kind]).expanduser())
     return {"kind": kind, "path": path, "content": content_of(kind, path, config["paths"]["work"]), **more}
 

@@ -18,6 +18,7 @@ from charaloom.images.files import pictures_digest
 from charaloom.sources.folders.captions import read_caption
 from charaloom.sources.folders.ratings import rating_of, rating_of_tag
 from charaloom.sources.folders.side_files import side_of_object
+from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
 from tests.unit.images.test_decoding import drawn, encoded
@@ -36,7 +37,7 @@ def build(folder: Path, age: str = "adult", **changes: Any) -> tuple[dict[str, A
     params |= {"limit": 100, "minimum": 1, "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26}
     out = folder.parent
     files = [out / name for name in ("raw.parquet", "raw.pictures.json", "raw.manifest.json")]
-    build_raw("hana", Raw.of({**params, **changes}), *files, out / "work")
+    build_raw("hana", Raw.of({**params, **changes}), *files, Machine(out / "work"))
     rows = {post["post_id"]: {**row, **post} for row in read_table(files[0]) for post in row["posts"]}
     return rows, json.loads((out / "raw.files.json").read_text()), json.loads(files[2].read_text())
 
