@@ -231,7 +231,7 @@ def make_project(folder: Path, world: Path, base: Path) -> Project:
     (folder / "config").mkdir()
     (folder / "config" / "characters.tsv").write_text("\n".join([header, "\t".join(character.values())]) + "\n")
     write_json(
-        folder / "config" / "config.yaml", {**CONFIG, "published": {"targets": {"folder": {"path": "published"}}}}
+        folder / "config" / "config.yaml", {**CONFIG, "published": {"targets": {"folder": {"path": "published"}}, "weak": True}}
     )
     write_pictures(folder / "pictures", world, tag)
     return Project(folder)

@@ -86,7 +86,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {**seed, **trigger}
         case "previews":
             bases = [preview_base(config, name) for name in preview_bases(config)]
-            return {**seed, "bases": bases, "selection": config["selection"]}
+            rule = {key: value for key, value in config["selection"].items() if key != "minimum"}
+            return {**seed, "bases": bases, "selection": rule}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}
         case _:
@@ -105,6 +106,7 @@ def publish_params(project: Project, name: str, target: str) -> Config:
     return {
         **stage_params(project, name, "published"),
         "private": section["private"],
+        "weak": section["weak"],
         "target": section["targets"][target],
     }
 

@@ -27,6 +27,7 @@ MANNERS |= {"prefix": "masterpiece, |", "suffix": "", "prediction": "epsilon", "
 BASE |= MANNERS
 SETTINGS = {"threshold": 0.178, "bases": [{"base": "demo", **MANNERS}, {"base": "two", **MANNERS}]}
 SETTINGS |= {"width": 64, "height": 64, "steps": 2}
+MORE = {"bases": [BASE], "settings": SETTINGS, "rule": model.__name__, "weak": None}
 
 
 def score_rows() -> list[dict]:
@@ -91,7 +92,7 @@ def results(tmp_path) -> Path:
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file")
     rule = SelectionRule(scores={"recognised": 1}, first=1.0, keep=0.5)
     chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
-    write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
+    write_json(folder / "selection.json", {**chosen, **MORE})
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
