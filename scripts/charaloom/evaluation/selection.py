@@ -70,7 +70,8 @@ def select(
     }
     write_json(selection, content)
     write_page(page, rows, content, Path(previews))
-    counts = {"checkpoints": len(rendered["checkpoints"]), "pictures": len(rows), "chosen_step": choice["step"], "weak": bool(worth["weak"])}
+    counts = {"checkpoints": len(rendered["checkpoints"]), "pictures": len(rows), "chosen_step": choice["step"]}
+    counts["weak"] = worth["weak"] is not None
     write_manifest(manifest, facts, {"selection": selection, "page": page}, counts)
 
 

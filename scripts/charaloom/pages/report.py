@@ -184,4 +184,5 @@ def files_section(character: str, results: Path, receipts: Sequence[PathLike]) -
     contents = list(map(read_json, receipts))
     published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in contents if "tag" in receipt]
     withheld = [receipt["target"]["name"] for receipt in contents if "withheld" in receipt]
-    return {"programs": PROGRAMS, "weights": weights, "word": embedding_word(character), "published": published, "withheld": withheld}
+    shown = {"programs": PROGRAMS, "weights": weights, "word": embedding_word(character)}
+    return {**shown, "published": published, "withheld": withheld}

@@ -31,8 +31,8 @@ def advice(choice: Row, rows: list[Row], outfits: Mapping[str, Row], pictures: i
 def of_pictures(pictures: int) -> Iterator[str]:
     if pictures < FEW_PICTURES:
         yield (
-            f"{pictures} training pictures are few: add some (100 are good), or relax the rule that dropped most of them"
-            " (curation.html)"
+            f"{pictures} training pictures are few: add some (100 are good), or relax the rule that dropped most of"
+            " them (curation.html)"
         )
 
 
