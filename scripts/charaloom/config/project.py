@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain as chain_of
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
@@ -51,7 +52,8 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
     own = {name: merged(config, own_config(config, name, trusted)) for name in names_with_file(config, characters)}
     project = Project(config, characters, own)
     if not trusted:
-        for chain in project_checks(project, files):
+        bases: BaseChecks = {}
+        for chain in chain_of(project_checks(project, files, bases), whole_checks(project, files, bases)):
             for each in chain:
                 each()
     return project
@@ -85,28 +87,24 @@ class Once:
             raise self.problem
 
 
-def project_checks(project: Project, files: Sequence[PathLike]) -> Iterator[tuple[Check, ...]]:
-    """All that must be right before anything runs, cheap checks first. Behind one of a chain that fails, the others
-    would fail of the same."""
+BaseChecks = dict[tuple[str, tuple[str, str]], Once]  # checks of bases by name and by the key that names it
+Chain = tuple[Check, ...]  # behind one that fails, the others would fail of the same
+
+
+def project_checks(project: Project, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
+    """All that must be right before anything runs, as far as it costs little; the checks of bases go into `bases`."""
     config = project.config
-    for each in roster_checks(config["roster"], config["boards"]):
-        yield (each,)
     yield (partial(read_removals, config["removals"]),)
     yield (partial(read_lock, config["models"]["lock"]),)
-    bases: dict[tuple[str, tuple[str, str]], Once] = {}
     for name in ["", *project.special]:
         own = project.special.get(name, config)
         yield from config_checks(own, [*files, own_file(config, name)] if name else files, bases)
-    trained_first = {name: once for (name, _), once in reversed(bases.items())}
-    for name, base in trained_first.items():
-        yield base, partial(check_whole, config, name, files)
+    for each in roster_checks(config["roster"], config["boards"]):
+        yield (each,)
 
 
-def config_checks(
-    config: Config, files: Sequence[PathLike], bases: dict[tuple[str, tuple[str, str]], Once]
-) -> Iterator[tuple[Check, ...]]:
-    """The base models, the recipe and the sizes of a config must be there and fit each other. `bases`: the checks of
-    bases so far, by name and by the key that names it."""
+def config_checks(config: Config, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
+    """The base models, the recipe and the sizes of a config must be there and fit each other."""
     named = bases_named(config)
     for base, key in named:
         bases.setdefault((base, key), Once(partial(check_base, config, base, key, files)))
@@ -116,6 +114,12 @@ def config_checks(
     yield own[0], partial(check_sizes, config, files)
     yield *own, partial(check_families, config, files)
     yield (partial(check_regularisation, config, files),)
+
+
+def whole_checks(project: Project, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
+    """The files of each base are read whole, once: gigabytes."""
+    for name, base in {name: base for (name, _), base in reversed(bases.items())}.items():
+        yield base, partial(check_whole, project.config, name, files)
 
 
 def refuse_passwords(config: Config) -> None:

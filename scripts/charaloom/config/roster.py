@@ -145,22 +145,26 @@ def check_row(row: dict[str, str], where: str, boards: Config) -> None:
 
 
 def check_sources(entries: list[Config], where: str, boards: Config) -> None:
-    """Check the sources of a character's own file, `where`: each is of one kind, and what it names is there."""
+    """Check the sources of a character's own file, `where`."""
     for number, entry in enumerate(entries):
-        place = f"{where}: sources.{number}"
-        kinds = [kind for kind in KINDS if kind in entry]
-        if len(kinds) != 1:
-            named = " and ".join(kinds) or "none of them"
-            raise CharaloomError(f"{place}: a source is one of {', '.join(KINDS)}; here is {named}")
-        kind, value = kinds[0], entry[kinds[0]]
-        if kind == BOARD and value not in boards:
-            raise CharaloomError(f"{place}.board: {value!r} is no board{suggestion(value, boards)}")
-        if kind == BOARD and not entry.get("query"):
-            raise CharaloomError(f"{place}: `query` is missing (the character's tag on {value})")
-        if kind != BOARD and "query" in entry:
-            raise CharaloomError(f"{place}.query: only a board has a query; take it out, or name a board")
-        if kind != BOARD and not Path(value).expanduser().exists():
-            raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory")
+        check_source(entry, f"{where}: sources.{number}", boards)
+
+
+def check_source(entry: Config, place: str, boards: Config) -> None:
+    """A source must be of one kind, and what it names must be there. `place`: file and key, for the error."""
+    kinds = [kind for kind in KINDS if kind in entry]
+    if len(kinds) != 1:
+        named = " and ".join(kinds) or "none of them"
+        raise CharaloomError(f"{place}: a source is one of {', '.join(KINDS)}; here is {named}")
+    kind, value = kinds[0], entry[kinds[0]]
+    if kind == BOARD and value not in boards:
+        raise CharaloomError(f"{place}.board: {value!r} is no board{suggestion(value, boards)}")
+    if kind == BOARD and not entry.get("query"):
+        raise CharaloomError(f"{place}: `query` is missing (the character's tag on {value})")
+    if kind != BOARD and "query" in entry:
+        raise CharaloomError(f"{place}.query: only a board has a query; take it out, or name a board")
+    if kind != BOARD and not Path(value).expanduser().exists():
+        raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory")
 
 
 def character_of(row: dict[str, str]) -> Character:

@@ -81,9 +81,8 @@ def refuse_twice(keys: Iterable[yaml.Node], path: PathLike) -> None:
             continue
         line = key.start_mark.line + 1
         if key.value in lines:
-            raise CharaloomError(
-                f"{path}: line {line}: `{key_text(key.value)}` is there twice, first in line {lines[key.value]}; keep one"
-            )
+            name, first = key_text(key.value), lines[key.value]
+            raise CharaloomError(f"{path}: line {line}: `{name}` is there twice, first in line {first}; keep one")
         lines[key.value] = line
 
 
@@ -94,7 +93,7 @@ def refuse_other_number(node: yaml.ScalarNode, path: PathLike) -> None:
         plain = "" if base == "60" else f" {node.value.replace('_', '').lstrip('0') or '0'},"
         raise CharaloomError(
             f"{path}: line {node.start_mark.line + 1}: YAML reads `{node.value}` as a number of base {base}; write"
-            f"{plain or ' the number'} or \"{node.value}\" if it is text"
+            f'{plain or " the number"} or "{node.value}" if it is text'
         )
 
 

@@ -33,7 +33,8 @@ def test_a_mistake_of_the_user_is_one_line(tmp_path: Path, monkeypatch: Any, cap
 
 def test_the_command_line_of_snakemake(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    options = cli.parser().parse_args(["run", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
+    options = cli.parsed(["run", "hana", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
+    assert options.characters == ["hana"]
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
     command = snakemake.command(["stage_raw"])
     assert command[1:5] == ["-m", "snakemake", "stage_raw", "--snakefile"]

@@ -243,7 +243,7 @@ def test_no_stage_is_below_a_page_and_the_report_alone_below_the_receipts() -> N
 def test_slices_are_of_those_who_are_due_in_the_rosters_order(project: Project) -> None:
     for name in ("hana", "rin"):
         Path(f"results/{name}/report.html").unlink()
-    queue = Queue(Due(project))
+    queue = Queue(Due(project), project.characters)
     queue.look(1)
     assert queue.ahead() == {"report": 2}
     assert list(queue.slices(size=1, first=1)) == [["hana"], ["rin"]]
@@ -253,7 +253,7 @@ def test_slices_are_of_those_who_are_due_in_the_rosters_order(project: Project) 
 def test_a_first_slice_is_small_and_no_further_ones_are_looked_at(project: Project, monkeypatch: Any) -> None:
     monkeypatch.setattr(slices, "SECONDS_TO_LOOK", 0.0)
     shutil.rmtree("results")
-    queue = Queue(Due(project))
+    queue = Queue(Due(project), project.characters)
     taken = queue.slices(size=2, first=1)
     assert next(taken) == ["hana"]
     assert queue.looked == 1
