@@ -230,7 +230,8 @@ def test_a_character_file_is_checked_too(place: Path) -> None:
     project = load_project()
     assert list(project.special) == []
     (line,) = files_of_nobody(project.config, project.characters)
-    assert line.startswith("config/characters/mai.yaml: is not read") and "did you mean `mei`?" in line
+    assert line.startswith("config/characters/mai.yaml: is not read")
+    assert "did you mean `mei`?" in line
 
 
 def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:
