@@ -36,10 +36,11 @@ def status_table(project: Project, standings: Standings | None = None) -> str:
 
 
 def row_of(project: Project, character: Standing) -> dict[str, str | None]:
+    begun = "was interrupted" if character.interrupted else "is running, or was stopped"
     last_cell = {
         "finished": str(results_of(project, character.name) / "report.html"),
         "failed": shortened(f"failed in {character.stage}: {character.why}"),
-        "begun": f"not finished: {character.stage} is running, or was stopped",
+        "begun": f"not finished: {character.stage} {begun}",
         "waiting": f"not finished: {character.stage} is next",
     }
     return {"character": character.name, **character.numbers, "report": last_cell[character.state]}

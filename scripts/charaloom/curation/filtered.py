@@ -63,9 +63,8 @@ def filter_views(
                 judged = [view for view in judged if not view.reasons or view.reasons[-1].rule != name]
     kept = [view for view in candidates if not view.reasons]
     if not kept and not refusal:
-        refusal = {
-            REFUSAL: f"{character}: no view is left of {len(candidates)}. {dropped_by(candidates)}. Add pictures."
-        }
+        why = f"{character}: no view is left of {len(candidates)} candidates. {dropped_by(candidates)}."
+        refusal = {REFUSAL: f"{why} Add pictures or relax the rule that dropped most."}
     hold_out(character, kept, likely_outfits(kept, measured), params)
     rows = [verdict(view) for view in views]
     write_table(table, rows, FILTERED, "view")

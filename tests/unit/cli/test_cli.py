@@ -175,6 +175,8 @@ def log_of(stage: str, content: str) -> None:
         ("step 1/9\n\nError: hana: 3 usable pictures\n", "failed in tagged: hana: 3 usable pictures"),
         ("Traceback (most recent call last):\n  File x\nlib.Broken: no\n\n", "failed in tagged: lib.Broken: no"),
         ("Error: one picture\nstep 2/9\n", "not finished: tagged is running, or was stopped"),
+        ("Traceback (most recent call last):\n\nKeyboardInterrupt\n", "not finished: tagged was interrupted"),
+        ("step 2/9\nInterrupted.\n", "not finished: tagged was interrupted"),
         (None, "not finished: tagged is next"),
     ],
 )
