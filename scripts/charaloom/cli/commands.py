@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 def add_commands(commands: "Subcommands") -> None:
     """Add the commands; `command` of their options is what runs them: it returns the exit code."""
-    run = commands.add_parser("run", help="build what is due of everything the roster asks for, in slices")
+    run = commands.add_parser(
+        "run",
+        help="check everything, then build what is due of everything the roster asks for, in slices",
+        epilog="What stands behind -- is for Snakemake; settings belong into --configfile.",
+    )
+    run.add_argument("characters", nargs="*", metavar="CHARACTER", help="names of the roster; all, if none is given")
     configured(run)
     run.add_argument("--profile", default="local", help="a folder, or one of Charaloom's own: local (default), slurm")
     run.add_argument("--cores", type=positive, help="processor cores to use; the profile's number if not given")
@@ -30,13 +35,12 @@ def add_commands(commands: "Subcommands") -> None:
         choices=["ask", "cancel", "wait", "stop"],
         help="what to do about jobs that a killed run left on the cluster (default: ask; without a terminal: stop)",
     )
-    run.add_argument(
-        "snakemake",
-        nargs="*",
-        metavar="-- ARGUMENT",
-        help="arguments for Snakemake, after --; settings belong into --configfile",
-    )
     run.set_defaults(command=run_command)
+
+    check = commands.add_parser("check", help="find what is wrong with config, roster, bases, places and this machine")
+    configured(check)
+    check.add_argument("--profile", default="local", help="as for run: on a cluster this machine need not train")
+    check.set_defaults(command=check_command)
 
     status = commands.add_parser("status", help="where every character stands, what failed and why: a table and a page")
     configured(status)
@@ -81,7 +85,17 @@ def run_command(options: argparse.Namespace) -> int:
     from charaloom.cli.snakemake import Snakemake
 
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
-    return run(snakemake, until=options.until, orphans=options.orphans, size=options.slice)
+    names = list(dict.fromkeys(options.characters))
+    return run(snakemake, until=options.until, orphans=options.orphans, size=options.slice, names=names)
+
+
+def check_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.check.whole import check, summary
+    from charaloom.cli.snakemake import Snakemake
+
+    checked = check(Snakemake(options.configfile, options.profile))
+    print("\n".join([*checked.lines, summary(checked)]))
+    return checked.code
 
 
 def status_command(options: argparse.Namespace) -> int:

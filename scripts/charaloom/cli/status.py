@@ -37,11 +37,12 @@ def status_table(project: Project, standings: Standings | None = None) -> str:
 
 def row_of(project: Project, character: Standing) -> dict[str, str | None]:
     report = str(results_of(project, character.name) / "report.html")
+    begun = "was interrupted" if character.interrupted else "is running, or was stopped"
     last_cell = {
         "finished": report,
         "weak": f"weak: {report} says what to try",
         "failed": shortened(f"failed in {character.stage}: {character.why}"),
-        "begun": f"not finished: {character.stage} is running, or was stopped",
+        "begun": f"not finished: {character.stage} {begun}",
         "waiting": f"not finished: {character.stage} is next",
     }
     return {"character": character.name, **character.numbers, "report": last_cell[character.state]}

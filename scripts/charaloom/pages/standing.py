@@ -13,6 +13,7 @@ from typing import TypeVar
 from charaloom.artifacts.files import read_json
 from charaloom.config.project import Project
 from charaloom.config.stages import STAGES
+from charaloom.runtime.job import INTERRUPTED
 
 TAIL = 4000  # bytes of a log that are read
 RAISED = re.compile(r"[A-Za-z_][\w.]*(: |$)")  # the last line of a traceback
@@ -36,6 +37,7 @@ class Standing:
     pages: tuple[str, ...] = ()  # those of PAGES that are written
     weak: tuple[str, ...] = ()  # why a finished model is of little use
     advice: tuple[str, ...] = ()  # what to try then
+    interrupted: bool = False  # by Ctrl-C
 
     @property
     def state(self) -> str:
@@ -79,7 +81,8 @@ def standing(project: Project, name: str) -> Standing:
     for log in logs:
         if why := failure(log):
             return Standing(name, numbers, stage, True, why, log, pages)
-    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None, pages)
+    interrupted = any(map(was_interrupted, logs))
+    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None, pages, interrupted)
 
 
 # --- stages and their logs
@@ -110,12 +113,23 @@ def logs_of(folder: Path, stage: str) -> list[Path]:
 
 
 def failure(log: Path) -> str | None:
-    """Why a stage failed, by the end of its log; None where it is still running, or was killed without a log entry."""
+    """Why a stage failed, by the end of its log; None where it is still running, was interrupted, or was killed without
+    a log entry."""
     text = tail(log)
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    last = last_line(text)
     if last.startswith("Error: "):
         return last.removeprefix("Error: ")
-    return last if "Traceback (most recent call last)" in text and RAISED.match(last) else None
+    raised = "Traceback (most recent call last)" in text and RAISED.match(last)
+    return last if raised and not last.startswith("KeyboardInterrupt") else None
+
+
+def was_interrupted(log: Path) -> bool:
+    """Whether Ctrl-C ended a stage, by the end of its log."""
+    return last_line(tail(log)).startswith((INTERRUPTED, "KeyboardInterrupt"))
+
+
+def last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def tail(log: Path) -> str:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from charaloom.artifacts.locks import try_lock
@@ -14,6 +15,41 @@ from charaloom.artifacts.locks import try_lock
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 SECONDS = 0.5  # between two looks for a free one
 LOCKS = Path(tempfile.gettempdir())  # of this machine, not of a shared file system
+QUERY = ("index", "name", "memory.total", "memory.free", "compute_cap")
+BF16_SINCE = 8.0  # compute capability: Ampere and newer
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of this machine, as nvidia-smi shows it."""
+
+    name: str
+    total: int  # bytes
+    free: int  # bytes that no process has
+    capability: float
+
+    @property
+    def precision(self) -> str:
+        """What `training.precision: auto` means on it."""
+        return "bf16" if self.capability >= BF16_SINCE else "fp16"
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that a process started here would see; empty without a driver. torch is not imported."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    rows = [[cell.strip() for cell in line.split(",")] for line in result.stdout.splitlines()]
+    shown = set(visible()) if result.returncode == 0 else set()
+    return [gpu_of(row) for row in rows if len(row) == len(QUERY) and row[0] in shown]
+
+
+def gpu_of(row: list[str]) -> Gpu:
+    """A line of nvidia-smi, whose memory is in MiB; what it does not know counts as nothing."""
+    _, name, *numbers = row
+    total, free, capability = (float(text) if text.replace(".", "", 1).isdigit() else 0.0 for text in numbers)
+    return Gpu(name, int(total) * 2**20, int(free) * 2**20, capability)
 
 
 @contextmanager

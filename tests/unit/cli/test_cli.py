@@ -34,7 +34,8 @@ def test_a_mistake_of_the_user_is_one_line(tmp_path: Path, monkeypatch: Any, cap
 
 def test_the_command_line_of_snakemake(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    options = cli.parser().parse_args(["run", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
+    options = cli.parsed(["run", "hana", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
+    assert options.characters == ["hana"]
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
     command = snakemake.command(["stage_raw"])
     assert command[1:5] == ["-m", "snakemake", "stage_raw", "--snakefile"]
@@ -175,6 +176,8 @@ def log_of(stage: str, content: str) -> None:
         ("step 1/9\n\nError: hana: 3 usable pictures\n", "failed in tagged: hana: 3 usable pictures"),
         ("Traceback (most recent call last):\n  File x\nlib.Broken: no\n\n", "failed in tagged: lib.Broken: no"),
         ("Error: one picture\nstep 2/9\n", "not finished: tagged is running, or was stopped"),
+        ("Traceback (most recent call last):\n\nKeyboardInterrupt\n", "not finished: tagged was interrupted"),
+        ("step 2/9\nInterrupted.\n", "not finished: tagged was interrupted"),
         (None, "not finished: tagged is next"),
     ],
 )
