@@ -35,9 +35,9 @@ class Standing:
     why: str | None = None
     log: Path | None = None
     pages: tuple[str, ...] = ()  # those of PAGES that are written
+    interrupted: bool = False  # by Ctrl-C
     weak: tuple[str, ...] = ()  # why a finished model is of little use
     advice: tuple[str, ...] = ()  # what to try then
-    interrupted: bool = False  # by Ctrl-C
 
     @property
     def state(self) -> str:
