@@ -1,11 +1,12 @@
 """What each stage of one character may read of the config and the roster: the only param of its rule."""
 
+import os
 from pathlib import Path
 
 from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
-from charaloom.config.named_files import read_lock, read_removals
+from charaloom.config.named_files import read_lock, read_removals, reference_folders, references_of
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
 from charaloom.config.roster import BOARD, FOLDER, KINDS, Character, allowed_ratings
@@ -74,7 +75,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {"sources": sources_of(config, character), "age": character.age} | sampled | removals
         case "filtered":
             ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
-            return {**seed, **ratings, "tag": character.tag, "variants": variants_of(config, character)}
+            named = {"references": references_of(config)}
+            return {**seed, **ratings, **named, "tag": character.tag, "variants": variants_of(config, character)}
         case "tagged":
             return {"tag": character.tag, **trigger}
         case "clustered":
@@ -117,14 +119,17 @@ def models_params(project: Project) -> Config:
 
 
 def sources_of(config: Config, character: Character) -> list[Config]:
-    """All sources of a character: the roster's, then those of the character's own file."""
+    """All sources of a character: the roster's, those of the character's own file, folders of references."""
     return [origin_of(config, entry) for entry in entries_of(config, character)]
 
 
 def entries_of(config: Config, character: Character) -> list[Config]:
     own: Config = {FOLDER: character.query} if character.source == FOLDER else {BOARD: character.source}
     query = {} if character.source == FOLDER else {"query": character.query}
-    return [{**own, **query}, *config.get("sources", [])]
+    entries = [{**own, **query}, *config.get("sources", [])]
+    folders = {os.path.abspath(os.path.expanduser(entry[FOLDER])) for entry in entries if FOLDER in entry}
+    more = [folder for folder in reference_folders(config).values() if os.path.abspath(folder) not in folders]
+    return [*entries, *({FOLDER: folder} for folder in more)]
 
 
 def boards_of(config: Config, character: Character) -> set[str]:
