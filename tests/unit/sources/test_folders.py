@@ -433,6 +433,7 @@ def test_case_C4_what_is_left_out_is_listed(tmp_path: Path) -> None:
         [["1girl", 0.9], ["blue umbrella", 0.8]],
         {"general": ["1girl", "blue_umbrella"]},
         {"general": "1girl blue_umbrella"},
+        {"general": {"1girl": 0.99, "blue umbrella": 0.9}},
         ["1Girl", "(blue umbrella:1.2)"],
     ],
 )
