@@ -42,7 +42,7 @@ def read_removals(path: str) -> Config:
 
 
 def reference_folders(config: Config) -> dict[str, str]:
-    """The folders among `filtered.references`, by what the config says: what is neither a SHA-256 nor an id of a site."""
+    """The folders among `filtered.references`, by what the config says: what is no SHA-256 and no id of a site."""
     named = config["filtered"]["references"]
     return {entry: os.path.expanduser(entry) for entry in named if not (":" in entry or SHA256.fullmatch(entry))}
 

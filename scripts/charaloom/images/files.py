@@ -15,14 +15,15 @@ from pathlib import Path, PurePosixPath
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.types import PathLike
-from charaloom.images.formats import HEAD_BYTES, sniff, unread
+from charaloom.images.formats import HEAD_BYTES, reads_heif, sniff, unread
 
 EXTENSIONS = frozenset(
     (
         *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".avif", ".heic", ".heif", ".jxl", ".jp2"),
+        *(".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2"),
     )
 )
+HEIF_ENDINGS = frozenset({".heic", ".heif", ".hif"})
 SIDE_ENDINGS = (".json", ".txt", ".caption", ".tags")  # of files beside a picture, in the order they are read
 LISTINGS = frozenset({"metadata.jsonl", "metadata.csv"})  # of the hub's image folders: a line for each picture
 SYSTEM_FOLDERS = frozenset(
@@ -208,8 +209,13 @@ def printable(text: str) -> str:
 
 
 def pictures_digest(folder: PathLike, work: PathLike | None = None) -> str:
-    """Names and contents of the pictures of a folder and of what is written beside them; of no folder, that of none."""
-    return digest([[shown_name(path), content] for path, content in contents(folder, work).items()])
+    """Names and contents of the pictures of a folder and of what is written beside them; of no folder, that of none.
+
+    Where HEIC files are among them, it counts, too, whether these are read: a decoder may have been installed.
+    """
+    found = contents(folder, work)
+    decoders = ["HEIF"] if any(ending(path.name) in HEIF_ENDINGS for path in found) and reads_heif() else []
+    return digest([*([shown_name(path), content] for path, content in found.items()), *decoders])
 
 
 def contents(folder: PathLike, work: PathLike | None = None) -> dict[Path, str]:
