@@ -27,7 +27,7 @@ from charaloom.cli.text import about, clock, counted, folder_line
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES
-from charaloom.pages.standing import Standings, tail
+from charaloom.pages.standing import Standings, results_of, tail
 from charaloom.pages.status import write_status_page
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -255,6 +255,9 @@ def print_failures(outcome: Outcome) -> None:
             for log in sorted((logs / name).glob(f"{stage}*.log")):
                 print(f"  {name}  {stage}  {log}")
                 print(f"      {last_line(log)}")
+            page = results_of(outcome.project, name) / "curation.html"
+            if STAGES.index(stage) > STAGES.index("curation") and page.is_file():
+                print(f"      what was dropped, and why: {page}")
         if len(outcome.failed) > MOST_FAILURES:
             print(f"  and {len(outcome.failed) - MOST_FAILURES:,} more: results/status.html lists them")
     if outcome.broken:
