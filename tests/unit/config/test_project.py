@@ -58,7 +58,8 @@ def error(*overlays: Path) -> str:
 
 def test_the_defaults_and_the_demo_obey_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CODE)
-    for files in ([DEFAULTS], [DEFAULTS, Path("config/demo.yaml")]):
+    small = Path("config/small.yaml")
+    for files in ([DEFAULTS], [DEFAULTS, small], [DEFAULTS, small, Path("config/demo.yaml")]):
         check(read_config(files), "config", files)
 
 
