@@ -412,9 +412,9 @@ def test_two_persons_with_the_characters_tag_stop_the_run(world: World, capsys: 
     assert re.search(r"two persons have the character's tag .*`filtered.references`", world.refusal())
     rows = world.decide(references=[f"danbooru:{int(others[0], 16)}"])
     assert {rows[f"{name}/picture/0"]["verdict"] for name in others} == {"keep"}
-    rows = world.decide(references=[world.raw[0]["picture"], "0" * 64])
+    rows = world.decide(references=[world.raw[0]["picture"], "f" * 64])
     said = capsys.readouterr().err
-    assert f"1 of 2 are no picture that passed the rules before `identity`, first {'0' * 64}" in said
+    assert f"1 of 2 are no picture that passed the rules before `identity`, first {'f' * 64}" in said
     assert {rows[f"{name}/picture/0"]["rule"] for name in others} == {"identity"}
 
 
