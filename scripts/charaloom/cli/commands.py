@@ -114,7 +114,7 @@ def check_command(options: argparse.Namespace) -> int:
     from charaloom.cli.snakemake import Snakemake
 
     checked = check(Snakemake(options.configfile, options.profile))
-    print("\n".join([*checked.lines, summary(checked)]))
+    print("\n".join([*checked.reckoning.lines, summary(checked)]))
     return checked.code
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +70,11 @@ def run(
         if checked.findings.errors or project is None:
             print(summary(checked), file=sys.stderr)
             return checked.code
-        for line in checked.lines:
+        for line in checked.reckoning.lines:
             print(line, flush=True)
         with controlling(Path(project.config["paths"]["work"]), snakemake, orphans) as controller:
-            outcome = build(snakemake, sources, until, controller, size, project, names)
+            seconds = checked.reckoning.seconds
+            outcome = build(snakemake, sources, until, controller, size, project, names, seconds)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.")
         return INTERRUPTED
@@ -93,12 +94,14 @@ def build(
     size: int | None = None,
     project: Project | None = None,
     names: Sequence[str] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> Outcome:
-    """Run what is due of the characters, slice by slice."""
+    """Run what is due of the characters, slice by slice. `seconds`: of one job, by the stages that were reckoned."""
     project = project or load_project(snakemake.overlays)
     wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
     due = Due(project, [stage for stage in wanted if stage in STAGES])
     builder = Builder(snakemake, due, sources, controller, names or list(project.characters))
+    builder.estimate.reckoned = dict(seconds or {})
     try:
         builder.build(size or (SLICE_ON_CLUSTER if builder.on_cluster else SLICE))
     finally:

@@ -263,7 +263,7 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
     "hub without models": (
         keys(models={"hub": "config"}),
         "is missing; `models.hub` is a folder",
-        "put the file there",
+        "put the files there",
     ),
     "an account in an address": (
         keys(boards={"own": {"dialect": "danbooru", "root": "https://me:pw@x.example", "seconds_between_requests": 1}}),

@@ -3,11 +3,12 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from charaloom.artifacts.files import read_json
@@ -26,8 +27,12 @@ from charaloom.runtime.gpus import BF16_SINCE, Gpu
 # 10^12 operations of one core in a second in fp32: 0.295 pictures a second of SD 1.5 at 256 px on two cores of an AMD
 # EPYC, `make bench-train`, docs/training.md.
 TFLOPS_OF_A_CORE = 0.065
+SMALL = (
+    0.73  # power of the share of parameters that time goes with: between the demo's bases and SD 1.5, measured there
+)
 TYPICAL_PICTURES = 200  # that train, where it is not known yet
 PREVIEWS = 128  # prompts of a character on each base, as in the demo (docs/judging.md)
+SLOW_SECONDS = 3600.0  # of a character, from which a GPU is recommended
 MOST_LINES = 3  # trainings that are shown
 
 
@@ -86,26 +91,39 @@ def check_precision(project: Project, files: Sequence[Path], gpus: Sequence[Gpu]
 # --- how long
 
 
-def machine_lines(project: Project, names: Iterable[str], gpus: Sequence[Gpu]) -> list[str]:
-    """What is computed on, and on a processor how long each training with its previews takes."""
+@dataclass(frozen=True)
+class Reckoning:
+    """What computes, in lines; of a processor, the mean seconds of a training and of a character's previews."""
+
+    lines: Sequence[str] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
+
+
+def reckoned(project: Project, names: Iterable[str], gpus: Sequence[Gpu]) -> Reckoning:
     if gpus:
-        return [", ".join(f"{gpu.name}, {gpu.total / 2**30:.0f} GB, {gpu.precision}" for gpu in gpus)]
-    lines = [f"No GPU that nvidia-smi shows: this processor ({counted(os.cpu_count() or 1, 'core')}) computes."]
+        return Reckoning([", ".join(f"{gpu.name}, {gpu.total / 2**30:.0f} GB, {gpu.precision}" for gpu in gpus)])
     groups = trainings_of(project, names)
-    for own in groups[:MOST_LINES]:
-        seconds = {name: training_seconds(training) for name, training in own.items()}
-        name = max(seconds, key=lambda name: seconds[name])
-        rendering = preview_seconds(project, name)
-        training = own[name]
-        who = name if len(own) == 1 else f"{name} and {len(own) - 1:,} more, each"
-        slow = "; a GPU needs minutes" if seconds[name] + rendering > 3600 else ""
-        lines.append(
-            f"  {who}: training {about(seconds[name])} ({training.steps:,} steps of {training.batch} at"
-            f" {training.resolution} px on {training.base.name}), previews {about(rendering)}{slow}"
-        )
+    lines = [f"No GPU that nvidia-smi shows: this processor ({counted(os.cpu_count() or 1, 'core')}) computes."]
+    training: list[float] = []
+    rendering: list[float] = []
+    for own in groups:
+        training += [training_seconds(each) for each in own.values()]
+        rendering += [preview_seconds(project, next(iter(own)))] * len(own)
+        if len(lines) <= MOST_LINES:
+            lines.append(line_of(own, max(training[-len(own) :]), rendering[-1]))
     if len(groups) > MOST_LINES:
         lines.append(f"  and {len(groups) - MOST_LINES:,} other trainings")
-    return lines
+    if not training:
+        return Reckoning(lines)
+    return Reckoning(lines, {"checkpoints": fmean(training), "previews": fmean(rendering)})
+
+
+def line_of(own: Mapping[str, Training], training: float, rendering: float) -> str:
+    name, settings = next(iter(own.items()))
+    who = name if len(own) == 1 else f"{name} and {len(own) - 1:,} more, each"
+    how = f"{settings.steps:,} steps of {settings.batch} at {settings.resolution} px on {settings.base.name}"
+    slow = "; a GPU needs minutes" if training + rendering > SLOW_SECONDS else ""
+    return f"  {who}: training {about(training)} ({how}), previews {about(rendering)}{slow}"
 
 
 def trainings_of(project: Project, names: Iterable[str]) -> list[dict[str, Training]]:
@@ -155,8 +173,8 @@ def rate(threads: int) -> float:
 
 
 def share_of(base: dict[str, Any]) -> float:
-    """The base's size as a share of its family's: the UNet's parameters, which most operations are done with."""
+    """The base's time for a step as a share of its family's, by the UNet's parameters."""
     if not base.get("path"):
         return 1.0
     tensors = open_model(Path(base["path"]), base).parts["unet"].values()
-    return sum(math.prod(tensor.shape) for tensor in tensors) / WORK[base["family"]].parameters
+    return (sum(math.prod(tensor.shape) for tensor in tensors) / WORK[base["family"]].parameters) ** SMALL

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.check.hubs import check_hub
-from charaloom.cli.check.machine import check_precision, machine_lines, used_gpus
+from charaloom.cli.check.machine import Reckoning, check_precision, reckoned, used_gpus
 from charaloom.cli.check.places import check_places, check_room, use_cache_below
 from charaloom.cli.check.project import find_project
 from charaloom.cli.check.sources import check_accounts, check_character
@@ -33,7 +33,7 @@ class Checked:
 
     project: Project | None = None
     findings: Findings = field(default_factory=Findings)
-    lines: list[str] = field(default_factory=list)  # what the machine computes with, and how long that takes
+    reckoning: Reckoning = field(default_factory=Reckoning)
 
     @property
     def code(self) -> int:
@@ -68,7 +68,7 @@ def check(snakemake: Snakemake, until: str | None = None, names: Sequence[str] =
         seen = used_gpus(gpus(), findings)
         check_precision(project, files, seen, findings)
         if untrained and not findings.errors:
-            checked.lines = machine_lines(project, untrained, seen)
+            checked.reckoning = reckoned(project, untrained, seen)
     for chain in whole_checks(project, files, bases):
         findings.run(chain)
     return checked
