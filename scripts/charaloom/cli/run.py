@@ -29,6 +29,8 @@ from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES
 from charaloom.pages.standing import Standings, results_of, tail
 from charaloom.pages.status import write_status_page
+from charaloom.runtime.gpus import gpus
+from charaloom.training.memory import memory_report
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 MOST_FAILURES = 20  # characters whose failure is printed at the end
@@ -155,6 +157,9 @@ class Builder:
         what = f"{counted(jobs.total(), 'job')} for {whose}" if number else "The picture models are due"
         print(f"{what}, {about(self.estimate.of(jobs))}.", end=" ")
         print(f"Snakemake's output: {self.log}", flush=True)
+        fits, lines = memory_report(self.project, gpus()) if jobs["checkpoints"] and not self.on_cluster else (True, [])
+        if not fits:
+            print("\n".join(["Not every training fits into the GPU:", *lines]), flush=True)
 
     def build_models(self) -> bool:
         """Fetch the picture models, which every character needs; whether they are there."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.manifest import MANIFEST_ENDING
 from charaloom.config.roster import FOLDER, Character
+from charaloom.images.files import printable
 from charaloom.sources.folders.reader import files_list
 
 NOTHING = "–"
@@ -74,7 +75,3 @@ def folder_line(character: Character, folder: Path) -> str | None:
         )
         return f"{said}; not read: {', '.join(unused[:FILES_NAMED])}{more}"
     return None
-
-
-def printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]

@@ -202,6 +202,11 @@ def shown_name(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def printable(text: str) -> str:
+    """A text in one line, whatever stands in it."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def pictures_digest(folder: PathLike, work: PathLike | None = None) -> str:
     """Names and contents of the pictures of a folder and of what is written beside them; of no folder, that of none.
 

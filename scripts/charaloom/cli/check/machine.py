@@ -15,6 +15,7 @@ from charaloom.artifacts.files import read_json
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.text import about, counted
 from charaloom.config.base_files import open_model
+from charaloom.config.families import family_of
 from charaloom.config.params import Checkpoints, Training
 from charaloom.config.project import Project
 from charaloom.config.roster import FOLDER
@@ -23,6 +24,7 @@ from charaloom.config.stage_params import stage_params
 from charaloom.errors import CharaloomError
 from charaloom.images.files import read_folder
 from charaloom.runtime.gpus import BF16_SINCE, Gpu
+from charaloom.training.memory import too_large
 
 # 10^12 operations of one core in a second in fp32: 0.295 pictures a second of SD 1.5 at 256 px on two cores of an AMD
 # EPYC, `make bench-train`, docs/training.md.
@@ -41,16 +43,14 @@ class Work:
     """What a family takes, in 10^12 operations for a picture at its native resolution. Counted with torch's
     FlopCounterMode: forward and backward of a LoRA of rank 32, and the forward of the UNet."""
 
-    resolution: int
-    parameters: int  # of the UNet
     step: float
     checkpointed: float  # with gradient checkpointing
     forward: float
 
 
 WORK = {
-    "sd15": Work(512, 859_520_964, 1.77, 2.34, 0.83),
-    "sdxl": Work(1024, 2_567_463_684, 14.3, 19.5, 6.84),
+    "sd15": Work(1.77, 2.34, 0.83),
+    "sdxl": Work(14.3, 19.5, 6.84),
 }
 
 
@@ -86,6 +86,14 @@ def check_precision(project: Project, files: Sequence[Path], gpus: Sequence[Gpu]
                 )
             if wanted == "bf16" and gpus and min(gpu.capability for gpu in gpus) < BF16_SINCE:
                 findings.warning(f"{where}: {gpus[0].name} has no bf16 and would emulate it slowly; write `auto`")
+
+
+def check_memory(project: Project, gpus: Sequence[Gpu], findings: Findings) -> None:
+    """Each training must fit into the GPU with the least room; what other processes have of it may become free."""
+    gpu = min(gpus, key=lambda gpu: gpu.free, default=None)
+    for need, line in too_large(project, gpu) if gpu else ():
+        add = findings.error if gpu and need.total > gpu.total else findings.warning
+        add(line)
 
 
 # --- how long
@@ -151,10 +159,10 @@ def pictures_of(project: Project, name: str) -> int:
 
 def training_seconds(training: Training) -> float:
     """Seconds of a training on this processor."""
-    work = WORK[training.base.family]
+    family, work = family_of(training.base.family), WORK[training.base.family]
     each = work.checkpointed if training.gradient_checkpointing else work.step
     pictures = training.steps * (training.batch + (training.regularisation_batch if training.regularisation else 0))
-    area = (training.resolution / work.resolution) ** 2
+    area = (training.resolution / family.resolution) ** 2
     return pictures * each * area * share_of(training.base.plain()) / rate(training.threads)
 
 
@@ -162,8 +170,8 @@ def preview_seconds(project: Project, name: str) -> float:
     """Seconds of all previews on this processor: each step computes the UNet with and without the prompt."""
     previews = stage_params(project, name, "previews")
     base = previews["bases"][0]
-    work = WORK[base["family"]]
-    area = previews["width"] * previews["height"] / work.resolution**2
+    family, work = family_of(base["family"]), WORK[base["family"]]
+    area = previews["width"] * previews["height"] / family.resolution**2
     pictures = PREVIEWS * (len(previews["bases"]) + 1)
     return pictures * previews["steps"] * 2 * work.forward * area * share_of(base) / rate(previews["threads"])
 
@@ -177,4 +185,4 @@ def share_of(base: dict[str, Any]) -> float:
     if not base.get("path"):
         return 1.0
     tensors = open_model(Path(base["path"]), base).parts["unet"].values()
-    return (sum(math.prod(tensor.shape) for tensor in tensors) / WORK[base["family"]].parameters) ** SMALL
+    return (sum(math.prod(tensor.shape) for tensor in tensors) / family_of(base["family"]).footprint.unet) ** SMALL

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.check.hubs import check_hub
-from charaloom.cli.check.machine import Reckoning, check_precision, reckoned, used_gpus
+from charaloom.cli.check.machine import Reckoning, check_memory, check_precision, reckoned, used_gpus
 from charaloom.cli.check.places import check_places, check_room, use_cache_below
 from charaloom.cli.check.project import find_project
 from charaloom.cli.check.sources import check_accounts, check_character
@@ -68,6 +68,7 @@ def check(snakemake: Snakemake, until: str | None = None, names: Sequence[str] =
         seen = used_gpus(gpus(), findings)
         check_precision(project, files, seen, findings)
         if untrained and not findings.errors:
+            check_memory(project, seen, findings)
             checked.reckoning = reckoned(project, untrained, seen)
     for chain in whole_checks(project, files, bases):
         findings.run(chain)

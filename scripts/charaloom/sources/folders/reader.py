@@ -13,7 +13,7 @@ from charaloom.artifacts.files import sha256_file
 from charaloom.artifacts.manifest import MANIFEST_ENDING
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
-from charaloom.images.files import HIDDEN, FolderFiles, normalised, picture_named, read_folder, shown_name
+from charaloom.images.files import HIDDEN, FolderFiles, normalised, picture_named, printable, read_folder, shown_name
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.side_files import (
     Side,
@@ -56,7 +56,7 @@ class Reporting(Protocol):
 def log_files(whose: str, unused: Iterable[Sequence[str | None]], remarks: Iterable[Sequence[str]]) -> None:
     """Name every file that was not used, and what was left out of captions, on the error stream."""
     for name, why in unused:
-        print(f"{whose}: not read: {name!r}: {why}", file=sys.stderr)
+        print(f"{whose}: not read: {name!r}: {printable(why or '')}", file=sys.stderr)
     for name, what in remarks:
         print(f"{whose}: left out of the caption of {name!r}: {what}", file=sys.stderr)
 
