@@ -62,8 +62,17 @@ format: setup ## format the code
 bench-%: setup ## run tests/benchmarks/%.py
 	@$(PYTHON_BIN)/python tests/benchmarks/$*.py $(ARGS)
 
+.PHONY: gpu
+gpu: ## on a machine with an NVIDIA GPU: train, resume, render at real size, eight minutes (with .gpu-wheels/: by its own python3)
+	@if [ -d .gpu-wheels ]; then python3 tests/benchmarks/gpu.py $(ARGS); \
+	else $(MAKE) --no-print-directory setup && $(PYTHON_BIN)/python tests/benchmarks/gpu.py $(ARGS); fi
+
+.PHONY: gpu-wheels
+gpu-wheels: setup ## collect what `make gpu` needs where there is no package index
+	@$(PYTHON_BIN)/python tests/benchmarks/gpu_wheels.py $(ARGS)
+
 drill-%: setup ## run tests/drills/%.py: break a run on purpose and check that it recovers
-	@PYTHONPATH=scripts:. $(PYTHON_BIN)/python tests/drills/$*.py $(ARGS)
+	@PYTHONPATH=scripts:. $(PYTHON_BIN)/python tests/drills/$(subst -,_,$*).py $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment and the caches, but not results/ and work/

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CharaloomError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # of `charaloom … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as problem:
         if problem.errno not in OF_THE_PLACE:
             raise

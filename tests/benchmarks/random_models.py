@@ -11,6 +11,7 @@ NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.
 VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12}
 CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32}
+SD15_UNET = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 SDXL_UNET = {
     "sample_size": 128,
     "block_out_channels": (320, 640, 1280),
@@ -33,7 +34,7 @@ def sd15(folder: Path) -> Path:
 
     def build(tokenizer: Any) -> Any:
         parts = {"tokenizer": tokenizer, "text_encoder": CLIPTextModel(clip(tokenizer, CLIP_L, "quick_gelu"))}
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        unet = UNet2DConditionModel(**SD15_UNET)
         none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
         return StableDiffusionPipeline(unet=unet, **parts, **common(sample_size=512), **none)
 

@@ -112,9 +112,13 @@ def run_command(options: argparse.Namespace) -> int:
 def check_command(options: argparse.Namespace) -> int:
     from charaloom.cli.check.whole import check, summary
     from charaloom.cli.snakemake import Snakemake
+    from charaloom.runtime.gpus import gpus
+    from charaloom.training.memory import memory_report
 
     checked = check(Snakemake(options.configfile, options.profile))
-    print("\n".join([*checked.lines, summary(checked)]))
+    if checked.project and not checked.code:
+        print("\n".join(memory_report(checked.project, gpus())[1]) + "\n")
+    print("\n".join([*checked.reckoning.lines, summary(checked)]))
     return checked.code
 
 

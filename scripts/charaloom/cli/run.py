@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES
 from charaloom.pages.standing import Standings, results_of, tail
 from charaloom.pages.status import write_status_page
+from charaloom.runtime.gpus import gpus
+from charaloom.training.memory import memory_report
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 MOST_FAILURES = 20  # characters whose failure is printed at the end
@@ -70,10 +72,11 @@ def run(
         if checked.findings.errors or project is None:
             print(summary(checked), file=sys.stderr)
             return checked.code
-        for line in checked.lines:
+        for line in checked.reckoning.lines:
             print(line, flush=True)
         with controlling(Path(project.config["paths"]["work"]), snakemake, orphans) as controller:
-            outcome = build(snakemake, sources, until, controller, size, project, names)
+            seconds = checked.reckoning.seconds
+            outcome = build(snakemake, sources, until, controller, size, project, names, seconds)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.")
         return INTERRUPTED
@@ -94,12 +97,14 @@ def build(
     size: int | None = None,
     project: Project | None = None,
     names: Sequence[str] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> Outcome:
-    """Run what is due of the characters, slice by slice."""
+    """Run what is due of the characters, slice by slice. `seconds`: of one job, by the stages that were reckoned."""
     project = project or load_project(snakemake.overlays)
     wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
     due = Due(project, [stage for stage in wanted if stage in STAGES])
     builder = Builder(snakemake, due, sources, controller, names or list(project.characters))
+    builder.estimate.reckoned = dict(seconds or {})
     try:
         builder.build(size or (SLICE_ON_CLUSTER if builder.on_cluster else SLICE))
     finally:
@@ -153,6 +158,9 @@ class Builder:
         what = f"{counted(jobs.total(), 'job')} for {whose}" if number else "The picture models are due"
         print(f"{what}, {about(self.estimate.of(jobs))}.", end=" ")
         print(f"Snakemake's output: {self.log}", flush=True)
+        fits, lines = memory_report(self.project, gpus()) if jobs["checkpoints"] and not self.on_cluster else (True, [])
+        if not fits:
+            print("\n".join(["Not every training fits into the GPU:", *lines]), flush=True)
 
     def build_models(self) -> bool:
         """Fetch the picture models, which every character needs; whether they are there."""

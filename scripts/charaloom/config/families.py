@@ -29,6 +29,24 @@ class TextEncoder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What training takes of a GPU's memory, counted tensor by tensor by `make bench-memory`.
+
+    Activations are bytes of a step in 16 bits: per pixel of the batch those of the UNet, per picture and 75 tokens
+    those of text encoders that learn; `checkpointed` with gradient checkpointing.
+    """
+
+    unet: int  # parameters
+    text: int  # parameters of all text encoders
+    lora_unet: int  # parameters of a LoRA for each of its ranks
+    lora_text: int
+    activations: float
+    checkpointed: float
+    text_activations: float
+    text_checkpointed: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One family of base models."""
 
@@ -51,6 +69,7 @@ class Family:
     unet_names: str  # DIFFUSERS or SGM
     architecture: str  # of its LoRA files, ModelSpec's name
     base_version: str  # kohya's name
+    footprint: Footprint
 
     @property
     def embedding_keys(self) -> tuple[str, ...]:
@@ -81,6 +100,16 @@ SD15 = Family(
     unet_names=DIFFUSERS,
     architecture="stable-diffusion-v1/lora",
     base_version="sd_v1",
+    footprint=Footprint(
+        unet=859_520_964,
+        text=123_060_480,
+        lora_unet=374_016,
+        lora_text=165_888,
+        activations=3567,
+        checkpointed=896,
+        text_activations=29e6,
+        text_checkpointed=1e6,
+    ),
 )
 SDXL = Family(
     name="sdxl",
@@ -119,6 +148,16 @@ SDXL = Family(
     unet_names=SGM,
     architecture="stable-diffusion-xl-v1-base/lora",
     base_version="sdxl_base_v1-0",
+    footprint=Footprint(
+        unet=2_567_463_684,
+        text=817_720_320,
+        lora_unet=2_616_320,
+        lora_text=903_168,
+        activations=6431,
+        checkpointed=524,
+        text_activations=248e6,
+        text_checkpointed=86e6,
+    ),
 )
 FAMILIES = {family.name: family for family in (SD15, SDXL)}
 

@@ -130,8 +130,8 @@ def check_rivals(character: str, clusters: list[list[View]], supports: dict[str,
                 f"{character}: two persons have the character's tag about equally often: {len(clusters[0])} views "
                 f"(support {support}, for example picture {example(clusters[0])}) and {len(group)} views (support "
                 f"{rival_support}, for example {example(group)}). Name pictures of the character in "
-                f"`filtered.references` of their own config file (config/characters/{character}.yaml), by SHA-256 or "
-                f"<site>:<post id>, or a folder of such pictures."
+                f"`filtered.references` of their own config file (characters/{character}.yaml beside the roster), by "
+                f"SHA-256 or <site>:<post id>, or a folder of such pictures."
             )
         if support and rival_support >= NOTED_SUPPORT * support:
             print(

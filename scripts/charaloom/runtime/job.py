@@ -50,9 +50,8 @@ def job(log: PathLike, offline: bool = True, gpu: bool = False) -> Iterator[None
         if problem.errno not in FULL:
             traceback.print_exc()
         else:
-            print(
-                f"Error: {problem.filename or ''}: {problem.strerror}: free some space, and run again", file=sys.stderr
-            )
+            place = problem.filename or "results or work"
+            print(f"Error: {place}: {problem.strerror}; free some space, and run again", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

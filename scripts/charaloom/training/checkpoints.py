@@ -80,7 +80,8 @@ def train(
             config = hcp_config(character, length, base, regularised)
             export = Export(character, length, base, workdir, config, facts.version)
             if not trained(workdir, length):
-                run_trainer(TrainerRun(workdir, config, base, length.threads, Path(log), lock, warm_seconds))
+                run = TrainerRun(workdir, config, base, length.threads, Path(log), lock, warm_seconds, length.precision)
+                run_trainer(run)
             if judge and length.early_stopping:
                 export.write(workdir / "judged")
                 newest = read_checkpoints(workdir / "judged")[-1]

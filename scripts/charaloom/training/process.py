@@ -34,6 +34,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 START_SECONDS = 180.0  # set by hand: a warm process that reads its base from a slow disk
 # Exit codes are those of subprocess: a negative one is the signal that ended the process.
 STOPPED = (143, -signal.SIGTERM, -signal.SIGINT)  # the trainer's own, with its state kept; before its first step
+OUT_OF_MEMORY = "CUDA out of memory"  # in what torch says of a full GPU
+GPU_FULL = " (the GPU's memory ran out; `charaloom check` names the settings that take less)"
 KILLED = " (killed: most often memory ran out; lower training.batch or resolution, or give the job more)"
 
 
@@ -48,6 +50,7 @@ class TrainerRun:
     log: Path
     lock: int  # descriptor of the lock that holds `workdir`
     warm_seconds: float = 0.0
+    precision: str = "fp32"  # that the base is held in
 
 
 def run_trainer(run: TrainerRun) -> None:
@@ -65,7 +68,9 @@ def run_trainer(run: TrainerRun) -> None:
     if code in STOPPED:
         raise CharaloomError("the training was told to stop; run again and it goes on from the state it kept")
     if code:
-        raise CharaloomError(f"the trainer {ending(code)}; the end of {run.log.name}:\n{tail(run.log)}")
+        end = tail(run.log)
+        full = GPU_FULL if OUT_OF_MEMORY in end else ""
+        raise CharaloomError(f"the trainer {ending(code)}{full}; the end of {run.log.name}:\n{end}")
 
 
 def ending(code: int) -> str:
@@ -197,10 +202,10 @@ def sockets() -> Path:
 
 
 def warm_name(run: TrainerRun) -> str:
-    """One process for each base model, number of threads, GPU, environment, version of this code, and SLURM job: the
-    GPU of another job on the node may have the same number, and its process ends with that job."""
+    """One process for each base model, its precision, number of threads, GPU, environment, version of this code, and
+    SLURM job: the GPU of another job on the node may have the same number, and its process ends with that job."""
     code = [sha256_file(path) for path in sorted(PACKAGE.rglob("*.py"))]
-    base = [str(run.base.folder.resolve()), run.base.digest, run.base.family.name]
+    base = [str(run.base.folder.resolve()), run.base.digest, run.base.family.name, run.precision]
     place = [sys.executable, os.environ.get("SLURM_JOB_ID"), child_environment(run.threads)]
     return digest([base, code, run.warm_seconds, *place])[:24]
 
@@ -217,7 +222,7 @@ def reached(name: Path) -> socket.socket | None:
 
 def start_warm(run: TrainerRun, name: Path) -> "subprocess.Popen[bytes]":
     facts: dict[str, Any] = {"socket": str(name), "base": str(run.base.folder.resolve())}
-    facts |= {"family": run.base.family.name, "seconds": run.warm_seconds}
+    facts |= {"family": run.base.family.name, "precision": run.precision, "seconds": run.warm_seconds}
     with name.with_suffix(".log").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "charaloom.training.hcp.warm", json.dumps(facts)],

@@ -17,6 +17,14 @@ from charaloom.errors import CharaloomError
 from charaloom.training.lengths import milestones
 
 PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}  # by HCP's names
+ADAM = (
+    '_partial_=True, _convert_="all", betas=[0.9, 0.99], weight_decay=0.0'  # plain lists: they are saved with the state
+)
+OPTIMIZERS = {  # where it comes from, and the call
+    "adamw": ("torch.optim", f"AdamW({ADAM}, fused=True)"),
+    "adamw8bit": ("bitsandbytes.optim", f"AdamW8bit({ADAM})"),
+    "prodigy": ("prodigyopt", f"Prodigy({ADAM}, use_bias_correction=True, safeguard_warmup=True)"),
+}
 
 
 CONFIG = '''\
@@ -35,12 +43,13 @@ from rainbowneko.loggers import CLILogger
 from rainbowneko.parser import CfgWDPluginParser, neko_cfg
 from rainbowneko.train.loss import LossGroup
 from rainbowneko.utils import ConstantLR
+from $optimizer_package import $optimizer_class
 
 from charaloom.training.hcp.captions import ChunkHandler, $wrapper
 from charaloom.training.hcp.data import Buckets, CaptionSource, Latents
 from charaloom.training.hcp.layers import Lora
 from charaloom.training.hcp.loss import Weights
-from charaloom.training.hcp.process import base_models
+from charaloom.training.hcp.process import autoencoder, base_models
 from charaloom.training.hcp.text import EmbeddingFormat, EmbeddingParser
 
 
@@ -88,7 +97,8 @@ def make_cfg():
             loss=LossGroup(
                 loss=DiffusionLossContainer(Weights(torch.nn.MSELoss(reduction="none"), gamma=$gamma)),
             ),
-            optimizer=torch.optim.AdamW(_partial_=True, betas=[0.9, 0.99], weight_decay=0.0, fused=True),
+            optimizer=$optimizer,
+            compile=$compile,
             scale_lr=False,
             lr_scheduler=ConstantLR(_partial_=True, warmup_steps=$warmup),
             wd_scheduler=None,
@@ -104,7 +114,12 @@ def make_cfg():
             wrapper=$wrapper.from_pretrained(
                 _partial_=True,
                 models=base_models(
-                    _partial_=True, base="base", family=$family, prediction=$prediction, zero_snr=$zero_snr
+                    _partial_=True,
+                    base="base",
+                    family=$family,
+                    precision=$held,
+                    prediction=$prediction,
+                    zero_snr=$zero_snr,
                 ),
                 TE_hook_cfg=TEHookCFG(clip_skip=$clip_skip, clip_final_norm=$final_norm),
             ),
@@ -154,7 +169,12 @@ DATASET = """
             handler=StableDiffusionHandler(bucket=Buckets, tokenize=False),
             batch_handler=ChunkHandler(most=$chunks, word=$word, vectors=$vectors),
             bucket=Buckets(seed=$seed, resolution=$resolution, most=$buckets),
-            cache=Latents(file="latents/$name.safetensors", seed=$seed, masks=$masks),
+            cache=Latents(
+                file="latents/$name.safetensors",
+                seed=$seed,
+                autoencoder=autoencoder(_partial_=True, base="base"),
+                masks=$masks,
+            ),
         ),"""
 
 
@@ -164,21 +184,24 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
     Raises CharaloomError, ValueError or TypeError where a value is not what its place in the code allows.
     """
     text, embedding = params.rate_text > 0, params.vectors > 0
+    estimated = params.optimizer == "prodigy"  # the learning rate: the config's rates say only what learns
     check_name(character)
     values = {
         "family": base.family.name,
         "prediction": base.prediction,
         "zero_snr": bool(base.entry.zero_snr),
         "precision": PRECISION[params.precision],
+        "held": params.precision,
+        "compile": bool(params.compile),
         "fast": params.mode == "fast",
         "reproducible": params.mode == "reproducible",
         "checkpointing": bool(params.gradient_checkpointing),
         "seed": derive_seed(params.seed, character, "training"),
         "rank": int(params.rank),
         "alpha": float(params.alpha),
-        "rate_unet": float(params.rate_unet),
-        "rate_text": float(params.rate_text),
-        "rate_embedding": float(params.rate_embedding),
+        "rate_unet": 1.0 if estimated else float(params.rate_unet),
+        "rate_text": 1.0 if estimated else float(params.rate_text),
+        "rate_embedding": 1.0 if estimated else float(params.rate_embedding),
         "vectors": int(params.vectors),
         "word": embedding_word(character) if embedding else None,
         "rates": trained_rates(text, embedding),
@@ -195,7 +218,9 @@ def hcp_config(character: str, params: Training, base: LocalBase, regularised: b
         "chunks": int(params.caption_tokens) // CHUNK,
     }
     plain = {key: repr(value) for key, value in values.items()}
+    package, call = OPTIMIZERS[params.optimizer]
     plain |= {"character": character, "wrapper": base.family.trainer_wrapper}
+    plain |= {"optimizer_package": package, "optimizer_class": call.partition("(")[0], "optimizer": call}
     return Template(CONFIG).substitute(
         plain,
         lora_te=Template(LORA_TE).substitute(plain) if text else "",

@@ -18,9 +18,14 @@ import pytest
 import yaml
 
 from charaloom import __main__ as cli
+from charaloom.cli.check.findings import Findings
+from charaloom.cli.check.machine import check_memory, check_precision
 from charaloom.cli.check.places import check_code
+from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
 from charaloom.errors import CharaloomError
+from charaloom.runtime.gpus import Gpu
+from charaloom.training.memory import GIB
 from tests.small_bases import write_base
 
 PIXEL = bytes.fromhex(  # a PNG of one pixel
@@ -263,7 +268,7 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
     "hub without models": (
         keys(models={"hub": "config"}),
         "is missing; `models.hub` is a folder",
-        "put the file there",
+        "put the files there",
     ),
     "an account in an address": (
         keys(boards={"own": {"dialect": "danbooru", "root": "https://me:pw@x.example", "seconds_between_requests": 1}}),
@@ -469,6 +474,27 @@ def test_without_training_no_base_is_asked_for(place: Path, capsys: pytest.Captu
     write(Path("results/hana/model.manifest.json"), b"{}")
     code, said, _ = checked(capsys, command="check")
     assert code == 0, said
+
+
+# --- the machine
+
+
+@pytest.mark.parametrize(("free", "total", "kind"), [(4, 6, "errors"), (4, 24, "warnings"), (23, 24, None)])
+def test_a_training_must_fit_into_the_gpu(place: Path, free: int, total: int, kind: str | None) -> None:
+    findings = Findings()
+    check_memory(load_project(), [Gpu("a card", total * GIB, free * GIB, 8.6)], findings)
+    lines = getattr(findings, kind) if kind else []
+    assert [*findings.errors, *findings.warnings] == lines
+    assert not kind or f"a card has {total}.0 GB, {free}.0 GB free; with `gradient_checkpointing: true`" in lines[0]
+
+
+def test_formats_that_a_gpu_has_not_are_told(place: Path) -> None:
+    overlay(training={"precision": "bf16"})
+    findings = Findings()
+    check_precision(load_project([MORE]), [MORE], [Gpu("an old card", 8 * GIB, 8 * GIB, 7.5)], findings)
+    assert findings.warnings == [
+        "more.yaml: training.precision: an old card has no bf16 and would emulate it slowly; write `auto`"
+    ]
 
 
 # --- places

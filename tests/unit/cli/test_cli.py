@@ -108,6 +108,14 @@ def test_the_estimate_keeps_this_machines_pace(tmp_path: Path) -> None:
     assert estimate.of({"previews": 1}) == pytest.approx(3 * progress.TYPICAL["previews"])
 
 
+def test_the_estimate_takes_what_the_config_says_of_a_processor(tmp_path: Path) -> None:
+    estimate = progress.Estimate(tmp_path, parallel=1)
+    estimate.reckoned = {"checkpoints": 40000.0}
+    assert estimate.of({"checkpoints": 1, "raw": 1}) == 40000 + progress.TYPICAL["raw"]
+    estimate.finished({"checkpoints": 1, "selection": 1}, 39000)
+    assert estimate.pace() == 1.0
+
+
 def test_times_and_counts_as_people_read_them() -> None:
     assert text.clock(65) == "1:05"
     assert text.clock(3723) == "1:02:03"

@@ -17,7 +17,7 @@ from charaloom.diffusion.pipelines import BasePipeline
 from charaloom.errors import CharaloomError
 
 SCHEMA = schema("config")
-MAY_BE_EMPTY = {"clip_skip", "single_file_options", "extra_clip_skip", "final_norm", "trainer_name", "projected"}
+MAY_BE_EMPTY = {"clip_skip", "extra_clip_skip", "final_norm", "trainer_name", "projected", "padding"}
 
 
 @pytest.fixture(params=FAMILIES.values(), ids=lambda family: family.name)

@@ -80,7 +80,7 @@ def test_a_training_on_velocities_says_so_as_kohya_does() -> None:
     metadata = lora_metadata("hana", base, chosen, steps=1, tags=[], version="1" * 64)
     assert metadata["modelspec.prediction_type"] == "v"
     assert (metadata["ss_v_parameterization"], metadata["ss_zero_terminal_snr"]) == ("True", "True")
-    assert "ss_zero_terminal_snr" not in metadata_of(SD15)
+    assert metadata_of(SD15)["ss_zero_terminal_snr"] == "False"
 
 
 def test_metadata_says_what_users_and_tools_ask_for() -> None:

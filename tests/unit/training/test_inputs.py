@@ -8,22 +8,21 @@ import pytest
 from PIL import Image
 
 from charaloom.errors import CharaloomError
-from charaloom.training.inputs import prepare
 from tests.unit.images.test_decoding import drawn, encoded
-from tests.unit.training.trainings import OUTFITS, Pictures, write_dataset
+from tests.unit.training.trainings import Pictures, write_dataset, write_inputs
 
 
-def prepared(tmp_path: Path, pictures: Pictures) -> dict[str, Image.Image]:
+def prepared(tmp_path: Path, pictures: Pictures, base: Path) -> dict[str, Image.Image]:
     """Pictures of the trainer's inputs by caption."""
     inputs = write_dataset(tmp_path, pictures)
-    prepare(tmp_path / "workdir", inputs.dataset, OUTFITS, str(tmp_path / "reg"))
+    write_inputs(tmp_path / "workdir", inputs.dataset, base, regularisation=str(tmp_path / "reg"))
     folder = tmp_path / "workdir" / "inputs"
     captions = json.loads((folder / "regularisation.json").read_text())
     return {caption: Image.open(folder / "regularisation" / name) for name, caption in captions.items()}
 
 
 def test_case_P10_one_reader_for_regularisation(
-    tmp_path: Path, drawn_pictures: Pictures, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_base: Path, drawn_pictures: Pictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "reg"
     folder.mkdir()
@@ -47,7 +46,7 @@ def test_case_P10_one_reader_for_regularisation(
         (folder / name).write_bytes(data)
         (folder / name).with_suffix(ending).write_bytes(text)
     (folder / "notes.docx").write_bytes(b"x")
-    pictures = prepared(tmp_path, drawn_pictures)
+    pictures = prepared(tmp_path, drawn_pictures, tiny_base)
     assert set(pictures) == {"turned", "palette, red dress", "grey", "cmyk", "bmp, blue sky"}
     assert {picture.mode for picture in pictures.values()} == {"RGB"}
     assert pictures["turned"].size == (64, 96)
@@ -60,11 +59,13 @@ def test_case_P10_one_reader_for_regularisation(
         assert f"regularisation: not read: {name!r}: " in printed
 
 
-def test_case_P10_a_folder_without_a_usable_picture_is_named(tmp_path: Path, drawn_pictures: Pictures) -> None:
+def test_case_P10_a_folder_without_a_usable_picture_is_named(
+    tmp_path: Path, tiny_base: Path, drawn_pictures: Pictures
+) -> None:
     folder = tmp_path / "reg"
     folder.mkdir()
     (folder / "cut.png").write_bytes(drawn_pictures[0][1][:-60])
     with pytest.raises(CharaloomError, match="no pictures to regularise with \\(1 cannot be used"):
-        prepared(tmp_path, drawn_pictures)
+        prepared(tmp_path, drawn_pictures, tiny_base)
     with pytest.raises(CharaloomError, match=r"no such folder\. Correct training\.regularisation"):
-        prepare(tmp_path / "other", tmp_path / "dataset", OUTFITS, str(tmp_path / "nowhere"))
+        write_inputs(tmp_path / "other", tmp_path / "dataset", tiny_base, regularisation=str(tmp_path / "nowhere"))

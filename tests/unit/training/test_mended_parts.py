@@ -105,6 +105,28 @@ def test_mend_lora_computes_what_hcps_computes(rows: int, into: int, out: int, b
 
 
 @pytest.mark.slow
+def test_a_lora_on_a_bf16_layer_computes_what_one_on_fp32_does() -> None:
+    import torch
+
+    from charaloom.training.hcp.layers import Lora
+
+    outputs = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(1)
+        host = torch.nn.ModuleDict({"layer": torch.nn.Linear(64, 48)}).requires_grad_(False).to(dtype)
+        block = Lora.wrap_layer("lora", host["layer"], rank=4, alpha=2.0, parent_block=host, host_name="layer")
+        torch.nn.init.normal_(block.layer.W_up)
+        x = torch.randn(2, 512, 64).to(dtype).requires_grad_()
+        result = host["layer"](x)
+        assert result.dtype == dtype
+        gradients = torch.autograd.grad(result.float().square().mean(), [x, block.layer.W_down, block.layer.W_up])
+        assert [gradient.dtype for gradient in gradients] == [dtype, torch.float32, torch.float32]
+        outputs.append([result, *gradients])
+    for exact, rounded in zip(*outputs, strict=True):
+        assert torch.allclose(exact, rounded.float(), rtol=0.05, atol=0.02 * float(exact.detach().abs().max()))
+
+
+@pytest.mark.slow
 def test_hcpdiff_has_no_loha_that_could_be_a_recipe() -> None:
     """When this fails, a recipe for it is worth a look: docs/training.md says why there is none."""
     with pytest.raises(ModuleNotFoundError, match=r"hcpdiff\.models\.plugin"):

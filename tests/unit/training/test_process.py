@@ -158,6 +158,7 @@ def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path, monkeypatch: 
     [
         ("echo step 1: the loss is nan >&2; exit 3", r"(?s)failed with code 3;.*the loss is nan"),
         ("exit 2", "failed with code 2;"),
+        ("echo CUDA out of memory. Tried to; exit 1", "failed with code 1 .*`charaloom check` names the settings"),
         ("exit 15", "failed with code 15;"),
         ("exit 143", "told to stop"),
         ("kill -TERM $$", "told to stop"),

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def build(
 ) -> Iterator[Build]:
     """Builds trainers in a working directory, as `hcp.process.train_here` does; undoes what they set globally."""
     import torch
+    from accelerate.state import AcceleratorState
     from rainbowneko.parser import load_config_with_cli
 
     from charaloom.training.hcp.trainer import Trainer
@@ -45,6 +47,7 @@ def build(
         link(workdir / "base", base.folder)
         write_text(workdir / "config.py", hcp_config("hana", chosen, base))
         torch.set_num_threads(1)
+        AcceleratorState._reset_state(reset_partial_state=True)  # one process trains once, with one precision
         return Trainer(*load_config_with_cli("config.py", args_list=[]))
 
     yield built
@@ -158,3 +161,88 @@ def test_mend_reproducible_settings(build: Build) -> None:
         seed_all(1, "noise", 7)
         numbers.append((random.random(), torch.rand(2).tolist()))
     assert numbers[0] == numbers[1]
+
+
+def test_bf16_holds_the_base_alone(build: Build) -> None:
+    """What learns, its moments and its average are fp32, and so are noise, target and loss."""
+    import torch
+
+    trainer = build(precision="bf16", steps=2)
+    wrapper, seen = trainer.model_wrapper, []
+    assert wrapper.vae is None
+    frozen = [value for value in wrapper.parameters() if not value.requires_grad]
+    assert {value.dtype for value in frozen} == {torch.bfloat16}
+    computed = trainer.get_loss
+
+    def noted(name: str, predicted: dict[str, Any], inputs: dict[str, Any]) -> Any:
+        seen.extend(predicted[part].dtype for part in ("model_pred", "noise", "x_0", "x_t"))
+        return computed(name, predicted, inputs)
+
+    trainer.get_loss = noted
+    trainer.train()
+    assert set(seen) == {torch.float32}
+    moments = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    for value in (*wrapper.trainable_parameters, *chain(*trainer.averaged), *moments):
+        assert value.dtype == torch.float32
+
+
+def test_the_scale_of_an_fp16_loss_is_part_of_the_state(build: Build) -> None:
+    import torch
+
+    trainer = build(steps=1)
+    trainer.train()
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    trainer.keep(1)
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    assert trainer.restore() == 1
+    assert trainer.accelerator.scaler.get_scale() == 8.0
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_gradient_checkpointing_keeps_less_for_the_backward_pass(build: Build, setting: bool) -> None:
+    import torch
+
+    trainer = build(gradient_checkpointing=setting, steps=1)
+    kept: dict[int, int] = {}
+
+    def note(value: torch.Tensor) -> torch.Tensor:
+        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+        trainer.train()
+    weights = {value.untyped_storage().data_ptr() for value in trainer.model_wrapper.parameters()}
+    own = sum(size for storage, size in kept.items() if storage not in weights)
+    assert (own < 700_000) == setting
+
+
+def test_frozen_text_encoders_are_on_the_device_only_while_they_encode(build: Build) -> None:
+    import torch
+
+    from charaloom.training.hcp import ahead
+
+    trainer = build(rate_text=0, vectors=0, steps=3)
+    text, encoders = trainer.text, trainer.model_wrapper.TE
+    places = [value.data_ptr() for value in encoders.parameters()]
+    tokens, calls = torch.randint(0, 500, (2, 1, 77)), []
+    expected = trainer.model_wrapper.forward_TE(tokens, None).double()
+    hook = encoders.register_forward_hook(lambda *_: calls.append(next(encoders.parameters()).data_ptr()))
+    batch = {"pictures": {"prompt": tokens}}
+    with ahead.put_back(encoders):
+        encoders.double()  # other memory, as a move has
+        text.encode([batch])
+    assert calls
+    assert not set(calls) & set(places)
+    assert [value.data_ptr() for value in encoders.parameters()] == places
+    states = trainer.model_wrapper.forward_TE(batch["pictures"]["prompt"], None)
+    assert torch.allclose(states, expected, atol=1e-4)
+    calls.clear()
+    trainer.train()
+    assert len(calls) == 3, "once for each step, before the first"
+    hook.remove()
+    assert build().text is None, "with a text encoder that learns there is nothing to encode in advance"
+
+
+def test_compiling_is_for_a_gpu(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    build(compile=True)
+    assert "training.compile is for a GPU: nothing is compiled here" in capsys.readouterr().out

@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import sha256_file
 from charaloom.artifacts.manifest import write_facet
+from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Checkpoints
+from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.lora import read_weights
 from charaloom.training.checkpoints import TrainingInputs, train
+from charaloom.training.inputs import prepare
 
 STEPS = 6
 TOLERANCE = 1e-4
@@ -43,6 +46,12 @@ class Trained:
     @property
     def log(self) -> Path:
         return self.root / "log.txt"
+
+
+def write_inputs(workdir: Path, dataset: PathLike, base: Path, least: int = 1, **other: Any) -> None:
+    """What a trainer reads, in `workdir`/inputs; `other`: settings of the training."""
+    chosen = params(base, **other).settled(2)
+    prepare(workdir, Path(dataset), OUTFITS, chosen, local_base(chosen.base, workdir.parent / "work"), least)
 
 
 def params(base: Path, family: str = "sd15", clip_skip: int = 1, **other: Any) -> Checkpoints:

@@ -4,7 +4,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -92,8 +92,7 @@ def check_hub(project: Project, models_due: bool, bases_due: bool, findings: Fin
     if bases_due:
         wanted += [(f"bases.{name}", entry) for name, entry in hub_bases(project).items()]
     if not is_address(hub):
-        for what, entry in wanted:
-            findings.run([partial(check_folder, Path(hub), what, entry)])
+        findings.run([partial(check_folder, Path(hub), wanted)])
         return sizes
     missing = {what: entry for what, entry in wanted if fetched_before(entry, cache) is None}
     questions = [question(hub, what, entry) for what, entry in missing.items()]
@@ -109,21 +108,31 @@ def check_hub(project: Project, models_due: bool, bases_due: bool, findings: Fin
 def tell(hub: str, questions: list[Question], findings: Findings) -> None:
     """One finding for each problem that the hub has, with all that need it."""
     for problem in dict.fromkeys(each.problem for each in questions if each.problem):
-        names = [each.what for each in questions if each.problem == problem]
-        pictures = [name for name in names if name.startswith(PICTURES)]
-        others = [name for name in names if name not in pictures]
-        if len(pictures) > 1:
-            pictures = [f"{len(pictures)} picture models ({pictures[0].removeprefix(PICTURES).strip()}, …)"]
-        findings.error(f"{', '.join([*others, *pictures])}: not on this machine yet, and {hub} {problem}")
+        names = named([each.what for each in questions if each.problem == problem])
+        findings.error(f"{names}: not on this machine yet, and {hub} {problem}")
 
 
-def check_folder(hub: Path, what: str, entry: Mapping[str, Any]) -> None:
+def named(names: list[str]) -> str:
+    """`bases.x, 14 picture models (deepghs/ccip_onnx, …)`."""
+    pictures = [name for name in names if name.startswith(PICTURES)]
+    others = [name for name in names if name not in pictures]
+    if len(pictures) > 1:
+        pictures = [f"{len(pictures)} picture models ({pictures[0].removeprefix(PICTURES).strip()}, …)"]
+    return ", ".join([*others, *pictures])
+
+
+def check_folder(hub: Path, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """A hub that is a folder holds `<repo>/<file>`."""
-    missing = [file for file in entry["files"] if not (hub / entry["repo"] / file).is_file()]
+    missing = {
+        what: hub / entry["repo"] / file
+        for what, entry in wanted
+        for file in reversed(list(entry["files"]))
+        if not (hub / entry["repo"] / file).is_file()
+    }
     if missing:
         raise CharaloomError(
-            f"{what}: {hub / entry['repo'] / missing[0]} is missing; `models.hub` is a folder and must hold "
-            "<repo>/<file> of all that is used: put the file there, or name a hub's address"
+            f"{named(list(missing))}: {next(iter(missing.values()))} is missing; `models.hub` is a folder and must hold"
+            " <repo>/<file> of all that is used: put the files there, or name a hub's address"
         )
 
 

@@ -3,17 +3,19 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from charaloom.artifacts.files import read_json
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.text import about, counted
 from charaloom.config.base_files import open_model
+from charaloom.config.families import family_of
 from charaloom.config.params import Checkpoints, Training
 from charaloom.config.project import Project
 from charaloom.config.roster import FOLDER
@@ -22,12 +24,17 @@ from charaloom.config.stage_params import stage_params
 from charaloom.errors import CharaloomError
 from charaloom.images.files import read_folder
 from charaloom.runtime.gpus import BF16_SINCE, Gpu
+from charaloom.training.memory import too_large
 
 # 10^12 operations of one core in a second in fp32: 0.295 pictures a second of SD 1.5 at 256 px on two cores of an AMD
 # EPYC, `make bench-train`, docs/training.md.
 TFLOPS_OF_A_CORE = 0.065
+SMALL = (
+    0.73  # power of the share of parameters that time goes with: between the demo's bases and SD 1.5, measured there
+)
 TYPICAL_PICTURES = 200  # that train, where it is not known yet
 PREVIEWS = 128  # prompts of a character on each base, as in the demo (docs/judging.md)
+SLOW_SECONDS = 3600.0  # of a character, from which a GPU is recommended
 MOST_LINES = 3  # trainings that are shown
 
 
@@ -36,16 +43,14 @@ class Work:
     """What a family takes, in 10^12 operations for a picture at its native resolution. Counted with torch's
     FlopCounterMode: forward and backward of a LoRA of rank 32, and the forward of the UNet."""
 
-    resolution: int
-    parameters: int  # of the UNet
     step: float
     checkpointed: float  # with gradient checkpointing
     forward: float
 
 
 WORK = {
-    "sd15": Work(512, 859_520_964, 1.77, 2.34, 0.83),
-    "sdxl": Work(1024, 2_567_463_684, 14.3, 19.5, 6.84),
+    "sd15": Work(1.77, 2.34, 0.83),
+    "sdxl": Work(14.3, 19.5, 6.84),
 }
 
 
@@ -83,29 +88,50 @@ def check_precision(project: Project, files: Sequence[Path], gpus: Sequence[Gpu]
                 findings.warning(f"{where}: {gpus[0].name} has no bf16 and would emulate it slowly; write `auto`")
 
 
+def check_memory(project: Project, gpus: Sequence[Gpu], findings: Findings) -> None:
+    """Each training must fit into the GPU with the least room; what other processes have of it may become free."""
+    gpu = min(gpus, key=lambda gpu: gpu.free, default=None)
+    for need, line in too_large(project, gpu) if gpu else ():
+        add = findings.error if gpu and need.total > gpu.total else findings.warning
+        add(line)
+
+
 # --- how long
 
 
-def machine_lines(project: Project, names: Iterable[str], gpus: Sequence[Gpu]) -> list[str]:
-    """What is computed on, and on a processor how long each training with its previews takes."""
+@dataclass(frozen=True)
+class Reckoning:
+    """What computes, in lines; of a processor, the mean seconds of a training and of a character's previews."""
+
+    lines: Sequence[str] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
+
+
+def reckoned(project: Project, names: Iterable[str], gpus: Sequence[Gpu]) -> Reckoning:
     if gpus:
-        return [", ".join(f"{gpu.name}, {gpu.total / 2**30:.0f} GB, {gpu.precision}" for gpu in gpus)]
-    lines = [f"No GPU that nvidia-smi shows: this processor ({counted(os.cpu_count() or 1, 'core')}) computes."]
+        return Reckoning([", ".join(f"{gpu.name}, {gpu.total / 2**30:.0f} GB, {gpu.precision}" for gpu in gpus)])
     groups = trainings_of(project, names)
-    for own in groups[:MOST_LINES]:
-        seconds = {name: training_seconds(training) for name, training in own.items()}
-        name = max(seconds, key=lambda name: seconds[name])
-        rendering = preview_seconds(project, name)
-        training = own[name]
-        who = name if len(own) == 1 else f"{name} and {len(own) - 1:,} more, each"
-        slow = "; a GPU needs minutes" if seconds[name] + rendering > 3600 else ""
-        lines.append(
-            f"  {who}: training {about(seconds[name])} ({training.steps:,} steps of {training.batch} at"
-            f" {training.resolution} px on {training.base.name}), previews {about(rendering)}{slow}"
-        )
+    lines = [f"No GPU that nvidia-smi shows: this processor ({counted(os.cpu_count() or 1, 'core')}) computes."]
+    training: list[float] = []
+    rendering: list[float] = []
+    for own in groups:
+        training += [training_seconds(each) for each in own.values()]
+        rendering += [preview_seconds(project, next(iter(own)))] * len(own)
+        if len(lines) <= MOST_LINES:
+            lines.append(line_of(own, max(training[-len(own) :]), rendering[-1]))
     if len(groups) > MOST_LINES:
         lines.append(f"  and {len(groups) - MOST_LINES:,} other trainings")
-    return lines
+    if not training:
+        return Reckoning(lines)
+    return Reckoning(lines, {"checkpoints": fmean(training), "previews": fmean(rendering)})
+
+
+def line_of(own: Mapping[str, Training], training: float, rendering: float) -> str:
+    name, settings = next(iter(own.items()))
+    who = name if len(own) == 1 else f"{name} and {len(own) - 1:,} more, each"
+    how = f"{settings.steps:,} steps of {settings.batch} at {settings.resolution} px on {settings.base.name}"
+    slow = "; a GPU needs minutes" if training + rendering > SLOW_SECONDS else ""
+    return f"  {who}: training {about(training)} ({how}), previews {about(rendering)}{slow}"
 
 
 def trainings_of(project: Project, names: Iterable[str]) -> list[dict[str, Training]]:
@@ -133,10 +159,10 @@ def pictures_of(project: Project, name: str) -> int:
 
 def training_seconds(training: Training) -> float:
     """Seconds of a training on this processor."""
-    work = WORK[training.base.family]
+    family, work = family_of(training.base.family), WORK[training.base.family]
     each = work.checkpointed if training.gradient_checkpointing else work.step
     pictures = training.steps * (training.batch + (training.regularisation_batch if training.regularisation else 0))
-    area = (training.resolution / work.resolution) ** 2
+    area = (training.resolution / family.resolution) ** 2
     return pictures * each * area * share_of(training.base.plain()) / rate(training.threads)
 
 
@@ -144,8 +170,8 @@ def preview_seconds(project: Project, name: str) -> float:
     """Seconds of all previews on this processor: each step computes the UNet with and without the prompt."""
     previews = stage_params(project, name, "previews")
     base = previews["bases"][0]
-    work = WORK[base["family"]]
-    area = previews["width"] * previews["height"] / work.resolution**2
+    family, work = family_of(base["family"]), WORK[base["family"]]
+    area = previews["width"] * previews["height"] / family.resolution**2
     pictures = PREVIEWS * (len(previews["bases"]) + 1)
     return pictures * previews["steps"] * 2 * work.forward * area * share_of(base) / rate(previews["threads"])
 
@@ -155,8 +181,8 @@ def rate(threads: int) -> float:
 
 
 def share_of(base: dict[str, Any]) -> float:
-    """The base's size as a share of its family's: the UNet's parameters, which most operations are done with."""
+    """The base's time for a step as a share of its family's, by the UNet's parameters."""
     if not base.get("path"):
         return 1.0
     tensors = open_model(Path(base["path"]), base).parts["unet"].values()
-    return sum(math.prod(tensor.shape) for tensor in tensors) / WORK[base["family"]].parameters
+    return (sum(math.prod(tensor.shape) for tensor in tensors) / family_of(base["family"]).footprint.unet) ** SMALL

@@ -4,20 +4,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.check.hubs import check_hub
-from charaloom.cli.check.machine import check_precision, machine_lines, used_gpus
+from charaloom.cli.check.machine import Reckoning, check_memory, check_precision, reckoned, used_gpus
 from charaloom.cli.check.places import check_places, check_room, use_cache_below
 from charaloom.cli.check.project import find_project
-from charaloom.cli.check.sources import check_accounts, check_character
+from charaloom.cli.check.sources import OWN_HOSTS, check_accounts, check_character
 from charaloom.cli.due import Due
 from charaloom.cli.snakemake import Snakemake
 from charaloom.cli.text import counted
 from charaloom.config.project import BaseChecks, Project, project_checks, whole_checks
-from charaloom.config.roster import BOARD
 from charaloom.config.schemas import suggestion
-from charaloom.config.stage_params import entries_of
+from charaloom.config.stage_params import boards_of
 from charaloom.config.stages import PASSES
 from charaloom.runtime.gpus import gpus
 
@@ -33,7 +33,7 @@ class Checked:
 
     project: Project | None = None
     findings: Findings = field(default_factory=Findings)
-    lines: list[str] = field(default_factory=list)  # what the machine computes with, and how long that takes
+    reckoning: Reckoning = field(default_factory=Reckoning)
 
     @property
     def code(self) -> int:
@@ -68,7 +68,8 @@ def check(snakemake: Snakemake, until: str | None = None, names: Sequence[str] =
         seen = used_gpus(gpus(), findings)
         check_precision(project, files, seen, findings)
         if untrained and not findings.errors:
-            checked.lines = machine_lines(project, untrained, seen)
+            check_memory(project, seen, findings)
+            checked.reckoning = reckoned(project, untrained, seen)
     for chain in whole_checks(project, files, bases):
         findings.run(chain)
     return checked
@@ -99,14 +100,16 @@ def check_needs(project: Project, names: Sequence[str], trains: bool, findings: 
         size = check_character(project, name, findings)
         copied += size if name in new else 0.0
     check_accounts(project, names, findings)
-    configs = {name: project.config_of(name) for name in new}
-    posts = sum(
-        config["raw"]["limit"]
-        for name, config in configs.items()
-        if any(BOARD in entry for entry in entries_of(config, project.characters[name]))
-    )
+    posts = sum(project.config_of(name)["raw"]["limit"] for name in new if asks_others(project, name))
     likely = {"pictures of boards": posts * POST_BYTES * OF_BOARDS} if posts else {}
     check_room(project, {**sure, **({"pictures": copied * COPIES} if copied else {})}, likely, findings)
+
+
+def asks_others(project: Project, name: str) -> bool:
+    """Whether a character's pictures come from a board that is not on this machine."""
+    config = project.config_of(name)
+    used = boards_of(config, project.characters[name]) & set(config["boards"])
+    return any(urlsplit(config["boards"][board]["root"]).hostname not in OWN_HOSTS for board in used)
 
 
 def summary(checked: Checked) -> str:

@@ -23,7 +23,7 @@ from charaloom.sources.find import plain_character, with_row
 
 OWN_ROSTER = OWN_CONFIG.with_name("characters.tsv")
 OWN_BASE = "my-base"  # name of a base that is given as a path
-AGES = {"y": "adult", "yes": "adult", "n": "minor", "no": "minor", "": "unknown"}
+AGES = {"y": "adult", "yes": "adult", "n": "minor", "no": "minor", "": "unknown"}  # by what is answered
 HEADER = (
     "# Your own settings, over config/config.yaml, which describes every key. `charaloom init` wrote this file once.\n"
 )
@@ -49,7 +49,7 @@ def init(wishes: Wishes, ask: Callable[[str], str] = input) -> list[str]:
     name = wished_name(wishes.character, folder, asking)
     is_first = not OWN_CONFIG.exists()
     base = wished_base(wishes.base, config, asking) if is_first else None
-    age = wishes.age or wished_age(asking)
+    age = (wishes.age or wished_age(asking)).replace("unknown", "")
     roster = OWN_ROSTER if is_first and not has_characters(config) else Path(config["roster"])
     row = {"character": name, "source": FOLDER, "query": folder, "trigger": wishes.trigger or "", "age": age}
     lines = [added(roster, row, config)]

@@ -26,12 +26,15 @@ it.
 | data | SDXL gets width and height of the scaled picture instead of height and width of the picture |
 | data | latents cannot be kept over a restart, and each depends on all encoded before it |
 | layers | the gradient of every whole weight is computed to get that of its two thin factors |
+| data | the autoencoder stays in memory after it has encoded all latents |
+| process | the frozen base is held in fp32 whatever the precision, text encoders that do not learn stay on the GPU |
+| trainer | 16 bits round the noise, the target and the sizes that SDXL is told |
 | trainer | cudnn.benchmark is switched on, no deterministic algorithms, random numbers depend on all before them |
 | workers | threads share each small operation instead of the batch |
 | trainer | milestones only at multiples of one number, the last one is written twice, NaN trains on |
 | trainer | a resumed training has lost its moments and its place in the data, and ends in other bytes |
 | process | the config is formatted three times, two seconds in all, before it is run |
-| warm | each training imports and loads everything anew |
+| warm | each training imports and loads everything anew; peft imports bitsandbytes, which touches the GPU |
 """
 
 MENDED = {"hcpdiff": "2.6", "rainbowneko": "1.10.0"}

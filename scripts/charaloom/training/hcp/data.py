@@ -24,7 +24,9 @@ from charaloom.training.hcp.loss import MASK
 from charaloom.training.hcp.seeding import seed_all
 
 CELL = 8  # pixels of a side that one latent stands for
-ENCODED_TOGETHER = 8  # pictures of one size; set by hand
+# Encoded in one call are pictures of one size, at most so many and so many pixels: one picture of 1024² takes 3 GB.
+# Set by hand.
+ENCODED_TOGETHER, ENCODED_PIXELS = 8, 2**20
 
 
 class CaptionSource(ImageLabelSource):
@@ -137,13 +139,14 @@ class Buckets(RatioBucket):
 class Latents(VaeCache):
     """Latents encoded once, kept in `file` for a restart and on the device for the steps.
 
-    The crop of each picture, and the noise of its sample, depend on `seed` and its name alone. `masks`: a folder with
-    the masks of pictures, for a training with masked loss.
+    The crop of each picture, and the noise of its sample, depend on `seed` and its name alone. `autoencoder` loads the
+    autoencoder, which is freed as soon as all pictures are encoded; where they have been before, it is never loaded.
+    `masks`: a folder with the masks of pictures, for a training with masked loss.
     """
 
-    def __init__(self, file: str, seed: int, masks: str | None = None):
+    def __init__(self, file: str, seed: int, autoencoder: Callable[[], Any], masks: str | None = None):
         super().__init__()
-        self.file, self.seed, self.masks = Path(file), seed, masks
+        self.file, self.seed, self.autoencoder, self.masks = Path(file), seed, autoencoder, masks
 
     def before_handler(self, index: int, data: dict[str, Any]) -> dict[str, Any]:
         latent = super().before_handler(index, data)
@@ -154,7 +157,9 @@ class Latents(VaeCache):
         names = {dataset.source.source_list[0].img_ids[index]: None for index in range(len(dataset.source))}
         kept = self.kept()
         if set(kept) != set(names):
-            kept = self.encoded(dataset, model)
+            kept = self.encoded(dataset, self.autoencoder().to(_share.device))
+            if _share.device.type == "cuda":
+                torch.cuda.empty_cache()
             with whole_file(self.file) as part:
                 flat = {f"{name}.{key}": value.cpu() for name, values in kept.items() for key, value in values.items()}
                 save_file(flat, part)
@@ -163,7 +168,6 @@ class Latents(VaeCache):
                 values[MASK] = cell_mask(Path(self.masks, f"{name}.png"), values["coord"])
         device = _share.device  # of the training; the model is moved there later
         self.cache = {name: {key: value.to(device) for key, value in values.items()} for name, values in kept.items()}
-        model.vae.to("cpu")
 
     def kept(self) -> dict[str, dict[str, Tensor]]:
         """What an earlier run has encoded; nothing where its file is broken."""
@@ -181,7 +185,7 @@ class Latents(VaeCache):
         return latents
 
     @torch.no_grad()
-    def encoded(self, dataset: Any, model: Any) -> dict[str, dict[str, Tensor]]:
+    def encoded(self, dataset: Any, vae: Any) -> dict[str, dict[str, Tensor]]:
         waiting: dict[tuple[int, ...], list[tuple[str, Tensor, Tensor]]] = {}
         latents: dict[str, dict[str, Tensor]] = {}
         names = set()
@@ -194,17 +198,17 @@ class Latents(VaeCache):
             data = dataset.handler(data)
             same = waiting.setdefault(tuple(data["image"].shape), [])
             same.append((data["id"], data["image"], data["coord"]))
-            if len(same) == ENCODED_TOGETHER:
-                latents |= self.encode(model, same)
+            pixels = data["image"].shape[-2] * data["image"].shape[-1]
+            if len(same) == max(1, min(ENCODED_TOGETHER, ENCODED_PIXELS // pixels)):
+                latents |= self.encode(vae, same)
                 same.clear()
         for same in waiting.values():
             if same:
-                latents |= self.encode(model, same)
+                latents |= self.encode(vae, same)
         return latents
 
-    def encode(self, model: Any, pictures: list[tuple[str, Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    def encode(self, vae: Any, pictures: list[tuple[str, Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Latents [channels, height / 8, width / 8] of pictures of one size."""
-        vae = model.vae.to(_share.device)
         batch = torch.stack([image for _, image, _ in pictures]).to(next(vae.parameters()))
         posterior = vae.encode(batch).latent_dist
         latents = {}

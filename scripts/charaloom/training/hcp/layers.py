@@ -17,9 +17,10 @@ THIN_SPEED = 0.4  # of thin products, as a share of the speed of whole ones; set
 class LowRankLinear(torch.autograd.Function):
     """x W^T + b + scale * (x down^T) up^T, with the gradients of `x`, `down` and `up` alone.
 
-    `x` is [..., in], `weight` [out, in], `down` [rank, in], `up` [out, rank]; all fp32. Where many rows pass, the two
-    weights are added first; the gradients of the thin factors come from thin products where that is less arithmetic
-    than the gradient of the whole weight.
+    `x` is [..., in], `weight` [out, in], `down` [rank, in], `up` [out, rank]. Where many rows pass on a CPU, the two
+    weights are added first: a GPU has no room for the sums. The gradients of the thin factors come from thin products
+    where that is less arithmetic than the gradient of the whole weight. `x` and `weight` may have 16 bits: then the
+    factors, which are fp32, are multiplied in that format, and never added to the weight, where 16 bits lose them.
     """
 
     @staticmethod
@@ -27,20 +28,23 @@ class LowRankLinear(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
         rows = x.numel() // x.shape[-1]
-        ctx.scale, ctx.merged = scale, rows * sum(weight.shape) > MERGE_ABOVE * weight.numel()
+        ctx.scale = scale
+        many = rows * sum(weight.shape) > MERGE_ABOVE * weight.numel()
+        ctx.merged = many and weight.dtype == torch.float32 and weight.device.type == "cpu"
         if ctx.merged:
             weight = torch.addmm(weight, up, down, alpha=scale)
             ctx.save_for_backward(x, weight, down, up)
             return F.linear(x, weight, bias)
-        thin = F.linear(x, down)
+        thin = F.linear(x, down.to(x.dtype))
         ctx.save_for_backward(x, weight, down, up, thin)
         out = F.linear(x, weight, bias)
-        out.view(-1, out.shape[-1]).addmm_(thin.view(-1, thin.shape[-1]), up.t(), alpha=scale)
+        out.view(-1, out.shape[-1]).addmm_(thin.view(-1, thin.shape[-1]), up.to(x.dtype).t(), alpha=scale)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
         x, weight, down, up, *thin = ctx.saved_tensors
+        down, up = down.to(x.dtype), up.to(x.dtype)
         into = gradient.reshape(-1, gradient.shape[-1])
         rows = x.reshape(-1, x.shape[-1])
         if ctx.merged and not worth_thin(weight, down):
@@ -57,7 +61,7 @@ class LowRankLinear(torch.autograd.Function):
             if for_x is not None and not ctx.merged:
                 for_x.addmm_(through, down, alpha=ctx.scale)
         for_x = for_x.view(x.shape) if for_x is not None else None
-        return for_x, None, None, for_down.mul_(ctx.scale), for_up.mul_(ctx.scale), None
+        return for_x, None, None, for_down.float().mul_(ctx.scale), for_up.float().mul_(ctx.scale), None
 
 
 def worth_thin(weight: Tensor, down: Tensor) -> bool:
@@ -72,10 +76,8 @@ class LoraContainer(LoraPatchContainer):
         block = self[self.plugin_names[0]]
         if len(self.plugin_names) > 1 or not isinstance(self._host, nn.Linear):
             return super().forward(x, *args, **kwargs)
-        down, up, scale = block.layer.W_down, block.layer.W_up, block.scale
-        if x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type):
-            return LowRankLinear.apply(x, self._host.weight, self._host.bias, down, up, scale)
-        return self._host(x) + F.linear(F.linear(x, down), up) * scale  # a sum of weights would lose it in 16 bits
+        layer = block.layer
+        return LowRankLinear.apply(x, self._host.weight, self._host.bias, layer.W_down, layer.W_up, block.scale)
 
 
 class Lora(LoraLayer):

@@ -1,4 +1,7 @@
-"""One training in this process, and the base model it needs, loaded once where a warm process has done it before."""
+"""One training in this process, and the base model it needs, loaded once where a warm process has done it before.
+
+The base is held in the number format of the training; what is trained, and all that sums up over the steps, is fp32.
+"""
 
 import os
 import sys
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
 from hcpdiff import easy
 from rainbowneko.parser import cfg2py, load_config_with_cli, python_cfg
 
@@ -16,7 +20,8 @@ from charaloom.training.hcp.noise import NoiseSchedule, Sampler
 from charaloom.training.hcp.text import composed_text_encoder
 from charaloom.training.hcp.trainer import Trainer
 
-LOADED: dict[str, dict[str, Any]] = {}  # by real path; filled by a warm process before it forks
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LOADED: dict[tuple[str, str], dict[str, Any]] = {}  # by real path and precision; filled by a warm process
 
 
 def train_here(config: str) -> None:
@@ -43,18 +48,25 @@ def check_versions() -> None:
         sys.exit(f"training needs {MENDED}, installed is {installed}; install the versions of the environment's lock")
 
 
-def base_models(base: str, family: str, prediction: str, zero_snr: bool) -> dict[str, Any]:
+def base_models(base: str, family: str, precision: str, prediction: str, zero_snr: bool) -> dict[str, Any]:
     """The parts of a base model by HCP's names; a fork of a warm process has its own copy of those loaded before."""
-    models = LOADED.get(str(Path(base).resolve())) or load_base(base, family)
+    models = LOADED.get((str(Path(base).resolve()), precision)) or load_base(base, family, precision)
     return {**models, "noise_sampler": Sampler(NoiseSchedule(base, zero_snr), prediction)}
 
 
-def load_base(base: str, family: str) -> dict[str, Any]:
-    """Load a diffusers folder for training: fp32, nothing of it learns; each training has a sampler of its own."""
-    record = family_of(family)
-    parts = {"TE": composed_text_encoder(base, record)} if len(record.text_encoders) > 1 else {}
-    models = getattr(easy, record.trainer_loader)(ckpt_path=base, **parts)
-    for part in ("denoiser", "TE", "vae"):
+def load_base(base: str, family: str, precision: str = "fp32") -> dict[str, Any]:
+    """Load a diffusers folder for training, without its autoencoder: nothing of it learns; each training has a sampler
+    of its own."""
+    record, dtype = family_of(family), DTYPES[precision]
+    parts = {"TE": composed_text_encoder(base, record, dtype)} if len(record.text_encoders) > 1 else {}
+    parts["vae"] = torch.nn.Identity()  # something: no other is read
+    models = getattr(easy, record.trainer_loader)(ckpt_path=base, dtype=dtype, **parts)
+    for part in ("denoiser", "TE"):
         models[part].requires_grad_(False)
     models["denoiser"].to(memory_format=torch.channels_last)
-    return models
+    return {**models, "vae": None}
+
+
+def autoencoder(base: str) -> AutoencoderKL:
+    """The autoencoder of a diffusers folder, in fp32: SDXL's overflows in fp16 (`force_upcast` of its config)."""
+    return AutoencoderKL.from_pretrained(base, subfolder="vae", torch_dtype=torch.float32).requires_grad_(False)

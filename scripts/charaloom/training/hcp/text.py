@@ -88,12 +88,12 @@ def runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
             begin = place
 
 
-def composed_text_encoder(base: str, family: Family) -> SDXLTextEncoder:
-    """The text encoders of a diffusers folder, under hcpdiff's names, in fp32."""
+def composed_text_encoder(base: str, family: Family, dtype: torch.dtype = torch.float32) -> SDXLTextEncoder:
+    """The text encoders of a diffusers folder, under hcpdiff's names."""
     encoders = {}
     for part in family.text_encoders:
         kind = ProjectedTextEncoder if part.projected else CLIPTextModel
-        encoders[part.trainer_name] = kind.from_pretrained(base, subfolder=part.encoder, torch_dtype=torch.float32)
+        encoders[part.trainer_name] = kind.from_pretrained(base, subfolder=part.encoder, torch_dtype=dtype)
     return SDXLTextEncoder(encoders)
 
 
@@ -114,7 +114,7 @@ class EmbeddingParser:
         return [group], {self.word: words.get(EMBEDDING_KEY, words)}
 
     def hooked(self, tokenizer: Any, encoder: nn.Module) -> nn.Parameter:
-        start = self.start(tokenizer, encoder.get_input_embeddings().weight.detach())
+        start = self.start(tokenizer, encoder.get_input_embeddings().weight.detach().float())
         embedding = nn.Parameter(start, requires_grad=False)
         tokenizer.add_tokens([self.word])
         hook = WordHook(encoder.get_input_embeddings(), embedding, tokenizer.convert_tokens_to_ids(self.word))

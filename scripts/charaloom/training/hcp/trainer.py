@@ -6,18 +6,21 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from accelerate.utils import AutocastKwargs
 from hcpdiff.trainer_ac_single import HCPTrainerSingleCard
+from rainbowneko.data import DataGroup
 from torch import Tensor
 
 from charaloom.artifacts.files import whole_file
 from charaloom.training.curves import Curves
+from charaloom.training.hcp.ahead import Batches, FrozenText, put_back
 from charaloom.training.hcp.seeding import seed_all
 from charaloom.training.hcp.workers import WorkerPool
 
@@ -38,6 +41,9 @@ class Trainer(HCPTrainerSingleCard):
     learning rate.
 
     On a CPU with several threads as many processes compute a part of the batch each (`workers`).
+
+    With bf16 or fp16 the frozen base computes in that format. What is trained, its gradients and moments, noise, target
+    and loss are fp32; fp16 scales the loss (accelerate).
     """
 
     resumed = 0  # step of the state that it resumed from
@@ -45,9 +51,13 @@ class Trainer(HCPTrainerSingleCard):
     kept = 0.0  # when the state was written, by the monotonic clock
     stopping = False
     pool: WorkerPool | None = None
+    text: FrozenText | None = None  # where no text encoder learns
+    train_loader_group: DataGroup
 
     def init_context(self, cfgs_raw: Any, gradient_accumulation_steps: int = 1) -> None:
         super().init_context(cfgs_raw, gradient_accumulation_steps)
+        # The base is held in the format already; autocast would compute norms and activations in fp32 and keep them.
+        self.accelerator.autocast_handler = AutocastKwargs(enabled=False)
         reproducible = self.cfgs.train.reproducible
         torch.use_deterministic_algorithms(reproducible)
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time; nothing reads unwritten memory
@@ -65,7 +75,25 @@ class Trainer(HCPTrainerSingleCard):
 
     def config_model(self) -> None:
         super().config_model()
-        self.model_wrapper.denoiser.to(memory_format=torch.channels_last)
+        denoiser = self.model_wrapper.denoiser.to(memory_format=torch.channels_last)
+        denoiser.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(self.weight_dtype), *inputs[1:]))
+        if self.cfgs.train.compile and self.device.type == "cuda":
+            denoiser.compile_repeated_blocks()
+        elif self.cfgs.train.compile:
+            print("training.compile is for a GPU: nothing is compiled here", flush=True)
+        if not self.model_wrapper.TE_trainable:
+            self.text = FrozenText(self.model_wrapper, self.device)
+
+    def prepare(self) -> None:
+        """Move everything to the device, except text encoders that do not learn."""
+        with put_back(self.model_wrapper.TE) if self.text else nullcontext():
+            super().prepare()
+
+    def to_dev(self, x: Any) -> Any:
+        """On the device as it is: 16 bits would round the noise, and the sizes that SDXL is told."""
+        if isinstance(x, dict):
+            return {key: self.to_dev(value) for key, value in x.items()}
+        return x.to(self.device, non_blocking=True) if isinstance(x, Tensor) else x
 
     def get_param_group_train(self) -> list[dict[str, Any]]:
         seed_all(self.cfgs.seed, "weights")
@@ -86,7 +114,8 @@ class Trainer(HCPTrainerSingleCard):
         self.curves = Curves(self.cfgs.train.board, self.cfgs.train.rates, self.resumed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop_soon)
-        seed_all(self.cfgs.seed, "captions", 1)
+        plan = self.cfgs.seed, self.cfgs.train.train_steps, self.resumed
+        self.train_loader_group = Batches(self.train_loader_group, *plan, self.text)
         super().train(loss_ema)
         self.curves.close()
 
@@ -104,7 +133,6 @@ class Trainer(HCPTrainerSingleCard):
     def train_one_step(self, data_dict: dict[str, Any]) -> Any:
         step = self.global_step + 1
         if step <= self.resumed:
-            seed_all(self.cfgs.seed, "captions", step + 1)
             return {"loss": 0.0}, {}, {}
         seed_all(self.cfgs.seed, "noise", step)
         rates = self.rates()
@@ -115,7 +143,6 @@ class Trainer(HCPTrainerSingleCard):
         self.follow(step)
         self.losses.append("\t".join([str(step), repr(loss), *map(repr, rates)]))
         self.report(step, loss, rates)
-        seed_all(self.cfgs.seed, "captions", step + 1)
         return result
 
     def follow(self, step: int) -> None:
@@ -125,7 +152,8 @@ class Trainer(HCPTrainerSingleCard):
             torch._foreach_lerp_(averaged, values, 1 - decay)
 
     def rates(self) -> list[float]:
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        """Learning rates by parameter group; Prodigy multiplies them by what it has estimated, `d`."""
+        return [float(group["lr"] * group.get("d", 1.0)) for group in self.optimizer.param_groups]
 
     # --- a batch in parts
 
@@ -173,7 +201,7 @@ class Trainer(HCPTrainerSingleCard):
         if not path.exists():
             return 0
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except (EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
             print(f"{path} cannot be read ({error}): starting again at step 1", flush=True)
             return 0
@@ -184,6 +212,8 @@ class Trainer(HCPTrainerSingleCard):
         write_over(self.averaged, state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.lr_scheduler.load_state_dict(state["rates"])
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.losses = state["losses"]
         print(f"going on after step {state['step']} of {self.cfgs.train.train_steps}", flush=True)
         return state["step"]
@@ -201,6 +231,7 @@ class Trainer(HCPTrainerSingleCard):
         """Write the state whole or not at all; training goes on where the disk is full."""
         state = {"step": step, "weights": self.weights, "averaged": self.averaged, "losses": self.losses}
         state |= {"optimizer": self.optimizer.state_dict(), "rates": self.lr_scheduler.state_dict()}
+        state["scaler"] = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
         try:
             with whole_file(Path(self.exp_dir, STATE)) as part:
                 torch.save(state, part)

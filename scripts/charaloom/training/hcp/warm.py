@@ -1,10 +1,13 @@
 """The warm process: everything imported, the base model loaded, one fork for each training.
 
-    python -m charaloom.training.hcp.warm '{"socket": …, "base": …, "family": "sd15", "seconds": 30}'
+    python -m charaloom.training.hcp.warm '{"socket": …, "base": …, "family": …, "precision": "bf16", "seconds": 30}'
 
 A job sends one line of JSON with its working directory, and two open files: its log and its lock. The answer is two
 lines: the process id of the fork, and its exit code (negative: the signal that ended it). A job that hangs up takes its
 fork with it.
+
+It must never touch the GPU: a fork of a process that has cannot use it. So it holds the base on the CPU, and leaves out
+bitsandbytes, which peft imports and which asks each GPU for its kind; a training that needs it imports it in its fork.
 """
 
 import json
@@ -14,20 +17,19 @@ import signal
 import socket
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from charaloom.runtime.processes import die_with_parent
-from charaloom.training.hcp.process import LOADED, load_base, train_here
 
 MESSAGE_BYTES = 65536
 EVERYTHING = (
     "charaloom.training.hcp.data",
     "charaloom.training.hcp.layers",
+    "charaloom.training.hcp.process",
     "hcpdiff.ckpt_manager",
     "hcpdiff.data",
     "hcpdiff.loss",
@@ -89,6 +91,8 @@ class Warm:
 
     def become_trainer(self, connection: socket.socket, files: list[int], request: dict[str, str]) -> None:
         """In the fork: close the sockets of other jobs, train, and exit; the lock stays open until then."""
+        from charaloom.training.hcp.process import train_here
+
         code = 1
         try:
             die_with_parent()
@@ -112,15 +116,32 @@ class Warm:
 
 def import_everything() -> None:
     """Import what each training would import for itself."""
-    for name in EVERYTHING:
-        import_module(name)
+    with hidden("bitsandbytes"):
+        for name in EVERYTHING:
+            import_module(name)
+
+
+@contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """Inside, a package counts as not installed."""
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def main() -> None:
-    import_everything()
-    torch.set_num_threads(1)  # threads of OpenMP that run before a fork are missing after it, and awaited forever
     facts = json.loads(sys.argv[1])
-    LOADED[facts["base"]] = load_base(facts["base"], facts["family"])
+    import_everything()
+    import torch
+
+    from charaloom.training.hcp.process import LOADED, load_base
+
+    torch.set_num_threads(1)  # threads of OpenMP that run before a fork are missing after it, and awaited forever
+    LOADED[facts["base"], facts["precision"]] = load_base(facts["base"], facts["family"], facts["precision"])
+    if torch.cuda.is_initialized():
+        sys.exit("something that was imported has touched the GPU, which a fork could not use then")
     Warm(facts["socket"], facts["seconds"]).serve()
 
 
