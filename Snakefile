@@ -19,6 +19,11 @@ if Path("config/config.yaml").exists():
     configfile: "config/config.yaml"  # of the working directory, where that is another one
 
 
+if Path("my/config.yaml").exists() and not workflow.overwrite_configfiles:
+
+    configfile: "my/config.yaml"  # of the user, unless --configfile names others
+
+
 include: "rules/common.smk"
 
 

@@ -2,9 +2,13 @@
 
 import gc
 import inspect
+import shlex
 import sys
 
 gc.disable()  # until jobs run: a DAG is millions of objects that all live, looking for dead ones took a tenth
+
+# Snakemake puts this path into shell commands as it is: a checkout may lie in `my clone (v1)/`.
+sys.executable = shlex.quote(sys.executable)
 
 # The package stands beside its scripts and is never installed; jobs find it the same way.
 sys.path.append(str(Path(workflow.basedir, "scripts")))

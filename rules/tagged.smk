@@ -9,11 +9,11 @@ MAKES   tagged.parquet   one row per kept view
 rule tagged:
     input:
         upstream=[
-            "<results>/{character}/filtered.decisions.json",
             "<results>/{character}/measured.manifest.json",
             "<results>/{character}/raw.manifest.json",
             "<work>/models.manifest.json",
         ],
+        decisions="<results>/{character}/filtered.decisions.json",
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),

@@ -78,7 +78,7 @@ def invocations(folder: Path) -> Iterator[list[str]]:
     """Targets and options of each slice of characters that have nothing yet, as `charaloom run` gives them."""
     with chdir(folder):
         due = Due(load_project())
-        queue = Queue(due)
+        queue = Queue(due, due.project.characters)
         for names in queue.slices(SLICE_ON_CLUSTER, SLICE_ON_CLUSTER):
             targets = targets_of(due.results, {name: due.of(name) for name in names})
             yield [*targets, "--force", "--allowed-rules", *STAGES]

@@ -1,5 +1,6 @@
 """A small project of two characters on the real Snakefile, and one of it where every stage counts as finished."""
 
+import json
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -78,7 +79,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for output in outputs:
         file = place.folder / output
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{output}\n")
+        file.write_text(json.dumps({"made": output}) if file.suffix == ".json" else f"{output}\n")
     for character in ("hana", "mei"):
         make_readable(place.folder / "results" / character)
     trace_everything(place.folder)

@@ -46,14 +46,14 @@ def test_a_failed_stage_is_wanted_again_and_hides_nothing(project: Workplace) ->
     assert project.planned("stage_raw")["raw"] == 1
 
 
-def test_run_says_what_failed_and_where_its_log_is(project: Workplace) -> None:
-    """The hub is an empty folder here: the picture models cannot be had."""
+def test_run_says_at_once_what_cannot_be_had(project: Workplace) -> None:
+    """The hub is an empty folder here."""
     result = project.charaloom("run", "--cores", "2")
-    assert result.returncode == 1
-    assert "models" in result.stdout
-    assert "work/logs/models.log" in result.stdout
-    assert "hana" in result.stdout
-    assert "Traceback" not in result.stdout
+    assert result.returncode == 2
+    assert "14 picture models (" in result.stdout
+    assert "put the files there, or name a hub's address" in result.stdout
+    assert "1 error: nothing was started" in result.stdout
+    assert not (project.folder / "work/logs").exists()
 
 
 def test_run_after_a_full_run_looks_once_and_prints_the_table(finished: Workplace) -> None:
@@ -70,6 +70,7 @@ def test_one_characters_failure_is_not_the_others(finished: Workplace) -> None:
         picture.unlink()
     result = finished.charaloom("run", "--cores", "2")
     assert result.returncode == 1
+    assert "Warning: pictures/mei: 2 pictures of mei, at least 3 are wanted (raw.minimum)" in result.stdout
     assert "1 of 2 characters failed:" in result.stdout
     assert "mei  raw  work/logs/mei/raw.log" in result.stdout
     stages = [line.split()[:2] for line in result.stdout.splitlines() if " total " in line]

@@ -88,6 +88,13 @@ def describe(path: PathLike) -> dict[str, Any]:
     return {"sha256": sha256_file(target), "size": target.stat().st_size}
 
 
+def is_there(path: Path, described: Mapping[str, Any]) -> bool:
+    """Whether a file, or every file of a folder, is where `describe` saw it. Contents are not read."""
+    if "files" in described:
+        return all(is_there(path / name, file) for name, file in described["files"].items())
+    return path.is_file()
+
+
 def write_manifest(
     path: PathLike,
     lineage: Lineage,

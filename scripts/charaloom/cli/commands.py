@@ -1,5 +1,4 @@
-"""The commands that need no demo world: `check`, `run`, `status`, `explain`, `find`, `refresh`. Each imports its needs
-when it is run."""
+"""The commands that need no demo world, from `init` to `refresh`. Each imports what it needs when it is run."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +12,20 @@ if TYPE_CHECKING:
 
 def add_commands(commands: "Subcommands") -> None:
     """Add the commands; `command` of their options is what runs them: it returns the exit code."""
-    run = commands.add_parser("run", help="build what is due of everything the roster asks for, in slices")
+    init = commands.add_parser("init", help="write a roster and a config of your own: asks for what its options lack")
+    init.add_argument("character", nargs="?", help="the character's name on disk (default: that of the folder)")
+    init.add_argument("--pictures", metavar="FOLDER", help="the folder of their pictures")
+    init.add_argument("--base", help="the base model: a diffusers folder, a .safetensors file, or a name of `bases`")
+    init.add_argument("--age", choices=["adult", "minor", "unknown"], help="(default: unknown)")
+    init.add_argument("--trigger", help="the text that stands for the character in prompts")
+    init.set_defaults(command=init_command)
+
+    run = commands.add_parser(
+        "run",
+        help="check everything, then build what is due of everything the roster asks for, in slices",
+        epilog="What stands behind -- is for Snakemake; settings belong into --configfile.",
+    )
+    run.add_argument("characters", nargs="*", metavar="CHARACTER", help="names of the roster; all, if none is given")
     configured(run)
     run.add_argument("--profile", default="local", help="a folder, or one of Charaloom's own: local (default), slurm")
     run.add_argument("--cores", type=positive, help="processor cores to use; the profile's number if not given")
@@ -30,16 +42,11 @@ def add_commands(commands: "Subcommands") -> None:
         choices=["ask", "cancel", "wait", "stop"],
         help="what to do about jobs that a killed run left on the cluster (default: ask; without a terminal: stop)",
     )
-    run.add_argument(
-        "snakemake",
-        nargs="*",
-        metavar="-- ARGUMENT",
-        help="arguments for Snakemake, after --; settings belong into --configfile",
-    )
     run.set_defaults(command=run_command)
 
-    check = commands.add_parser("check", help="check config and roster, and whether each training fits into the GPU")
+    check = commands.add_parser("check", help="find what is wrong with config, roster, bases, places and this machine")
     configured(check)
+    check.add_argument("--profile", default="local", help="as for run: on a cluster this machine need not train")
     check.set_defaults(command=check_command)
 
     status = commands.add_parser("status", help="where every character stands, what failed and why: a table and a page")
@@ -48,10 +55,17 @@ def add_commands(commands: "Subcommands") -> None:
     status.set_defaults(command=status_command)
 
     explain = commands.add_parser("explain", help="print the whole story of one picture: kept or dropped, and why")
-    explain.add_argument("character", help="the character's name in the roster")
-    explain.add_argument("picture", help="SHA-256 or its first six digits or more, post id, <site>:<post id>")
+    explain.add_argument("character", nargs="?", help="the character's name in the roster (default: whoever has it)")
+    explain.add_argument(
+        "picture", help="a file, its name, SHA-256 or its first six digits or more, post id, <site>:<post id>"
+    )
     configured(explain)
     explain.set_defaults(command=explain_command)
+
+    show = commands.add_parser("open", help="open a character's report in the browser, or the table of all")
+    show.add_argument("character", nargs="?", help="the character's name in the roster")
+    configured(show)
+    show.set_defaults(command=open_command)
 
     find = commands.add_parser("find", help="look a character up on the boards and add it to the roster")
     find.add_argument("name", help="the character's name, as people or boards write it")
@@ -70,7 +84,13 @@ def add_commands(commands: "Subcommands") -> None:
 
 
 def configured(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--configfile", nargs="+", type=Path, default=[], help="config files over config/config.yaml")
+    command.add_argument(
+        "--configfile",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="config files over config/config.yaml (default: my/config.yaml, where it is)",
+    )
 
 
 def positive(text: str) -> int:
@@ -85,17 +105,21 @@ def run_command(options: argparse.Namespace) -> int:
     from charaloom.cli.snakemake import Snakemake
 
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
-    return run(snakemake, until=options.until, orphans=options.orphans, size=options.slice)
+    names = list(dict.fromkeys(options.characters))
+    return run(snakemake, until=options.until, orphans=options.orphans, size=options.slice, names=names)
 
 
 def check_command(options: argparse.Namespace) -> int:
-    from charaloom.config.project import load_project
+    from charaloom.cli.check.whole import check, summary
+    from charaloom.cli.snakemake import Snakemake
     from charaloom.runtime.gpus import gpus
     from charaloom.training.memory import memory_report
 
-    fits, lines = memory_report(load_project(options.configfile), gpus())
-    print("\n".join(lines))
-    return 0 if fits else 1
+    checked = check(Snakemake(options.configfile, options.profile))
+    if checked.project and not checked.code:
+        print("\n".join(memory_report(checked.project, gpus())[1]) + "\n")
+    print("\n".join([*checked.reckoning.lines, summary(checked)]))
+    return checked.code
 
 
 def status_command(options: argparse.Namespace) -> int:
@@ -118,6 +142,22 @@ def explain_command(options: argparse.Namespace) -> int:
     from charaloom.cli.explain import explain_picture
 
     return explain_picture(options.configfile, options.character, options.picture)
+
+
+def init_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.start.init import Wishes, init
+
+    for line in init(Wishes(options.character, options.pictures, options.base, options.age, options.trigger)):
+        print(line)
+    return 0
+
+
+def open_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.start.show import open_page
+    from charaloom.config.project import load_project
+
+    print(open_page(load_project(options.configfile), options.character))
+    return 0
 
 
 def find_command(options: argparse.Namespace) -> int:

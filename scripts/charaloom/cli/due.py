@@ -1,7 +1,8 @@
 """What is due, by content and without Snakemake: manifests, lineages and today's params decide.
 
-An artifact is due where a file of it is missing, where its params are others today, or where a file that it was made of
-has another content. What lies below something that is due may become due: that shows when the former is done.
+An artifact is due where a file of it is missing, also one that its manifest lists, where its params are others today,
+or where a file that it was made of has another content. What lies below something that is due may become due: that
+shows when the former is done.
 
 Reading the files of ten thousand characters takes minutes on a slow file system, so what they say is kept in
 `work/due.json` under the sizes, times and inodes of a character's files. Params are no part of it: they are compared
@@ -19,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, digest, read_json, sha256_bytes, sha256_file, write_text
-from charaloom.artifacts.manifest import lineage_file
+from charaloom.artifacts.manifest import is_there, lineage_file
 from charaloom.artifacts.types import Row
 from charaloom.config.project import Project
 from charaloom.config.roster import FOLDER, Character
@@ -36,6 +37,12 @@ MODELS = "models.manifest.json"
 PAGES = ("curation", "outfits")  # stages that no other reads; the receipts of `published` only the report reads
 STAGE_OF = re.compile("[^./]*")  # of the name of a file below the character's folder
 COMPARED = (".json", ".html")  # endings of the files in a character's folder that are looked at
+TABLE = ".parquet"
+FOLDERS = ("dataset", "dataset/data", "checkpoints", "previews", "model", "model/previews")  # of many files
+FILES = {"table": "{stage}.parquet", "core": "core.json", "outfits": "outfits.json", "selection": "selection.json"}
+PAGE_OUTPUTS = ("page", "report")  # of manifests: an artifact's pages name them
+REPOSITORIES = ("dataset", "model")  # that a target has a copy of
+COPIED = tuple(folder for folder in FOLDERS if folder.startswith(("dataset/", "model/")))
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ class Due:
         names = [name for each in self.artifacts for name in (each.manifest, each.lineage, *each.pages)]
         self.deeper = [name for name in names if "/" in name]
         self.results, self.work = (Path(self.project.config["paths"][place]) for place in ("results", "work"))
+        targets = self.project.config["published"]["targets"]
+        self.targets = {target: Path(entry["path"]) for target, entry in targets.items()}
         self.store = self.work / "due.json"
         kept = self.kept()
         self.records = kept["characters"]
@@ -120,7 +129,8 @@ class Due:
     def made(self, name: str) -> list[str]:
         """For each artifact the digest of the params that it was made with; empty where a file of it is missing."""
         folder = self.results / name
-        files = stats(folder, self.deeper)
+        copies = [place / name / kind for place in self.targets.values() for kind in (*REPOSITORIES, *COPIED)]
+        files = stats(folder, [*self.deeper, *FOLDERS, *copies])
         if not files:
             self.records.pop(name, None)
             return [""] * len(self.artifacts)
@@ -149,10 +159,24 @@ class Due:
         """Where an artifact came from; None where a file of it is missing or unreadable."""
         if not files.issuperset({artifact.manifest, artifact.lineage, *artifact.pages}):
             return None
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             lineage = read_json(folder / artifact.lineage)
+            if not self.is_whole(folder, artifact):
+                return None
             return {"params_digest": str(lineage["params_digest"]), "inputs": dict(lineage["inputs"])}
         return None
+
+    def is_whole(self, folder: Path, artifact: Artifact) -> bool:
+        """Whether every file is there that a manifest or a receipt lists."""
+        content = read_json(folder / artifact.manifest)
+        if artifact.stage == "published":
+            place = self.targets[Path(artifact.manifest).stem] / folder.name
+            return all(is_there(place / kind, content[kind]) for kind in REPOSITORIES if kind in content)
+        outputs = {name: output for name, output in content.get("outputs", {}).items() if name not in PAGE_OUTPUTS}
+        return all(
+            is_there(folder / FILES.get(name, artifact.stage).format(stage=artifact.stage), output)
+            for name, output in outputs.items()
+        )
 
     @cached_property
     def models(self) -> str | None:
@@ -254,19 +278,22 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def stats(folder: Path, deeper: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """Size, time (ns) and inode of a character's manifests, lineages and pages, and of the `deeper` files."""
+def stats(folder: Path, deeper: Sequence[str | Path]) -> dict[str, tuple[int, int, int]]:
+    """Size, time (ns) and inode of a character's manifests, lineages and pages, and of the `deeper` files and folders,
+    whose time changes when a file of them goes; of tables, which are large, only that they are there."""
     files = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(COMPARED):
                     files[entry.name] = facts_of(entry.stat())
+                elif entry.name.endswith(TABLE):
+                    files[entry.name] = (0, 0, 0)
     except FileNotFoundError:
         return {}
     for name in deeper:
         with suppress(OSError):
-            files[name] = facts_of(os.stat(f"{folder}/{name}"))
+            files[str(name)] = facts_of(os.stat(name if isinstance(name, Path) else f"{folder}/{name}"))
     return files
 
 

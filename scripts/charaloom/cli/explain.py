@@ -4,8 +4,10 @@ Reads the rows of that picture only, and never its bytes. Names the stages that 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from charaloom.artifacts.files import read_json, sha256_file
 from charaloom.artifacts.tables import read_rows
 from charaloom.artifacts.types import Row
 from charaloom.cli.text import counted
@@ -32,21 +34,61 @@ READ: dict[str, list[str] | None] = {  # columns by stage; None: all, for they a
 }
 
 
-def explain_picture(overlays: list[Path], character: str, wanted: str) -> int:
-    """Print everything known of a character's picture. `wanted` is its SHA-256 or the beginning, a post or a view.
+def explain_picture(overlays: list[Path], character: str | None, wanted: str) -> int:
+    """Print everything known of a picture of a character, or of the one who has it where none is named. `wanted` is a
+    file, the name of one, a SHA-256 or the beginning of one, a post or a view.
 
     Raises CharaloomError where the roster has no such character, or `wanted` fits no picture, or several.
     """
     project = load_project(overlays)
+    if character is None:
+        character = owner_of(project, wanted)
     if character not in project.characters:
         raise CharaloomError(
             f"{character}: is not in {project.config['roster']}{suggestion(character, project.characters)}"
         )
-    print("\n".join(story(results_of(project, character), picture_of(project, character, wanted))))
+    raw = results_of(project, character) / "raw.parquet"
+    reason = why_unused(project, character, wanted)
+    if reason and not (raw.is_file() and matching(read_posts(raw), wanted)):
+        print(reason)
+    else:
+        print("\n".join(story(raw.parent, picture_of(project, character, wanted))))
     return 0
 
 
 # --- which picture
+
+
+def owner_of(project: Project, wanted: str) -> str:
+    """The one character who has a picture, or a file that was not used."""
+    owners = [name for name in project.characters if has(project, name, wanted)]
+    if len(owners) == 1:
+        return owners[0]
+    if not owners:
+        raise CharaloomError(f"{wanted}: fits no picture of any character; `charaloom explain CHARACTER` says more")
+    raise CharaloomError(f"{wanted}: {', '.join(owners)} have such a picture; name the character before it")
+
+
+def has(project: Project, name: str, wanted: str) -> bool:
+    raw = results_of(project, name) / "raw.parquet"
+    return bool(why_unused(project, name, wanted)) or (raw.is_file() and bool(matching(read_posts(raw), wanted)))
+
+
+def why_unused(project: Project, character: str, wanted: str) -> str | None:
+    """One line for a file of the user's that is no picture of the tables; None where it is none of these."""
+    files = results_of(project, character) / "raw.files.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for name, why in read_json(files)["unused"]:
+            if same_file(name, wanted):
+                return f"{name}: not used: {why}"
+    return None
+
+
+def same_file(name: str, wanted: str) -> bool:
+    """Whether a file by its place in a folder is what a person names, by its name or by a path to it."""
+    ours, theirs = Path(normalised(name)).parts, Path(normalised(wanted)).parts
+    length = min(len(ours), len(theirs))
+    return length > 0 and ours[-length:] == theirs[-length:]
 
 
 def picture_of(project: Project, character: str, wanted: str) -> str:
@@ -58,8 +100,8 @@ def picture_of(project: Project, character: str, wanted: str) -> str:
     fitting = matching(posts, wanted)
     if not fitting:
         raise CharaloomError(
-            f"{wanted}: fits no picture of {character}. Looked among {counted(len(posts), 'picture')} of {raw} for "
-            f"the first {LEAST_DIGITS} digits or more of a SHA-256, a post id, <site>:<post id>. "
+            f"{wanted}: fits no picture of {character}. Looked among {counted(len(posts), 'picture')} of {raw} for a "
+            f"file, its name, the first {LEAST_DIGITS} digits or more of a SHA-256, a post id, <site>:<post id>. "
             f"{why_missing(project, character, wanted)}"
         )
     if len(fitting) > 1:
@@ -78,7 +120,10 @@ def read_posts(raw: Path) -> dict[str, list[Row]]:
 
 
 def matching(posts: dict[str, list[Row]], wanted: str) -> list[str]:
-    """Pictures of a post with this id; else those whose SHA-256 begins with it. Of a view's id the picture counts."""
+    """The picture with a file's content; else pictures of a post with this id; else those whose SHA-256 begins with it,
+    of a view's id the picture; else those whose file has this name."""
+    if Path(wanted).is_file() and (content := sha256_file(wanted)) in posts:
+        return [content]
     by_post = [
         picture
         for picture, own in posts.items()
@@ -90,7 +135,10 @@ def matching(posts: dict[str, list[Row]], wanted: str) -> list[str]:
     if name in posts:
         return [name]
     prefix = name.lower() if len(name) >= LEAST_DIGITS else wanted
-    return [picture for picture in posts if picture.startswith(prefix)] if len(prefix) >= LEAST_DIGITS else []
+    begun = [picture for picture in posts if picture.startswith(prefix)] if len(prefix) >= LEAST_DIGITS else []
+    return begun or [
+        picture for picture, own in posts.items() if any(same_file(post["post_id"], wanted) for post in own)
+    ]
 
 
 def names_of(post: Row) -> tuple[str, str]:
@@ -105,8 +153,7 @@ def why_missing(project: Project, character: str, wanted: str) -> str:
     if any(entry == wanted or entry.endswith(f":{wanted}") for entry in removed):
         return f"{project.config['removals']} lists it: it is excluded on request."
     for name in project.characters:
-        raw = results_of(project, name) / "raw.parquet"
-        if name != character and raw.is_file() and matching(read_posts(raw), wanted):
+        if name != character and has(project, name, wanted):
             return f"{name} has it: charaloom explain {name} {wanted}"
     return "A post that is newer than the last crawl, or beyond raw.limit, is absent."
 

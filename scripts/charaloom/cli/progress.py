@@ -43,16 +43,20 @@ TYPICAL = {
 
 
 class Estimate:
-    """Seconds of work: from this project's benchmark files, else from typical proportions and this run's pace."""
+    """Seconds of work: from this project's benchmark files, else as reckoned from the config, else from typical
+    proportions and this run's pace."""
 
     def __init__(self, benchmarks: Path, parallel: int):
         self.parallel = max(1, parallel)
         self.measured = measured_seconds(benchmarks)
+        self.reckoned: dict[str, float] = {}  # seconds of a job, by stage
         self.took = 0.0
         self.expected = 0.0
 
     def finished(self, jobs: Mapping[str, int], seconds: float) -> None:
-        """Learn from jobs by stage that took `seconds` together."""
+        """Learn from jobs by stage that took `seconds` together; nothing where reckoned ones were among them."""
+        if any(jobs.get(stage) for stage in self.reckoned):
+            return
         self.took += seconds
         self.expected += sum(TYPICAL.get(stage, UNKNOWN_STAGE) * self.rounds(count) for stage, count in jobs.items())
 
@@ -65,7 +69,8 @@ class Estimate:
         return self.took / self.expected if self.expected > LEAST_EXPECTED else 1.0
 
     def of_job(self, stage: str) -> float:
-        return self.measured.get(stage, TYPICAL.get(stage, UNKNOWN_STAGE) * self.pace())
+        known = {**self.reckoned, **self.measured}
+        return known.get(stage, TYPICAL.get(stage, UNKNOWN_STAGE) * self.pace())
 
     def of(self, jobs: Mapping[str, int]) -> float:
         """Wall seconds of jobs by stage."""

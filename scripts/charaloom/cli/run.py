@@ -7,14 +7,16 @@ there. A crawl that finds nothing new does not train again.
 
 import os
 import signal
+import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from charaloom.artifacts.files import write_text
+from charaloom.cli.check.whole import check, summary
 from charaloom.cli.controller import Controller, controlling
 from charaloom.cli.due import MODELS, Due, Plan
 from charaloom.cli.progress import Estimate, Line, latest_line
@@ -25,7 +27,7 @@ from charaloom.cli.text import about, clock, counted, folder_line
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES
-from charaloom.pages.standing import Standings, tail
+from charaloom.pages.standing import Standings, results_of, tail
 from charaloom.pages.status import write_status_page
 from charaloom.runtime.gpus import gpus
 from charaloom.training.memory import memory_report
@@ -56,23 +58,33 @@ def run(
     until: str | None = None,
     orphans: str = "ask",
     size: int | None = None,
+    names: Sequence[str] = (),
 ) -> int:
-    """Build everything, print how it ended, return the exit code. `sources()` is open while pictures are fetched.
+    """Check everything, build it, print how it ended, return the exit code. `sources()` is open while pictures are
+    fetched.
 
     `until` is the last stage wanted; `orphans` says what to do about jobs that a killed run left on a cluster; `size`
-    is the number of characters in a slice.
+    is the number of characters in a slice; `names` are the characters to build, all if there are none.
     """
     try:
-        project = load_project(snakemake.overlays)
+        checked = check(snakemake, until, names)
+        project = checked.project
+        if checked.findings.errors or project is None:
+            print(summary(checked), file=sys.stderr)
+            return checked.code
+        for line in checked.reckoning.lines:
+            print(line, flush=True)
         with controlling(Path(project.config["paths"]["work"]), snakemake, orphans) as controller:
-            outcome = build(snakemake, sources, until, controller, size, project)
+            seconds = checked.reckoning.seconds
+            outcome = build(snakemake, sources, until, controller, size, project, names, seconds)
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.")
+        print("\nInterrupted. The same command goes on from here.")
         return INTERRUPTED
     print()
     standings = Standings(outcome.project)
     print(status_table(outcome.project, standings))
     write_status_page(outcome.project, standings)
+    print_weak(outcome.project, standings)
     print_failures(outcome)
     return outcome.code
 
@@ -84,12 +96,15 @@ def build(
     controller: Controller | None = None,
     size: int | None = None,
     project: Project | None = None,
+    names: Sequence[str] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> Outcome:
-    """Run what is due, slice by slice."""
+    """Run what is due of the characters, slice by slice. `seconds`: of one job, by the stages that were reckoned."""
     project = project or load_project(snakemake.overlays)
     wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
     due = Due(project, [stage for stage in wanted if stage in STAGES])
-    builder = Builder(snakemake, due, sources, controller)
+    builder = Builder(snakemake, due, sources, controller, names or list(project.characters))
+    builder.estimate.reckoned = dict(seconds or {})
     try:
         builder.build(size or (SLICE_ON_CLUSTER if builder.on_cluster else SLICE))
     finally:
@@ -100,14 +115,17 @@ def build(
 class Builder:
     """One run: what it knows from slice to slice."""
 
-    def __init__(self, snakemake: Snakemake, due: Due, sources: Sources, controller: Controller | None):
+    def __init__(
+        self, snakemake: Snakemake, due: Due, sources: Sources, controller: Controller | None, names: Sequence[str]
+    ):
         self.snakemake, self.due, self.sources, self.controller = snakemake, due, sources, controller
+        self.names = names
         self.project = due.project
         self.outcome = Outcome(due.project)
         self.on_cluster = snakemake.on_cluster()
         self.log = due.work / "logs" / "run.log"
         self.estimate = Estimate(due.work / "benchmarks", parallel=snakemake.cores or os.cpu_count() or 1)
-        self.queue = Queue(due)
+        self.queue = Queue(due, names)
         self.started = time.monotonic()
         self.watch = Watch(self.log) if self.on_cluster else None
         self.standings: Standings | None = None
@@ -135,8 +153,8 @@ class Builder:
 
     def announce(self, models: bool) -> None:
         jobs = self.queue.ahead() + Counter(models=int(models))
-        number, characters = self.queue.all, counted(len(self.project.characters), "character")
-        whose = characters if number == len(self.project.characters) else f"{number:,} of {characters}"
+        number, characters = self.queue.all, counted(len(self.names), "character")
+        whose = characters if number == len(self.names) else f"{number:,} of {characters}"
         what = f"{counted(jobs.total(), 'job')} for {whose}" if number else "The picture models are due"
         print(f"{what}, {about(self.estimate.of(jobs))}.", end=" ")
         print(f"Snakemake's output: {self.log}", flush=True)
@@ -154,7 +172,7 @@ class Builder:
             self.outcome.broken = [f"models  {log}", f"    {last_line(log)}"] if own else error_lines(running.tail)
             return False
         self.due.refresh_models()
-        self.queue = Queue(self.due)
+        self.queue = Queue(self.due, self.names)
         return True
 
     def build_slice(self, names: list[str], title: str) -> None:
@@ -220,6 +238,23 @@ class Builder:
         write_status_page(self.project, self.standings)
 
 
+def print_weak(project: Project, standings: Standings) -> None:
+    """Name the characters whose model is of little use, why, and what to try first."""
+    weak = [character for character in standings if character.state == "weak"]
+    if not weak:
+        return
+    published = project.config["published"]["weak"]
+    print(
+        f"\nWeak, of {counted(len(project.characters), 'character')}: {len(weak):,}. "
+        + ("Published all the same (published.weak)." if published else "Not published (published.weak: false).")
+    )
+    for character in weak[:MOST_FAILURES]:
+        print(f"  {character.name}  {'; '.join(character.weak)}")
+        print(f"      try: {character.advice[0]}")
+    if len(weak) > MOST_FAILURES:
+        print(f"  and {len(weak) - MOST_FAILURES:,} more: results/status.html lists them")
+
+
 def print_failures(outcome: Outcome) -> None:
     if outcome.failed:
         logs = Path(outcome.project.config["paths"]["work"]) / "logs"
@@ -228,6 +263,9 @@ def print_failures(outcome: Outcome) -> None:
             for log in sorted((logs / name).glob(f"{stage}*.log")):
                 print(f"  {name}  {stage}  {log}")
                 print(f"      {last_line(log)}")
+            page = results_of(outcome.project, name) / "curation.html"
+            if STAGES.index(stage) > STAGES.index("curation") and page.is_file():
+                print(f"      what was dropped, and why: {page}")
         if len(outcome.failed) > MOST_FAILURES:
             print(f"  and {len(outcome.failed) - MOST_FAILURES:,} more: results/status.html lists them")
     if outcome.broken:

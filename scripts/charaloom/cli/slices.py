@@ -15,11 +15,11 @@ SECONDS_TO_LOOK = 3.0  # at characters beyond the next slice, for the estimate; 
 
 
 class Queue:
-    """The characters of whom something is due, in the roster's order. It looks no further ahead than it must."""
+    """The characters of whom something is due, in the order given. It looks no further ahead than it must."""
 
-    def __init__(self, due: Due):
+    def __init__(self, due: Due, names: Iterable[str]):
         self.due = due
-        self.names = deque(due.project.characters)  # not looked at yet
+        self.names = deque(names)  # not looked at yet
         self.waiting: dict[str, Plan] = {}  # due, and not taken yet
         self.looked = self.taken = 0
         self.jobs: Counter[str] = Counter()  # of all that were looked at, by stage

@@ -48,12 +48,15 @@ def shown(value: object) -> str:
 
 
 def check_model(entry: Config, work: Path) -> None:
-    """Refuse a base that is broken in any way, before a stage has cost anything. Its files are read whole once."""
+    """Refuse a base whose files, read whole, are not what they should be. They are read once, until they change."""
     model = open_model(Path(entry["path"]), entry)
     try:
         files = read_whole(model, work)
     except OSError as problem:
-        raise CharaloomError(f"{problem.filename}: {problem.strerror} (while its files are read)") from problem
+        raise CharaloomError(
+            f"{problem.filename}: {problem.strerror}, while the files of the base are read; make it readable, or fetch"
+            " it again"
+        ) from problem
     check_digest(entry["name"], entry.get("digest"), model_digest(model, files))
     check_numbers(model, files)
 

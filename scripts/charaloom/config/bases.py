@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
-from charaloom.config.base_files import base_facts, check_model
+from charaloom.config.base_files import base_facts, check_model, open_model
 from charaloom.config.families import EPSILON, FAMILIES, SD15, V_PREDICTION
 from charaloom.config.schemas import Config, origin, suggestion
 from charaloom.errors import CharaloomError
@@ -88,7 +88,7 @@ def check_base(config: Config, name: str, key: tuple[str, str], files: Sequence[
 
 
 def check_files(config: Config, name: str, where: str) -> None:
-    """The files of a base must be there, whole, and what its entry says."""
+    """The files of a base must be there, with every tensor, and what its entry says."""
     base = config["bases"][name]
     for part in PATHS:
         if base.get(part) and not Path(base[part]).exists():
@@ -98,9 +98,22 @@ def check_files(config: Config, name: str, where: str) -> None:
         what = PICKLED if path.suffix in PICKLES else "which is neither a diffusers folder nor a .safetensors file"
         raise CharaloomError(f"{where}.path: {base['path']!r} is {path.suffix or 'a file'}, {what}")
     try:
-        check_model({**base, "name": name}, Path(config["paths"]["work"]))
+        open_model(path, base)
     except CharaloomError as problem:
         raise CharaloomError(f"{where}: {problem}") from None
+    except OSError as problem:
+        raise CharaloomError(f"{where}: {problem.filename}: {problem.strerror}; make it readable") from None
+
+
+def check_whole(config: Config, name: str, files: Sequence[PathLike]) -> None:
+    """The files of a base must hold numbers, and be those that its digest names. Gigabytes are read, once."""
+    base = config["bases"][name]
+    if base.get("path") is None:
+        return
+    try:
+        check_model({**base, "name": name}, Path(config["paths"]["work"]))
+    except CharaloomError as problem:
+        raise CharaloomError(f"{origin(files, ('bases', name), config)}: bases.{name}: {problem}") from None
 
 
 def check_repo(base: Config, where: str) -> None:

@@ -1,8 +1,8 @@
 """The config in layers, later ones over earlier ones key by key.
 
-config/config.yaml beside the code, config/config.yaml of the working directory, --configfile, --config; for one
-character its config/characters/<name>.yaml on top. Relative paths start at the working directory and stay as written,
-so that no path of a machine reaches a lineage.
+config/config.yaml beside the code, config/config.yaml of the working directory, --configfile (where none is given,
+my/config.yaml), --config; for one character on top of these characters/<name>.yaml beside the roster. Relative paths
+start at the working directory and stay as written, so that no path of a machine reaches a lineage.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ from charaloom.errors import CharaloomError
 
 DEFAULTS = CODE / "config" / "config.yaml"
 CONFIG_NAME = Path("config/config.yaml")
+OWN_CONFIG = Path("my/config.yaml")  # of the user, which git does not track
 
 
 def merged(below: Config, above: Config) -> Config:
@@ -26,9 +27,11 @@ def merged(below: Config, above: Config) -> Config:
 
 
 def config_files(overlays: Iterable[PathLike] = ()) -> list[Path]:
-    """The config files in the order they apply: beside the code, of the working directory, then `overlays`."""
+    """The config files in the order they apply: beside the code, of the working directory, then `overlays`, or without
+    any the user's own."""
     local = [CONFIG_NAME] if CONFIG_NAME.exists() and not CONFIG_NAME.samefile(DEFAULTS) else []
-    return [DEFAULTS, *local, *map(Path, overlays)]
+    above = list(map(Path, overlays)) or [path for path in (OWN_CONFIG,) if path.exists()]
+    return [DEFAULTS, *local, *above]
 
 
 def read_config(files: Sequence[PathLike]) -> Config:
@@ -43,7 +46,7 @@ def read_config(files: Sequence[PathLike]) -> Config:
 
 
 def own_file(config: Config, character: str) -> Path:
-    """Where a character's own config may lie: config/characters/<name>.yaml, beside the roster."""
+    """Where a character's own config may lie: characters/<name>.yaml, beside the roster."""
     return Path(config["roster"]).parent / "characters" / f"{character}.yaml"
 
 

@@ -265,7 +265,7 @@ class Previews(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection(Stage, SelectionRule):
-    pass
+    minimum: float  # share of previews that must be recognised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +284,7 @@ class Target(Params):
 @dataclass(frozen=True, kw_only=True)
 class Published(Stage):
     private: bool
+    weak: bool  # whether a weak model is published, too
     target: Target
 
 

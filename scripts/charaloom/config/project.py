@@ -2,15 +2,18 @@
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain as chain_of
+from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
-from charaloom.config.bases import bases_named, check_base, check_families
+from charaloom.config.bases import bases_named, check_base, check_families, check_whole
 from charaloom.config.layers import config_files, merged, own_file, read_config
-from charaloom.config.named_files import read_lock, read_removals
-from charaloom.config.recipes import check_recipe, check_sizes
-from charaloom.config.roster import Character, check_sources, empty_roster, read_roster
+from charaloom.config.named_files import check_references, read_lock, read_removals
+from charaloom.config.recipes import check_recipe, check_regularisation, check_sizes
+from charaloom.config.roster import Character, Check, check_sources, empty_roster, read_roster, roster_checks
 from charaloom.config.schemas import Config, as_meant, check, read_yaml, suggestion
 from charaloom.errors import CharaloomError
 
@@ -41,18 +44,83 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
 
     `trusted` skips the checks: for the jobs of a run whose controller made them.
     """
-    config = as_meant(copy.deepcopy(dict(config)), "config")
-    config.pop("pathvars", None)
+    config = meant_config(config)
     if not trusted:
         refuse_passwords(config)
         check(config, "config", files)
-    characters = read_roster(config["roster"], config["boards"], trusted)
-    project = Project(config, characters, read_special(config, characters, trusted))
+    characters = read_roster(config["roster"])
+    own = {name: merged(config, own_config(config, name, trusted)) for name in names_with_file(config, characters)}
+    project = Project(config, characters, own)
     if not trusted:
-        check_bases(project, files)
-        read_removals(config["removals"])
-        read_lock(config["models"]["lock"])
+        bases: BaseChecks = {}
+        for chain in chain_of(project_checks(project, files, bases), whole_checks(project, files, bases)):
+            for each in chain:
+                each()
     return project
+
+
+def meant_config(config: Config) -> Config:
+    """A merged config of its own, with what YAML read otherwise than it is meant."""
+    config = as_meant(copy.deepcopy(dict(config)), "config")
+    config.pop("pathvars", None)
+    return config
+
+
+# --- what checks a project
+
+
+class Once:
+    """A check that is made once, and raises what it found as often as it is called."""
+
+    def __init__(self, made: Check):
+        self.made: Check | None = made
+        self.problem: CharaloomError | None = None
+
+    def __call__(self) -> None:
+        made, self.made = self.made, None
+        try:
+            if made:
+                made()
+        except CharaloomError as problem:
+            self.problem = problem
+        if self.problem:
+            raise self.problem
+
+
+BaseChecks = dict[tuple[str, tuple[str, str]], Once]  # checks of bases by name and by the key that names it
+Chain = tuple[Check, ...]  # behind one that fails, the others would fail of the same
+
+
+def project_checks(project: Project, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
+    """All that must be right before anything runs, as far as it costs little; the checks of bases go into `bases`."""
+    config = project.config
+    yield (partial(read_removals, config["removals"]),)
+    yield (partial(read_lock, config["models"]["lock"]),)
+    for name in ["", *project.special]:
+        own = project.special.get(name, config)
+        yield from config_checks(own, [*files, own_file(config, name)] if name else files, bases)
+    for each in roster_checks(config["roster"], config["boards"]):
+        yield (each,)
+
+
+def config_checks(config: Config, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
+    """The base models, the recipe and the sizes of a config must be there and fit each other."""
+    named = bases_named(config)
+    for base, key in named:
+        bases.setdefault((base, key), Once(partial(check_base, config, base, key, files)))
+    own = [bases[each] for each in named]
+    yield from ((base,) for base in own)
+    yield own[0], partial(check_recipe, config, files)
+    yield own[0], partial(check_sizes, config, files)
+    yield *own, partial(check_families, config, files)
+    yield (partial(check_regularisation, config, files),)
+    yield (partial(check_references, config, files),)
+
+
+def whole_checks(project: Project, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
+    """The files of each base are read whole, once: gigabytes."""
+    for name, base in {name: base for (name, _), base in reversed(bases.items())}.items():
+        yield base, partial(check_whole, project.config, name, files)
 
 
 def refuse_passwords(config: Config) -> None:
@@ -69,32 +137,34 @@ def refuse_passwords(config: Config) -> None:
             )
 
 
-def read_special(config: Config, characters: dict[str, Character], trusted: bool = False) -> dict[str, Config]:
-    """The whole config of each character who has a file of their own."""
+# --- files of characters
+
+
+def own_files(config: Config) -> dict[str, Path]:
+    """The files of characters by the names that they are for, in the roster or not."""
     folder = own_file(config, "").parent
-    special = {}
-    for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
-        if path.stem not in characters:
-            where = f"{path}: {path.stem!r} is not in {config['roster']}"
-            raise CharaloomError(f"{where}{suggestion(path.stem, characters)}")
-        own = as_meant(read_yaml(path), "character")
-        if not trusted:
-            check(own, "character", [path])
-            check_sources(own.get("sources", []), str(path), config["boards"])
-        special[path.stem] = merged(config, own)
-    return special
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder.is_dir() else {}
 
 
-def check_bases(project: Project, files: Sequence[PathLike]) -> None:
-    """The base models, the recipe and the sizes of every character must be there and fit each other."""
-    checked = set()
-    for name in ["", *project.special]:
-        config = project.special.get(name, project.config)
-        sources = [*files, own_file(config, name)] if name else files
-        for base, key in bases_named(config):
-            if (base, key) not in checked:
-                check_base(config, base, key, sources)
-                checked.add((base, key))
-        check_recipe(config, sources)
-        check_sizes(config, sources)
-        check_families(config, sources)
+def names_with_file(config: Config, characters: Container[str]) -> list[str]:
+    return [name for name in own_files(config) if name in characters]
+
+
+def own_config(config: Config, name: str, trusted: bool = False) -> Config:
+    """What a character's own file says."""
+    path = own_file(config, name)
+    own = as_meant(read_yaml(path), "character")
+    if not trusted:
+        check(own, "character", [path])
+        check_sources(own.get("sources", []), str(path), config["boards"])
+    return own
+
+
+def files_of_nobody(config: Config, characters: Collection[str]) -> list[str]:
+    """One line for each file of a character whom the roster does not have: it decides nothing."""
+    return [
+        f"{path}: is not read, {name!r} is not in {config['roster']}{suggestion(name, characters)}; give the file the "
+        "name of a character, put the row back, or remove the file"
+        for name, path in own_files(config).items()
+        if name not in characters
+    ]

@@ -5,6 +5,7 @@ of training pictures reaches, the keys of `training` itself.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.types import PathLike
@@ -12,7 +13,7 @@ from charaloom.config.bases import training_base
 from charaloom.config.families import FAMILIES
 from charaloom.config.schemas import AUTO, Config, origin, schema
 from charaloom.errors import CharaloomError
-from charaloom.images.files import pictures_digest
+from charaloom.images.files import pictures_digest, read_folder
 
 BY_FAMILY, BY_PICTURES, EXTENDS = "by_family", "by_pictures", "extends"
 
@@ -80,7 +81,7 @@ def check_recipe(config: Config, files: Sequence[PathLike]) -> None:
     where = f"{origin(files, ('training', 'recipe'), config)}: training.recipe"
     name = config["training"]["recipe"]
     try:
-        params = training_of(config)
+        params = training_settings(config)
     except CharaloomError as problem:
         raise CharaloomError(f"{where}: {problem}") from None
     settings = {**params, **settled(params, 0)}
@@ -99,3 +100,20 @@ def check_sizes(config: Config, files: Sequence[PathLike]) -> None:
             f"{origin(files, ('dataset', 'resolution'), config)}: dataset.resolution: {kept} is below the training's "
             f"resolution, {trained}, which nothing is enlarged to; write `{AUTO}`, or lower training.resolution"
         )
+
+
+def check_regularisation(config: Config, files: Sequence[PathLike]) -> None:
+    """The folder of regularisation pictures must be there, and hold some."""
+    folder = config["training"]["regularisation"]
+    if folder is None:
+        return
+    where = f"{origin(files, ('training', 'regularisation'), config)}: training.regularisation: {folder!r}"
+    if not Path(folder).is_dir():
+        raise CharaloomError(
+            f"{where} is no folder; name a folder of pictures, from the working directory, or null for none"
+        )
+    found = read_folder(folder)
+    if found.unlisted:
+        raise CharaloomError(f"{where} cannot be listed: {found.unlisted[0].strerror}; make it readable")
+    if not found.pictures:
+        raise CharaloomError(f"{where} holds no picture; put some into it, or write null for none")

@@ -3,13 +3,16 @@
 import csv
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
 from charaloom.config.schemas import Config, schema, suggestion, violation
 from charaloom.errors import CharaloomError
+
+Check = Callable[[], object]  # raises CharaloomError where something is wrong
 
 FOLDER, BOARD = "folder", "board"
 DATASET, WAIFUC = "dataset", "waifuc"
@@ -55,35 +58,43 @@ def empty_roster(config: Config) -> str:
     return f"{config['roster']}: holds no character yet; add a row: a name, `folder`, the path of a folder of pictures"
 
 
-def read_roster(path: PathLike, boards: Config, trusted: bool = False) -> dict[str, Character]:
-    """Characters by name, in the order of the file. Every problem names the file and the line."""
+def read_roster(path: PathLike) -> dict[str, Character]:
+    """Characters by name, in the order of the file, as far as its form lets them be read; of a name that is there
+    twice, the first. `roster_checks` finds what is wrong with them."""
     characters: dict[str, Character] = {}
-    for line, row in roster_rows(path):
-        where = f"{path}: line {line}"
-        if not trusted:
-            check_row(row, where, boards)
+    for _, row in roster_rows(path):
         character = character_of(row)
-        if character.name in characters:
-            raise CharaloomError(
-                f"{where}: character: {character.name!r} is there twice; give one of them another name"
-            )
-        characters[character.name] = character
-    if not trusted:
-        check_triggers(path, characters)
+        characters.setdefault(character.name, character)
     return characters
 
 
-def check_triggers(path: PathLike, characters: dict[str, Character]) -> None:
+def roster_checks(path: PathLike, boards: Config) -> Iterator[Check]:
+    """What checks a roster that can be read, row by row. Every problem names the file and the line."""
+    seen: set[str] = set()
+    for line, row in roster_rows(path):
+        where = f"{path}: line {line}"
+        yield partial(check_row, row, where, boards)
+        yield partial(check_name, row["character"], where, row["character"] in seen)
+        seen.add(row["character"])
+    for character in (characters := read_roster(path)).values():
+        yield partial(check_trigger, path, character, characters)
+
+
+def check_name(name: str, where: str, is_second: bool) -> None:
+    if is_second:
+        raise CharaloomError(f"{where}: character: {name!r} is there twice; give one of them another name")
+
+
+def check_trigger(path: PathLike, character: Character, names: Container[str]) -> None:
     """Refuse a trigger that holds the word of an embedding: programs would put the embedding there."""
-    for character in characters.values():
-        trigger = character.trigger.lower()
-        for end in (match.start() for match in re.finditer(f"_{EMBEDDING}", trigger)):
-            owner = next((trigger[start:end] for start in range(end) if trigger[start:end] in characters), None)
-            if owner:
-                raise CharaloomError(
-                    f"{path}: character {character.name!r}: their trigger {character.trigger!r} holds"
-                    f" {embedding_word(owner)!r}, the word of an embedding; give another `trigger` or another name"
-                )
+    trigger = character.trigger.lower()
+    for end in (match.start() for match in re.finditer(f"_{EMBEDDING}", trigger)):
+        owner = next((trigger[start:end] for start in range(end) if trigger[start:end] in names), None)
+        if owner:
+            raise CharaloomError(
+                f"{path}: character {character.name!r}: their trigger {character.trigger!r} holds"
+                f" {embedding_word(owner)!r}, the word of an embedding; give another `trigger` or another name"
+            )
 
 
 def roster_rows(path: PathLike) -> list[tuple[int, dict[str, str]]]:
@@ -93,7 +104,7 @@ def roster_rows(path: PathLike) -> list[tuple[int, dict[str, str]]]:
             lines = list(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
     except OSError as problem:
         raise CharaloomError(
-            f"{path}: the roster cannot be read: {problem.strerror} (`roster` in the config)"
+            f"{path}: the roster cannot be read: {problem.strerror}; `roster` in the config names it"
         ) from problem
     except UnicodeDecodeError as problem:
         raise CharaloomError(f"{path}: the roster is not UTF-8 text; save it as UTF-8") from problem
@@ -139,30 +150,34 @@ def check_row(row: dict[str, str], where: str, boards: Config) -> None:
 
 
 def check_sources(entries: list[Config], where: str, boards: Config) -> None:
-    """Check the sources of a character's own file, `where`: each is of one kind, and what it names is there."""
+    """Check the sources of a character's own file, `where`."""
     for number, entry in enumerate(entries):
-        place = f"{where}: sources.{number}"
-        kinds = [kind for kind in KINDS if kind in entry]
-        if len(kinds) != 1:
-            named = " and ".join(kinds) or "none of them"
-            raise CharaloomError(f"{place}: a source is one of {', '.join(KINDS)}; here is {named}")
-        kind, value = kinds[0], entry[kinds[0]]
-        if kind == BOARD and value not in boards:
-            raise CharaloomError(f"{place}.board: {value!r} is no board{suggestion(value, boards)}")
-        if kind == BOARD and not entry.get("query"):
-            raise CharaloomError(f"{place}: `query` is missing (the character's tag on {value})")
-        if kind != BOARD and "query" in entry:
-            raise CharaloomError(f"{place}.query: only a board has a query; take it out, or name a board")
-        if kind == WAIFUC:
-            check_waifuc(value, f"{place}.{WAIFUC}")
-        elif kind == DATASET and "revision" in entry:
-            if not REPO.fullmatch(value):
-                raise CharaloomError(f"{place}.dataset: {value!r} is no repository of the hub, as in `owner/name`")
-        elif others := [key for key in ("revision", "files") if key in entry]:
-            raise CharaloomError(f"{place}.{others[0]}: only a dataset of the hub has it (`dataset: owner/name`)")
-        elif kind != BOARD and not Path(value).expanduser().exists():
-            cure = "; of a dataset on the hub, also give its `revision`" if kind == DATASET else ""
-            raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory{cure}")
+        check_source(entry, f"{where}: sources.{number}", boards)
+
+
+def check_source(entry: Config, place: str, boards: Config) -> None:
+    """A source must be of one kind, and what it names must be there. `place`: file and key, for the error."""
+    kinds = [kind for kind in KINDS if kind in entry]
+    if len(kinds) != 1:
+        named = " and ".join(kinds) or "none of them"
+        raise CharaloomError(f"{place}: a source is one of {', '.join(KINDS)}; here is {named}")
+    kind, value = kinds[0], entry[kinds[0]]
+    if kind == BOARD and value not in boards:
+        raise CharaloomError(f"{place}.board: {value!r} is no board{suggestion(value, boards)}")
+    if kind == BOARD and not entry.get("query"):
+        raise CharaloomError(f"{place}: `query` is missing (the character's tag on {value})")
+    if kind != BOARD and "query" in entry:
+        raise CharaloomError(f"{place}.query: only a board has a query; take it out, or name a board")
+    if kind == WAIFUC:
+        check_waifuc(value, f"{place}.{WAIFUC}")
+    elif kind == DATASET and "revision" in entry:
+        if not REPO.fullmatch(value):
+            raise CharaloomError(f"{place}.dataset: {value!r} is no repository of the hub, as in `owner/name`")
+    elif others := [key for key in ("revision", "files") if key in entry]:
+        raise CharaloomError(f"{place}.{others[0]}: only a dataset of the hub has it (`dataset: owner/name`)")
+    elif kind != BOARD and not Path(value).expanduser().exists():
+        cure = "; of a dataset on the hub, also give its `revision`" if kind == DATASET else ""
+        raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory{cure}")
 
 
 def check_waifuc(entry: Config, where: str) -> None:

@@ -5,10 +5,10 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -27,21 +27,74 @@ NUMBER = re.compile(
 PATHS = frozenset({"#/$defs/path", "#/$defs/path_or_null", "#/$defs/place"})
 
 Config = dict[str, Any]
+Violation = tuple[tuple[Any, ...], str]  # key path, and what is wrong there in one line
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+OTHER_NUMBER = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")  # 012, 1:30 in YAML 1.1
 
 
 def read_yaml(path: PathLike) -> Any:
     """Content of a YAML file; an empty one is an empty mapping. Errors name the file and the line."""
     try:
         with Path(path).open(encoding="utf-8") as handle:
-            content = yaml.load(handle, Loader)
+            content = parsed(handle, path)
     except OSError as problem:
-        raise CharaloomError(f"{path}: cannot be read: {problem.strerror}") from problem
+        raise CharaloomError(f"{path}: cannot be read: {problem.strerror}; name a YAML file that is there") from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise CharaloomError(f"{path}: is no valid YAML: {' '.join(str(problem).split())}") from problem
     if contains_itself(content, set(), set()):
         raise CharaloomError(f"{path}: holds a value that contains itself; write it out without the alias (`*name`)")
     return {} if content is None else content
+
+
+def parsed(handle: IO[str], path: PathLike) -> Any:
+    """The content of an open YAML file, which YAML itself would take whatever it says twice or means otherwise."""
+    loader = Loader(handle)
+    try:
+        node = loader.get_single_node()
+        refuse_ambiguous(node, path)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def refuse_ambiguous(top: yaml.Node | None, path: PathLike) -> None:
+    """Refuse a key that is there twice, of which YAML takes the last, and numbers that it reads in another base."""
+    waiting, seen = [top], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            refuse_other_number(node, path)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            refuse_twice([key for key, _ in node.value], path)
+            waiting += [part for pair in node.value for part in pair]
+
+
+def refuse_twice(keys: Iterable[yaml.Node], path: PathLike) -> None:
+    lines: dict[str, int] = {}
+    for key in keys:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            name, first = key_text(key.value), lines[key.value]
+            raise CharaloomError(f"{path}: line {line}: `{name}` is there twice, first in line {first}; keep one")
+        lines[key.value] = line
+
+
+def refuse_other_number(node: yaml.ScalarNode, path: PathLike) -> None:
+    is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    if is_number and OTHER_NUMBER.fullmatch(node.value):
+        base = "60" if ":" in node.value else "8"
+        plain = "" if base == "60" else f" {node.value.replace('_', '').lstrip('0') or '0'},"
+        raise CharaloomError(
+            f"{path}: line {node.start_mark.line + 1}: YAML reads `{node.value}` as a number of base {base}; write"
+            f'{plain or " the number"} or "{node.value}" if it is text'
+        )
 
 
 def contains_itself(value: Any, above: set[int], seen: set[int]) -> bool:
@@ -118,8 +171,13 @@ def check(value: Config, name: str, files: Sequence[PathLike]) -> None:
     """Raise one line with file, key and what is allowed where `value`, merged from `files`, breaks the schema."""
     broken = violation(value, name)
     if broken:
-        key, message = broken
-        raise CharaloomError(f"{origin(files, key, value)}: {'.'.join(map(key_text, key)) or 'config'}: {message}")
+        raise CharaloomError(placed(broken, value, files))
+
+
+def placed(broken: Violation, value: Config, files: Sequence[PathLike]) -> str:
+    """One line with file and key for a violation of `value`."""
+    key, message = broken
+    return f"{origin(files, key, value)}: {'.'.join(map(key_text, key)) or 'config'}: {message}"
 
 
 def key_text(part: Any) -> str:
@@ -128,13 +186,17 @@ def key_text(part: Any) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def violation(value: Config, name: str) -> tuple[tuple[Any, ...], str] | None:
-    """Key path and one line for the violation of a schema that explains most, or None."""
+def violation(value: Config, name: str) -> Violation | None:
+    """The violation of a schema that explains most, or None."""
+    return next(violations(value, name), None)
+
+
+def violations(value: Config, name: str) -> Iterator[Violation]:
+    """Key path and one line for each violation of a schema, first those that explain most."""
     problems = validator(name).iter_errors(value)
     # An unknown key explains a missing one, so it is reported first; then by key path.
     order = lambda it: (it.validator != "additionalProperties", list(map(str, it.absolute_path)))  # noqa: E731
-    first = min(problems, key=order, default=None)
-    return explain(first, schema(name)) if first else None
+    return (entry for problem in sorted(problems, key=order) for entry in explain(problem, schema(name)))
 
 
 def described(against: Config, key: Sequence[Any]) -> str:
@@ -145,8 +207,17 @@ def described(against: Config, key: Sequence[Any]) -> str:
     return against.get("description", "")
 
 
-def explain(problem: Any, against: Config) -> tuple[tuple[Any, ...], str]:
-    """Key path and one line for a violation of the schema `against`."""
+def explain(problem: Any, against: Config) -> Iterator[Violation]:
+    """Key path and one line for a violation of the schema `against`, or several where it has several keys."""
+    if problem.validator == "additionalProperties":
+        keys = sorted(problem.schema.get("properties", {}))
+        for unknown in sorted(set(problem.instance) - set(keys), key=str):
+            yield (*problem.absolute_path, unknown), f"unknown key{suggestion(str(unknown), keys)}"
+    else:
+        yield explained(problem, against)
+
+
+def explained(problem: Any, against: Config) -> Violation:
     path = tuple(problem.absolute_path)
     value, limit = problem.instance, problem.validator_value
     named = problem.validator in {"pattern", "maxLength", "not"} and "propertyNames" in problem.absolute_schema_path
@@ -155,10 +226,6 @@ def explain(problem: Any, against: Config) -> tuple[tuple[Any, ...], str]:
     if problem.schema.get("pattern") == AUTO_ONLY and problem.validator in {"type", "pattern"}:
         return path, f"{shown(value)} is neither a whole number nor `{AUTO}`{note}"
     match problem.validator:
-        case "additionalProperties":
-            keys = sorted(problem.schema.get("properties", {}))
-            unknown = next(name for name in sorted(value, key=str) if name not in keys)
-            return (*path, unknown), f"unknown key{suggestion(str(unknown), keys)}"
         case "required":
             missing = [name for name in limit if name not in value]
             return path, f"`{missing[0]}` is missing{note}"

@@ -14,9 +14,11 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
 from charaloom.curation.duplicates import drop_duplicates
 from charaloom.curation.held_out import hold_out, likely_outfits
-from charaloom.curation.identity import drop_other_persons, drop_others
+from charaloom.curation.identity import drop_other_persons, drop_others, dropped_by
 from charaloom.curation.rules import FINAL, OBLIGATORY, OF_IDENTITY, RULES, UNSHOWN, apply_rule
 from charaloom.curation.views import ALL, IDENTITY, View, read_vectors, read_views
+from charaloom.errors import CharaloomError
+from charaloom.tagging.tagged import REFUSAL
 from charaloom.vision.ccip import CcipMetric
 
 
@@ -35,12 +37,14 @@ def filter_views(
 
     `upstream`: the manifests of what is read. `decisions` is the facet of the verdicts without scores and thresholds.
 
-    Raises CharaloomError where fewer than `params.identity_minimum` views show the character.
+    Where too few views show the character, or two persons may be meant, the refusal stands in `decisions` and
+    `manifest`: the curation page shows it with what was dropped, and the next stage fails with it.
     """
     origin = lineage("filtered", character, params.plain(), upstream)
     views = read_views(raw, measured, params)
     candidates = [view for view in views if view.is_candidate]
     clusters: list[Row] = []
+    refusal: dict[str, str] = {}
     judged = views
     rules = rules_of(params)
     for name in rules:
@@ -48,17 +52,24 @@ def filter_views(
             drop_duplicates(candidates, measured, params)
         elif name == "identity":
             drop = drop_other_persons if params.trust == IDENTITY else drop_others
-            clusters = drop(character, candidates, read_vectors(measured, "ccip"), CcipMetric(hub), params)
+            vectors, metric = read_vectors(measured, "ccip"), CcipMetric(hub)
+            try:
+                clusters = drop(character, candidates, vectors, metric, params)
+            except CharaloomError as problem:
+                refusal = {REFUSAL: str(problem)}
         else:
             apply_rule(RULES[name], judged, params)
             if name in FINAL:
                 judged = [view for view in judged if not view.reasons or view.reasons[-1].rule != name]
     kept = [view for view in candidates if not view.reasons]
+    if not kept and not refusal:
+        why = f"{character}: no view is left of {len(candidates)} candidates. {dropped_by(candidates)}."
+        refusal = {REFUSAL: f"{why} Add pictures or relax the rule that dropped most."}
     hold_out(character, kept, likely_outfits(kept, measured), params)
     rows = [verdict(view) for view in views]
     write_table(table, rows, FILTERED, "view")
     decided = [decision(row) for row in sorted(rows, key=itemgetter("view"))]
-    write_facet(decisions, [rules, decided], rules=rules)
+    write_facet(decisions, [rules, decided], rules=rules, **refusal)
     dropping_rules = Counter(view.reasons[0].rule for view in views if view.reasons)
     counts = {
         "views": len(views),
@@ -69,7 +80,7 @@ def filter_views(
         "dropped": dict(sorted(dropping_rules.items())),
         "identity_clusters": clusters,
     }
-    write_manifest(manifest, origin, {"table": table}, counts, rules=rules)
+    write_manifest(manifest, origin, {"table": table}, counts, rules=rules, **refusal)
 
 
 def rules_of(params: Filtered) -> list[str]:

@@ -27,6 +27,7 @@ from charaloom.pages.verdicts import (
     numbers,
     scores_by_rule,
 )
+from charaloom.tagging.tagged import REFUSAL
 
 SHEET = 120  # pictures of a contact sheet at most; the rest is counted
 NEAR = 12  # kept views shown beside a rule because they are nearest to its threshold
@@ -49,7 +50,8 @@ def build_curation(
     thumbnails = Thumbnails()
     content = page_content(raw, measured, filtered, filtered_manifest, thumbnails)
     content |= {"character": character, "version": facts.version, "files": unread_files(read_json(files))}
-    content["variants"] = read_json(filtered_manifest)["counts"].get("variants", 0)
+    decided = read_json(filtered_manifest)
+    content |= {"variants": decided["counts"].get("variants", 0), "refusal": decided.get(REFUSAL)}
     write_text(page, render_page("curation.html.j2", content))
     dropped = {section["rule"]: section["count"] for section in content["rules"]}
     counts = {"kept": content["kept"]["count"], "dropped": dropped, "thumbnails": thumbnails.made}

@@ -13,12 +13,13 @@ from typing import TypeVar
 from charaloom.artifacts.files import read_json
 from charaloom.config.project import Project
 from charaloom.config.stages import STAGES
+from charaloom.runtime.job import INTERRUPTED
 
 TAIL = 4000  # bytes of a log that are read
 RAISED = re.compile(r"[A-Za-z_][\w.]*(: |$)")  # the last line of a traceback
 PAGES = ("report", "curation", "outfits", "previews")  # of a character, as the status page links them
 NUMBERS = ("seen", "kept", "outfits", "checkpoint", "recognised")
-STATES = ("failed", "begun", "waiting", "finished")  # as a page lists them: first who needs a person
+STATES = ("failed", "weak", "begun", "waiting", "finished")  # as a page lists them: first who needs a person
 
 Value = TypeVar("Value")
 
@@ -34,11 +35,14 @@ class Standing:
     why: str | None = None
     log: Path | None = None
     pages: tuple[str, ...] = ()  # those of PAGES that are written
+    interrupted: bool = False  # by Ctrl-C
+    weak: tuple[str, ...] = ()  # why a finished model is of little use
+    advice: tuple[str, ...] = ()  # what to try then
 
     @property
     def state(self) -> str:
         if self.stage is None:
-            return "finished"
+            return "weak" if self.weak else "finished"
         if self.why:
             return "failed"
         return "begun" if self.begun else "waiting"
@@ -71,12 +75,14 @@ def standing(project: Project, name: str) -> Standing:
     pages = tuple(page for page in PAGES if f"{page}.html" in names)
     stage = next((stage for stage in STAGES if not made(project, folder, names, stage)), None)
     if stage is None:
-        return Standing(name, numbers, pages=pages)
+        weak, advice = readable(lambda: weakness(folder)) or ((), ())
+        return Standing(name, numbers, pages=pages, weak=weak, advice=advice)
     logs = logs_of(Path(project.config["paths"]["work"]) / "logs" / name, stage)
     for log in logs:
         if why := failure(log):
             return Standing(name, numbers, stage, True, why, log, pages)
-    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None, pages)
+    interrupted = any(map(was_interrupted, logs))
+    return Standing(name, numbers, stage, bool(logs), None, logs[0] if logs else None, pages, interrupted)
 
 
 # --- stages and their logs
@@ -107,12 +113,23 @@ def logs_of(folder: Path, stage: str) -> list[Path]:
 
 
 def failure(log: Path) -> str | None:
-    """Why a stage failed, by the end of its log; None where it is still running, or was killed without a log entry."""
+    """Why a stage failed, by the end of its log; None where it is still running, was interrupted, or was killed without
+    a log entry."""
     text = tail(log)
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    last = last_line(text)
     if last.startswith("Error: "):
         return last.removeprefix("Error: ")
-    return last if "Traceback (most recent call last)" in text and RAISED.match(last) else None
+    raised = "Traceback (most recent call last)" in text and RAISED.match(last)
+    return last if raised and not last.startswith("KeyboardInterrupt") else None
+
+
+def was_interrupted(log: Path) -> bool:
+    """Whether Ctrl-C ended a stage, by the end of its log."""
+    return last_line(tail(log)).startswith((INTERRUPTED, "KeyboardInterrupt"))
+
+
+def last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def tail(log: Path) -> str:
@@ -151,6 +168,12 @@ def chosen(folder: Path) -> tuple[str, str]:
     selection = read_json(folder / "selection.json")
     numbers = next(entry for entry in selection["checkpoints"] if entry["checkpoint"] == selection["chosen"])
     return selection["chosen"], f"{numbers['recognised']} of {numbers['asked']}"
+
+
+def weakness(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Why a model is weak, and what to try; empty where it is not."""
+    weak = read_json(folder / "selection.json")["weak"]
+    return (tuple(weak["why"]), tuple(weak["advice"])) if weak else ((), ())
 
 
 def readable(read: Callable[[], Value]) -> Value | None:

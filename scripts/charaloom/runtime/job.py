@@ -1,5 +1,6 @@
 """What every job of the workflow shares: its log, its ending, and no hub unless it says so."""
 
+import errno
 import logging
 import os
 import sys
@@ -13,12 +14,16 @@ from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.runtime.gpus import one_gpu
 
+INTERRUPTED = "Interrupted."  # last line of the log
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 @contextmanager
 def job(log: PathLike, offline: bool = True, gpu: bool = False) -> Iterator[None]:
     """Run a stage with both its streams, and those of what it starts, in `log`.
 
     A CharaloomError ends the log with its one line, any other error with its traceback; both end the process with 1.
+    Ctrl-C ends it with INTERRUPTED.
     `offline` keeps huggingface_hub off the network: only the jobs that fetch or publish turn it off. `gpu` lets a job
     see one GPU of several, its own.
     """
@@ -41,6 +46,16 @@ def job(log: PathLike, offline: bool = True, gpu: bool = False) -> Iterator[None
     except CharaloomError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         sys.exit(1)
+    except OSError as problem:
+        if problem.errno not in FULL:
+            traceback.print_exc()
+        else:
+            place = problem.filename or "results or work"
+            print(f"Error: {place}: {problem.strerror}; free some space, and run again", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(130)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -194,7 +194,7 @@ def with_row(roster: Path, row: Mapping[str, str]) -> str:
     text = roster.read_text(encoding="utf-8-sig") if roster.is_file() else ""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     header = [cell.strip() for cell in lines[0].split("\t")] if lines else list(COLUMNS)
-    if missing := [column for column in ("age",) if row.get(column) and column not in header]:
+    if missing := [column for column in row if row[column] and column not in header]:
         raise CharaloomError(f"{roster}: has no column {missing[0]!r}; add it to the header line")
     roster_rows(roster) if lines else None
     before = text if not text or text.endswith("\n") else text + "\n"

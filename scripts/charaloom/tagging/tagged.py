@@ -9,14 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charaloom.artifacts.files import write_json
+from charaloom.artifacts.files import read_json, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import TAGGED, VIEW_COLUMNS, read_table, write_table
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Tagged
+from charaloom.errors import CharaloomError
 from charaloom.tagging.core import judge_core
 from charaloom.tagging.merging import OWN, Tags, drop_reasons, merge, overruled, variants
 from charaloom.tagging.vocabulary import Vocabulary
+
+REFUSAL = "refusal"  # key of what the filters wrote: why the views that they left cannot train
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,18 @@ class TaggedInputs:
     filtered: PathLike
     hub: PathLike
     upstream: Sequence[PathLike]
+    decisions: PathLike | None = None  # facet of the filters: with a refusal, nothing is tagged
 
 
 def tag_views(
     character: str, params: Tagged, inputs: TaggedInputs, table: PathLike, core: PathLike, manifest: PathLike
 ) -> None:
-    """Write the tags of every kept view (schema TAGGED), and core.json: the core tags with the numbers that decided."""
+    """Write the tags of every kept view (schema TAGGED), and core.json: the core tags with the numbers that decided.
+
+    Raises CharaloomError where the filters left too few views of the character.
+    """
+    if inputs.decisions and (refusal := read_json(inputs.decisions).get(REFUSAL)):
+        raise CharaloomError(refusal)
     origin = lineage("tagged", character, params.plain(), inputs.upstream)
     columns = [name for name, _ in VIEW_COLUMNS]
     kept = [row for row in read_table(inputs.filtered, [*columns, "verdict", "split"]) if row["verdict"] == "keep"]

@@ -5,6 +5,7 @@ state), lies in `work`; the output folder appears whole at the end.
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,14 @@ def train(
     params = replace(params, precision=resolved_precision(params.precision))
     upstream = [inputs.content, *inputs.judged_by]
     facts = lineage(STAGE, character, rule_params, upstream, lineage_params(params, base))
-    settled = params.settled(read_json(inputs.content)["pictures"])
+    pictures = read_json(inputs.content)["pictures"]
+    settled = params.settled(pictures)
+    if settled.batch > pictures:
+        print(
+            f"training.batch is {settled.batch}, there are {pictures} training pictures: a step takes some of them more"
+            f" than once; a batch of {pictures} would train as well in less time",
+            file=sys.stderr,
+        )
     workdir = working_directory(work, character, settled, base, facet_digest(inputs.content))
     with locked(workdir) as lock:
         least = bucket_step(settled.resolution)

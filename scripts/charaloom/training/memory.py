@@ -4,7 +4,7 @@ The sizes are those of the family (`families.Footprint`); `make bench-memory` co
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from charaloom.config.families import family_of
@@ -114,6 +114,18 @@ def memory_report(project: Project, gpus: Sequence[Gpu]) -> tuple[bool, list[str
         elif not gpu:
             lines.append(f"  {smallest_card(training, precision, need)}")
     return fits, lines
+
+
+def too_large(project: Project, gpu: Gpu) -> Iterator[tuple[Need, str]]:
+    """What each training takes that does not fit into what is free of a GPU, and one line with what would help."""
+    for params, names in trainings_of(project):
+        precision = params.precision if params.precision != "auto" else gpu.precision
+        training = largest(params, precision)
+        need = need_of(training, precision)
+        if need.total > gpu.free:
+            room = f"{gpu.name} has {gib(gpu.total)}, {gib(gpu.free)} free"
+            help_ = advice(training, precision, gpu.free)
+            yield need, f"{title(training, precision, names)}: takes {gib(need.total)}, {room}; {help_}"
 
 
 NO_GPU = "This machine has no NVIDIA GPU that nvidia-smi shows: trainings run on its processor. On a GPU they take:"

@@ -197,6 +197,26 @@ def test_until_a_stage(project: Project) -> None:
     assert build(Finishing(project), until="models").code == 0
 
 
+def test_some_characters_alone(project: Project, capsys: Any) -> None:
+    snakemake = Finishing(project)
+    assert build(snakemake, names=["c3", "c1"]).code == 0
+    assert snakemake.calls[0][0]["raw"] == 2
+    assert "28 jobs for 2 characters, about " in capsys.readouterr().out
+    assert not Path("results/c0").exists()
+    assert build(Finishing(project)).code == 0
+    assert Path("results/c0").exists()
+
+
+def test_a_failure_of_the_filters_names_the_page(project: Project, capsys: Any) -> None:
+    outcome = build(Finishing(project, failing=(("c1", "tagged"),)))
+    page, log = Path("results/c1/curation.html"), Path("work/logs/c1/tagged.log")
+    for file in (page, log):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("Error: c1: only 3 views\n")
+    running.print_failures(outcome)
+    assert f"what was dropped, and why: {page}" in capsys.readouterr().out
+
+
 def test_a_snakemake_that_makes_nothing_is_not_asked_forever(project: Project, monkeypatch: Any) -> None:
     """`charaloom run -- --dry-run`."""
     snakemake = Finishing(project)

@@ -10,6 +10,7 @@ from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
 from charaloom.cli import progress, status, text
 from charaloom.cli import snakemake as snakemake_module
+from charaloom.cli.run import print_weak
 from charaloom.cli.snakemake import Snakemake, error_lines, find_profile
 from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
@@ -33,7 +34,8 @@ def test_a_mistake_of_the_user_is_one_line(tmp_path: Path, monkeypatch: Any, cap
 
 def test_the_command_line_of_snakemake(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    options = cli.parser().parse_args(["run", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
+    options = cli.parsed(["run", "hana", "--configfile", "a.yaml", "--cores", "3", "--", "--keep-going"])
+    assert options.characters == ["hana"]
     snakemake = Snakemake(options.configfile, options.profile, options.cores, extra=options.snakemake)
     command = snakemake.command(["stage_raw"])
     assert command[1:5] == ["-m", "snakemake", "stage_raw", "--snakefile"]
@@ -106,6 +108,14 @@ def test_the_estimate_keeps_this_machines_pace(tmp_path: Path) -> None:
     assert estimate.of({"previews": 1}) == pytest.approx(3 * progress.TYPICAL["previews"])
 
 
+def test_the_estimate_takes_what_the_config_says_of_a_processor(tmp_path: Path) -> None:
+    estimate = progress.Estimate(tmp_path, parallel=1)
+    estimate.reckoned = {"checkpoints": 40000.0}
+    assert estimate.of({"checkpoints": 1, "raw": 1}) == 40000 + progress.TYPICAL["raw"]
+    estimate.finished({"checkpoints": 1, "selection": 1}, 39000)
+    assert estimate.pace() == 1.0
+
+
 def test_times_and_counts_as_people_read_them() -> None:
     assert text.clock(65) == "1:05"
     assert text.clock(3723) == "1:02:03"
@@ -174,6 +184,8 @@ def log_of(stage: str, content: str) -> None:
         ("step 1/9\n\nError: hana: 3 usable pictures\n", "failed in tagged: hana: 3 usable pictures"),
         ("Traceback (most recent call last):\n  File x\nlib.Broken: no\n\n", "failed in tagged: lib.Broken: no"),
         ("Error: one picture\nstep 2/9\n", "not finished: tagged is running, or was stopped"),
+        ("Traceback (most recent call last):\n\nKeyboardInterrupt\n", "not finished: tagged was interrupted"),
+        ("step 2/9\nInterrupted.\n", "not finished: tagged was interrupted"),
         (None, "not finished: tagged is next"),
     ],
 )
@@ -244,6 +256,26 @@ def test_the_table_of_a_finished_character(project: Any) -> None:
         "recognised": "1 of 2",
         "report": "results/hana/report.html",
     }
+
+
+def test_a_weak_model_is_no_success_in_table_end_and_page(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    finish_stages(project)
+    numbers = {"checkpoint": "step-000100", "recognised": 1, "asked": 9}
+    weak = {"why": ["1 of 9 previews are recognised", "1 of 4 without"], "advice": ["add pictures", "look"]}
+    selection = {"chosen": "step-000100", "checkpoints": [numbers], "weak": weak}
+    write_json(Path("results/hana/selection.json"), selection)
+    lines = status.status_table(project).splitlines()
+    assert lines[1].endswith("1 of 9      weak: results/hana/report.html says what to try")
+    assert lines[-1] == "1 character: 1 weak"
+    print_weak(project, standing.Standings(project))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "Weak, of 1 character: 1. Not published (published.weak: false).",
+        "  hana  1 of 9 previews are recognised; 1 of 4 without",
+        "      try: add pictures",
+    ]
+    page = write_status_page(project).read_text()
+    row = json.loads(page.split('id="data">')[1].split("</script>")[0])["rows"][0]
+    assert (row[:3], row[-2]) == (["hana", 1, -1], "1 of 9 previews are recognised; 1 of 4 without")
 
 
 def test_what_a_stage_needed_is_told_from_benchmark_files(tmp_path: Path) -> None:

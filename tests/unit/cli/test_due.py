@@ -17,7 +17,7 @@ from charaloom.config.project import Project, load_project
 from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGES
 from charaloom.images.files import pictures_digest
-from tests.finished import finish, finish_artifact, finish_models
+from tests.finished import finish, finish_artifact, finish_models, trace
 from tests.small_bases import write_base
 
 ROSTER = """character	source	query	trigger	age
@@ -119,6 +119,35 @@ def test_what_is_lost_is_made_again(project: Project) -> None:
         assert due(project)[0][0] == stage, lost
         (folder / lost).write_bytes(content)
     assert due(project) == ([], [])
+
+
+def test_c9_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost(project: Project) -> None:
+    """Also those of a folder, and the published copies."""
+    folder = Path("results/mei")
+    files = {"stage": "model", "file": folder / "model" / "mei.safetensors"}
+    tables = {"stage": "tagged", "file": folder / "tagged.parquet"}
+    copies = {"stage": "published", "file": Path("second/mei/model/mei.safetensors")}
+    for lost in (files, tables, copies):
+        lost["file"].parent.mkdir(parents=True, exist_ok=True)
+        lost["file"].write_text("x")
+    listed = {"files": {"mei.safetensors": {"size": 1, "sha256": "x"}}}
+    write_json(folder / "model.manifest.json", {"outputs": {"model": listed}})
+    write_json(folder / "tagged.manifest.json", {"outputs": {"table": {"size": 1, "sha256": "x"}}})
+    write_json(folder / "published" / "second.json", {"model": {"folder": "model", **listed}})
+    for artifact in artifacts_of(project):  # what was made of these
+        if STAGES.index(artifact.stage) > STAGES.index("tagged") and artifact.stage != "model":
+            content = (folder / artifact.manifest).read_bytes()
+            trace(project, "mei", artifact)
+            assert (folder / artifact.manifest).read_bytes() == content
+    assert due(project) == ([], [])
+    for lost in (files, tables, copies):
+        due_before = Due(project)
+        due_before.of("mei")
+        due_before.keep()
+        lost["file"].unlink()
+        assert due(project)[0][0] == lost["stage"]
+        lost["file"].write_text("x")
+        assert due(project) == ([], [])
 
 
 def test_a_broken_lineage_is_due_and_no_traceback(project: Project) -> None:
@@ -243,7 +272,7 @@ def test_no_stage_is_below_a_page_and_the_report_alone_below_the_receipts() -> N
 def test_slices_are_of_those_who_are_due_in_the_rosters_order(project: Project) -> None:
     for name in ("hana", "rin"):
         Path(f"results/{name}/report.html").unlink()
-    queue = Queue(Due(project))
+    queue = Queue(Due(project), project.characters)
     queue.look(1)
     assert queue.ahead() == {"report": 2}
     assert list(queue.slices(size=1, first=1)) == [["hana"], ["rin"]]
@@ -253,7 +282,7 @@ def test_slices_are_of_those_who_are_due_in_the_rosters_order(project: Project) 
 def test_a_first_slice_is_small_and_no_further_ones_are_looked_at(project: Project, monkeypatch: Any) -> None:
     monkeypatch.setattr(slices, "SECONDS_TO_LOOK", 0.0)
     shutil.rmtree("results")
-    queue = Queue(Due(project))
+    queue = Queue(Due(project), project.characters)
     taken = queue.slices(size=2, first=1)
     assert next(taken) == ["hana"]
     assert queue.looked == 1

@@ -146,3 +146,43 @@ def test_an_id_that_fits_several(results: Path, capsys: Any) -> None:
 
 def test_an_unknown_character_is_one_line(results: Path, capsys: Any) -> None:
     assert "did you mean `hana`?" in refused(capsys, "hanna", "100")
+
+
+def with_files(results: Path) -> Path:
+    """The folder of hana with the first picture of the results as a file, whose name its post has."""
+    from charaloom.artifacts.tables import RAW, write_table
+    from tests.small_results import FILES
+
+    rows = pq.read_table(results / "raw.parquet").to_pylist()
+    next(row for row in rows if row["picture"] == NAMES[0])["posts"][0]["post_id"] = "set/première.png"
+    write_table(results / "raw.parquet", rows, RAW, "picture")
+    unused = [["set/a.heic", "a format that is not read here"]]
+    write_json(results / "raw.files.json", {"pictures": 1, "captions": 0, "unused": unused, "remarks": []})
+    file = Path("pictures/set/première.png")
+    file.parent.mkdir()
+    file.write_bytes(FILES[0])
+    return file
+
+
+def test_a_file_its_name_and_its_path_are_a_picture(results: Path, capsys: Any) -> None:
+    file = with_files(results)
+    for wanted in (str(file), str(file.absolute()), "set/première.png", "première.png", "premie\u0300re.png"):
+        assert explained(capsys, wanted)[0] == NAMES[0], wanted
+    file.rename("elsewhere.bin")
+    assert explained(capsys, "elsewhere.bin")[0] == NAMES[0], "its content"
+    assert "fits no picture of hana" in refused(capsys, "hana", "deuxième.png")
+
+
+def test_a_file_that_was_not_used_says_why(results: Path, capsys: Any) -> None:
+    with_files(results)
+    for wanted in ("a.heic", "pictures/set/a.heic"):
+        assert explained(capsys, wanted) == ["set/a.heic: not used: a format that is not read here"]
+
+
+def test_the_character_need_not_be_named(results: Path, capsys: Any) -> None:
+    with_files(results)
+    assert cli.main(["explain", "première.png"]) == 0
+    assert capsys.readouterr().out.startswith(NAMES[0])
+    assert cli.main(["explain", "a.heic"]) == 0
+    assert "not used" in capsys.readouterr().out
+    assert "fits no picture of any character" in refused(capsys, "gone.png")

@@ -10,7 +10,7 @@ import yaml
 
 from charaloom.config.layers import DEFAULTS, config_files, read_config, warm_seconds
 from charaloom.config.named_files import read_lock, read_removals
-from charaloom.config.project import load_project, open_project
+from charaloom.config.project import files_of_nobody, load_project, open_project
 from charaloom.config.schemas import CODE, check, schema
 from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
@@ -58,7 +58,8 @@ def error(*overlays: Path) -> str:
 
 def test_the_defaults_and_the_demo_obey_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CODE)
-    for files in ([DEFAULTS], [DEFAULTS, Path("config/demo.yaml")]):
+    small = Path("config/small.yaml")
+    for files in ([DEFAULTS], [DEFAULTS, small], [DEFAULTS, small, Path("config/demo.yaml")]):
         check(read_config(files), "config", files)
 
 
@@ -227,7 +228,11 @@ def test_a_character_file_is_checked_too(place: Path) -> None:
     assert "seed: unknown key" in error()
     Path("config/characters/mei.yaml").unlink()
     overlay("config/characters/mai.yaml", filtered={})
-    assert "did you mean `mei`?" in error()
+    project = load_project()
+    assert list(project.special) == []
+    (line,) = files_of_nobody(project.config, project.characters)
+    assert line.startswith("config/characters/mai.yaml: is not read")
+    assert "did you mean `mei`?" in line
 
 
 def test_previews_are_drawn_on_bases_of_the_family_that_is_trained(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from charaloom.curation.duplicates import nearest
 from charaloom.curation.filtered import filter_views
 from charaloom.curation.held_out import interleaved
 from charaloom.curation.rules import RULES
-from charaloom.errors import CharaloomError
 from charaloom.images.fingerprints import thumbnail
 from charaloom.vision.models import fetch_models
 from tests.standins import read_lock, write_models
@@ -125,6 +125,13 @@ class World:
             manifest=self.folder / "filtered.manifest.json",
         )
         return {row["view"]: row for row in read_table(self.folder / "filtered.parquet")}
+
+    def refusal(self, **changes: Any) -> str:
+        """Why nothing may train of what these params leave: the same for the page and the next stage."""
+        self.decide(**changes)
+        said = [json.loads((self.folder / f"filtered.{name}.json").read_text()) for name in ("manifest", "decisions")]
+        assert said[0]["refusal"] == said[1]["refusal"]
+        return said[0]["refusal"]
 
     def counts(self) -> dict[str, Any]:
         return json.loads((self.folder / "filtered.manifest.json").read_text())["counts"]
@@ -375,12 +382,17 @@ def test_twenty_orders_give_the_same_bytes(world: World) -> None:
 
 
 def test_too_few_views_of_the_character_name_the_numbers(world: World) -> None:
-    with pytest.raises(CharaloomError, match=r"only 12 views .* 40 are needed"):
-        world.decide(identity_minimum=40)
+    assert re.search(r"only 12 views .* 40 are needed", world.refusal(identity_minimum=40))
     for _ in range(30):
         world.add(who=2, post={"tags_character": ["mio"]})
-    with pytest.raises(CharaloomError, match=r"12 views show the character .* 40 are needed .* \[12, 30\]"):
-        world.decide(identity_minimum=40)
+    refusal = world.refusal(identity_minimum=40)
+    assert re.search(r"12 views show the character .* 40 are needed .* \[12, 30\]", refusal)
+    assert world.counts()["dropped"]["identity"] == 30, "the page shows what was dropped"
+
+
+def test_nothing_left_is_a_refusal_too(world: World) -> None:
+    refusal = world.refusal(identity=None, short_side={"picture": 1000, "person": 1000})
+    assert "no view is left of 12 candidates. Dropped by short_side 12. Add pictures or relax" in refusal
 
 
 def test_held_out_pictures_are_whole_and_depend_on_the_seed_alone(world: World) -> None:
@@ -395,13 +407,14 @@ def test_held_out_pictures_are_whole_and_depend_on_the_seed_alone(world: World) 
     assert [row["picture"] for row in world.decide(seed=8).values() if row["split"] == "held_out"] != held_out
 
 
-def test_two_persons_with_the_characters_tag_stop_the_run(world: World) -> None:
+def test_two_persons_with_the_characters_tag_stop_the_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     others = [world.add(who=1) for _ in range(12)]
-    with pytest.raises(CharaloomError, match=r"two persons have the character's tag .*`filtered.references`"):
-        world.decide()
+    assert re.search(r"two persons have the character's tag .*`filtered.references`", world.refusal())
     rows = world.decide(references=[f"danbooru:{int(others[0], 16)}"])
     assert {rows[f"{name}/picture/0"]["verdict"] for name in others} == {"keep"}
-    rows = world.decide(references=[world.raw[0]["picture"]])
+    rows = world.decide(references=[world.raw[0]["picture"], "f" * 64])
+    said = capsys.readouterr().err
+    assert f"1 of 2 are no picture that passed the rules before `identity`, first {'f' * 64}" in said
     assert {rows[f"{name}/picture/0"]["rule"] for name in others} == {"identity"}
 
 

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from charaloom.artifacts.tables import FILTERED, MEASURED, RAW, read_table, write_table
 from charaloom.config.params import Tagged
+from charaloom.errors import CharaloomError
 from charaloom.tagging.tagged import TaggedInputs, tag_views
 from tests.standins import write_vocabulary
 
@@ -113,3 +116,12 @@ def test_thresholds_go_by_the_kind_of_a_tag(tmp_path: Path) -> None:
     names = {tag["name"] for row in rows.values() for tag in row["tags"]}
     assert "kimono" not in names
     assert "smile" in names
+
+
+def test_a_refusal_of_the_filters_ends_here(tmp_path: Path) -> None:
+    write_world(tmp_path)
+    decisions = tmp_path / "filtered.decisions.json"
+    decisions.write_text('{"refusal": "hana: only 3 views"}')
+    inputs = TaggedInputs(tmp_path, tmp_path, tmp_path, tmp_path, upstream=(), decisions=decisions)
+    with pytest.raises(CharaloomError, match="hana: only 3 views"):
+        tag_views("hana", Tagged.of(PARAMS), inputs, tmp_path / "t", tmp_path / "c", tmp_path / "m")

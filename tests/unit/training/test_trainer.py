@@ -81,6 +81,11 @@ def test_mend_milestones_are_saved_once_and_the_last_step_too(build: Build, monk
     assert saved == ["{}-4", "{}-4"], "stock"
 
 
+def test_a_batch_larger_than_the_set_trains(build: Build) -> None:
+    build(steps=1, save_every=1, batch=64).train()
+    assert checkpoints() == ["lora_unet-1.safetensors"]
+
+
 def test_mend_nan_ends_the_training(build: Build) -> None:
     with pytest.raises(SystemExit, match=r"step \d: the loss is nan"):
         build(rate_unet=1.0, alpha=1e20).train()
