@@ -4,21 +4,34 @@ Idempotent by content: a target that already holds the same bytes is not touched
 model is not published unless the config asks for it: its receipt says so, and the target stays as it is.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
-from charaloom.artifacts.files import digest, write_json
+from charaloom.artifacts.files import digest, whole_folder, write_json
 from charaloom.artifacts.manifest import describe, lineage, read_manifest, write_lineage
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.config.params import Published
+from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
-from charaloom.publishing.targets import KINDS
 
 SCHEMA = 2  # of a receipt
 NOT_PUBLISHED = (
     "the model is weak, so nothing was published, and what an earlier run published stays as it is; report.html says"
     " what to try. To publish it all the same, set `published.weak: true`."
 )
+
+
+def to_folder(target: Target, character: str, name: str, source: Path) -> Path:
+    """Copy `source` whole to `<path>/<character>/<name>`; the same bytes there stay untouched, times included."""
+    place = Path(target.path) / character / name
+    if place.is_dir() and describe(place) == describe(source):
+        return place
+    with whole_folder(place) as part:
+        shutil.copytree(source, part, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return place
+
+
+KINDS = {"folder": to_folder}  # by `kind` of a target: brings a repository there, returns where its files lie
 
 
 def publish(

@@ -397,7 +397,10 @@ def test_half_an_account(place: Path, capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setenv("CHARALOOM_DANBOORU_API_KEY", "secret")
     code, said, _ = checked(capsys)
     assert code == 2
-    assert "half an account is given; set both CHARALOOM_DANBOORU_USERNAME and CHARALOOM_DANBOORU_API_KEY" in said
+    assert (
+        "CHARALOOM_DANBOORU_API_KEY is set, but not CHARALOOM_DANBOORU_USERNAME: an account of danbooru needs both"
+        in said
+    )
     assert "secret" not in said
 
 

@@ -8,7 +8,7 @@ from charaloom.artifacts.files import files_below, read_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
-from charaloom.publishing import published, targets
+from charaloom.publishing import published
 
 STAGE_PARAMS = {"version": 1}
 COUNTS = {"weak": False}
@@ -124,7 +124,7 @@ def test_a_copy_that_fails_leaves_the_old_version_whole(results, tmp_path, monke
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(targets.shutil, "copyfile", full)
+    monkeypatch.setattr(published.shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left"):
         publish(results, tmp_path / "shelf")
     assert state(tmp_path / "shelf") == before

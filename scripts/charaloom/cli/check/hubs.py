@@ -16,7 +16,7 @@ from charaloom.config.families import FAMILIES
 from charaloom.config.named_files import read_lock
 from charaloom.config.project import Project
 from charaloom.errors import CharaloomError
-from charaloom.vision.models import fetched_before, is_address
+from charaloom.runtime.hub import fetched_before, is_address
 
 SECONDS = 2.5  # for an answer of the hub; set by hand, so that a run says within five seconds what is wrong
 # Bytes of a base: its files, and the folder that a single file is converted into (16 bits; SD 1.5 in 32 on the hub).

@@ -94,12 +94,8 @@ def check_board(board: str, entry: Config, contact: str) -> None:
 
 
 def check_account(board: str, entry: Config) -> None:
-    from charaloom.sources.boards.dialect import account, account_names
+    from charaloom.sources.sites import account_of, variables
 
-    user, key = account(board)
-    if bool(user) != bool(key):
-        raise CharaloomError(f"boards.{board}: half an account is given; set both {account_names(board)}, or neither")
-    if not user and urlsplit(entry["root"]).hostname in ACCOUNTS_ONLY:
-        raise CharaloomError(
-            f"boards.{board}: answers accounts alone; set {account_names(board)}, or use another board"
-        )
+    if urlsplit(entry["root"]).hostname in ACCOUNTS_ONLY and not account_of(board, by_password=True):
+        names = f"{variables(board)}_USERNAME and {variables(board)}_API_KEY"
+        raise CharaloomError(f"boards.{board}: answers accounts alone; set {names}, or use another board")
