@@ -1,7 +1,7 @@
 """Which checkpoint is published, by the scores of its previews on the base it was trained on.
 
-READS   previews/
-MAKES   selection.json   the choice, the numbers of all checkpoints, the reason in words
+READS   previews/, outfits.json, the number of training pictures
+MAKES   selection.json   the choice, the numbers of all checkpoints, the reason in words, whether the model is weak
         previews.html    every preview, curves, outfits of prompts and pictures, LoRA weights, prompts to copy
 """
 
@@ -9,7 +9,9 @@ MAKES   selection.json   the choice, the numbers of all checkpoints, the reason 
 rule selection:
     input:
         manifest="<results>/{character}/previews.manifest.json",
+        checkpoints="<results>/{character}/checkpoints.manifest.json",
         scores=ancient("<results>/{character}/previews/scores.parquet"),
+        outfits=ancient("<results>/{character}/outfits.json"),
     output:
         selection=ensure("<results>/{character}/selection.json", non_empty=True),
         page=ensure("<results>/{character}/previews.html", non_empty=True),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 with job(snakemake.log[0], offline=False):
     from charaloom.config.params import Raw
+    from charaloom.sources.kinds import machine_of
     from charaloom.sources.raw import build_raw
 
     build_raw(
@@ -17,6 +18,5 @@ with job(snakemake.log[0], offline=False):
         table=snakemake.output.table,
         pictures_facet=snakemake.output.pictures,
         manifest=snakemake.output.manifest,
-        work=snakemake.config["paths"]["work"],
-        contact=snakemake.config["contact"],
+        machine=machine_of(snakemake.config),
     )

@@ -18,6 +18,8 @@ with job(snakemake.log[0]):
         params=Selection.of(snakemake.params.stage),
         previews=Path(snakemake.input.scores).parent,
         previews_manifest=snakemake.input.manifest,
+        checkpoints_manifest=snakemake.input.checkpoints,
+        outfits=snakemake.input.outfits,
         selection=snakemake.output.selection,
         page=snakemake.output.page,
         manifest=snakemake.output.manifest,

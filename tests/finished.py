@@ -28,7 +28,7 @@ READS = {  # what a stage's lineage names
     "dataset": ["clustered.manifest.json", "filtered.decisions.json"],
     "checkpoints": ["dataset.training.json"],
     "previews": ["checkpoints.manifest.json", "clustered.prompts.json", "dataset.judging.json", MODELS],
-    "selection": ["previews.manifest.json"],
+    "selection": ["previews.manifest.json", "checkpoints.manifest.json"],
     "model": ["selection.manifest.json", "checkpoints.manifest.json", "dataset.training.json"],
     "published": ["dataset.manifest.json", "model.manifest.json"],
     "report": ["filtered.decisions.json", "model.manifest.json", "published/folder.json"],

@@ -28,7 +28,7 @@ BASES = [
 SETTINGS = {"threshold": 0.178, "bases": BASES, "width": 64, "height": 64, "steps": 2}
 SETTINGS |= {"memorised": 0.85, "weights": [0.8], "sampler": "DPM++ 2M", "schedule": "Karras"}
 CHECKPOINTS = ["step-000100", "step-000200"]
-RULE = {"scores": {"recognised": 3, "likeness": 1, "outfit": 2}, "first": 0.5, "keep": 0.5}
+RULE = {"scores": {"recognised": 3, "likeness": 1, "outfit": 2}, "first": 0.5, "keep": 0.5, "minimum": 0.3}
 ASKED = ["problem", "not_a_candidate", "rating_model", "monochrome", "ai", "cosplay", "duplicate", "identity"]
 
 
@@ -214,11 +214,19 @@ def write_results(folder: Path) -> Path:
     rendered = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
     facts = lineage("previews", CHARACTER, STAGE_PARAMS, ())
     write_manifest(folder / "previews.manifest.json", facts, {}, {}, **rendered)
+    write_manifest(
+        folder / "checkpoints.manifest.json",
+        lineage("checkpoints", CHARACTER, STAGE_PARAMS, ()),
+        {},
+        {"checkpoints": 2, "pictures": 30},
+    )
     select(
         character=CHARACTER,
         params=Selection.of({**RULE, **STAGE_PARAMS}),
         previews=folder / "previews",
         previews_manifest=folder / "previews.manifest.json",
+        checkpoints_manifest=folder / "checkpoints.manifest.json",
+        outfits=folder / "outfits.json",
         selection=folder / "selection.json",
         page=folder / "previews.html",
         manifest=folder / "selection.manifest.json",

@@ -69,7 +69,7 @@ def write_models(folder: Path) -> Path:
 
 def write_hub(folder: Path, *repos: str) -> Path:
     """A hub cache that holds the stand-ins of some repositories, as `fetch_models` leaves it."""
-    from charaloom.vision.models import repository_folder
+    from charaloom.runtime.hub import repository_folder
 
     for lock in read_lock():
         if lock["repo"] in repos:

@@ -18,6 +18,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / 
 
 from charaloom.config.params import Raw  # noqa: E402
 from charaloom.demo.world.serving import board  # noqa: E402
+from charaloom.sources.kinds import Machine  # noqa: E402
 from charaloom.sources.raw import build_raw  # noqa: E402
 from tests.servers.small_world import TAG, described, drawn  # noqa: E402
 
@@ -57,7 +58,7 @@ def crawl(folder: Path, root: str, number: int) -> None:
     for name in ("first", "second"):
         began = time.monotonic()
         table, facet, manifest = (folder / f"raw.{end}" for end in ("parquet", "pictures.json", "manifest.json"))
-        build_raw("hana", Raw.of(params), table, facet, manifest, folder / "work")
+        build_raw("hana", Raw.of(params), table, facet, manifest, Machine(folder / "work"))
         seconds = time.monotonic() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{name} run: {seconds:.1f} s, {number / seconds:.0f} pictures/s, peak {peak:.0f} MB", flush=True)

@@ -34,8 +34,9 @@ def main() -> None:
     from charaloom.config.params import Checkpoints
     from charaloom.config.project import load_project
     from charaloom.config.stage_params import stage_params
+    from charaloom.demo.commands.world import CONFIGS
 
-    project = load_project([ROOT / "config" / "demo.yaml"])
+    project = load_project([ROOT / path for path in CONFIGS])
     results = Path(project.config["paths"]["results"])
     ready = [name for name in project.characters if (results / name / "dataset.manifest.json").exists()]
     if not ready:

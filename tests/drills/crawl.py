@@ -27,7 +27,8 @@ from tests.servers.small_world import TAG, drawn  # noqa: E402
 from tests.unit.sources.test_faults import faulty, fetch, post  # noqa: E402
 
 RUN = "import json, sys; from charaloom.config.params import Raw; from charaloom.sources.raw import build_raw; "
-RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:])"
+RUN += "from charaloom.sources.kinds import Machine; from pathlib import Path; "
+RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:-1], Machine(Path(sys.argv[-1])))"
 
 
 def main() -> int:

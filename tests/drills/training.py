@@ -101,8 +101,9 @@ def survived(drill: Drill, seconds: float, expected: dict[str, str]) -> bool:
 def plan(options: argparse.Namespace) -> tuple[Drill, list[Drill]]:
     from charaloom.config.project import load_project
     from charaloom.config.stage_params import stage_params
+    from charaloom.demo.commands.world import CONFIGS
 
-    project = load_project([ROOT / "config" / "demo.yaml"])
+    project = load_project([ROOT / path for path in CONFIGS])
     results = Path(project.config["paths"]["results"])
     ready = [name for name in project.characters if (results / name / "dataset.manifest.json").exists()]
     if not ready:

@@ -80,6 +80,7 @@ class Reply:
     status: int = 200
     type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
 
 
 @dataclass
@@ -167,14 +168,25 @@ def without_none(row: dict[str, Any]) -> dict[str, Any]:
 class Danbooru(Server):
     dialect = "danbooru"
 
+    def __init__(self, posts=None, shown=SHOWN):
+        super().__init__(posts, shown)
+        self.implied = {}  # the tag that a tag implies
+
     def rated(self, post):
         return post.rating[0]
 
     def answer(self, path, query, headers):
+        if path == "/wiki_pages.json":
+            return as_json(
+                [{"title": TAG, "other_names": ["はな"]}] if query["search[other_names_match]"] == "はな" else []
+            )
         if path == "/tags.json":
-            part = query.get("search[name_or_alias_matches]") or query["search[name_matches]"]
-            names = self.names(part)
+            part = query.get("search[name_or_alias_matches]") or query.get("search[name_matches]")
+            names = self.names(part or query["search[name_space]"])
             return as_json([{"id": 1, "name": name, "post_count": count, "category": 4} for name, count in names])
+        if path == "/tag_implications.json":
+            known = [tag for tag in query["search[antecedent_name_space]"].split() if tag in self.implied]
+            return as_json([{"antecedent_name": tag, "consequent_name": self.implied[tag]} for tag in known])
         if path == "/counts/posts.json":
             return as_json({"counts": {"posts": len(self.search(query["tags"]))}})
         if path != "/posts.json":
@@ -361,6 +373,11 @@ class Zerochan(Server):
     query = "Hana (demo)"
 
     def answer(self, path, query, headers):
+        if path == "/login":
+            if (query["name"], query["password"]) != ("somebody", "canary&word"):
+                return Reply(b"<html>Wrong</html>", type="text/html")
+            cookies = ("z_id=77; path=/; HttpOnly", "z_hash=canaryhash; path=/; expires=Wed, 01 Jan 2031 00:00:00 GMT")
+            return Reply(b"", 303, headers={"Location": "/"}, cookies=cookies)
         if query.get("json") != "1":
             return Reply(b"<html>a page</html>", type="text/html")
         if found := re.fullmatch(r"/(\d+)", path):
@@ -495,18 +512,21 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
 
+    def do_POST(self) -> None:
+        self.form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.do_GET()
+
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         path, query = address.path, {key: values[-1] for key, values in parse_qs(address.query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
+        if self.command == "POST":
+            query |= {key: values[-1] for key, values in parse_qs(self.form).items()}
         self.server.requests.append(Seen(time.monotonic(), self.command, path, query, headers))
         reply = self.server.reply(unquote(path) if path.startswith("/image") else path, query, headers)
         self.send_response(reply.status)
-        for name, value in {
-            "Content-Type": reply.type,
-            "Content-Length": str(len(reply.body)),
-            **reply.headers,
-        }.items():
+        own = {"Content-Type": reply.type, "Content-Length": str(len(reply.body))}
+        for name, value in (*own.items(), *reply.headers.items(), *(("Set-Cookie", each) for each in reply.cookies)):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

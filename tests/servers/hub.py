@@ -1,6 +1,8 @@
 """A model hub on loopback, as far as huggingface_hub asks it for files."""
 
 import hashlib
+import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,10 +33,15 @@ class Answer(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         self.server.requests.append(self.path)
+        if self.path.startswith("/api/"):
+            self.answer_listing()
+            return
         revision, _, path = self.path.partition("/resolve/")[2].partition("/")
         data = self.server.files.get(path)
         right_revision = revision in ("main", self.server.commit)
-        self.send_response(200 if data is not None and right_revision else 404)
+        ranged = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        found = 206 if ranged else 200
+        self.send_response(found if data is not None and right_revision else 404)
         self.send_header("X-Repo-Commit", self.server.commit)
         if data is None or not right_revision:
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -42,10 +49,27 @@ class Answer(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        if ranged:
+            first, last = int(ranged[1]), int(ranged[2])
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            data = data[first : last + 1]
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
             self.wfile.write(data)
+
+    def answer_listing(self) -> None:
+        """/api/<type>s/<owner>/<name>/revision/<revision>?blobs=true"""
+        known = self.path.partition("/revision/")[2].partition("?")[0] in ("main", self.server.commit)
+        files = [{"rfilename": path, "size": len(data)} for path, data in sorted(self.server.files.items())]
+        body = json.dumps({"id": "owner/name", "sha": self.server.commit, "siblings": files} if known else {}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "application/json")
+        if not known:
+            self.send_header("X-Error-Code", "RevisionNotFound")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

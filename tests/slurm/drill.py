@@ -16,6 +16,7 @@ from typing import Any
 from charaloom.artifacts.files import canonical_json, write_text
 from charaloom.config.schemas import CODE
 from charaloom.demo.commands.verify import PUBLISHED, digests, equality_table
+from charaloom.demo.commands.world import CONFIGS
 from charaloom.demo.world.building import build_world
 from charaloom.demo.world.serving import board
 from tests.slurm.cluster import Cluster, cluster, free_ports
@@ -83,7 +84,7 @@ def place(folder: Path, world: Path, root_url: str, steps: int) -> Path:
 def build(folder: Path, slurm: Cluster | None, *arguments: str) -> float:
     """Run `charaloom run` there to its end; seconds."""
     started = time.monotonic()
-    overlays = ["--configfile", str(CODE / "config" / "demo.yaml"), "drill.yaml"]
+    overlays = ["--configfile", *(str(CODE / path) for path in CONFIGS), "drill.yaml"]
     run = Project(folder, slurm).charaloom("run", *overlays, *arguments)
     if run.wait(SECONDS):
         sys.exit(run.said)

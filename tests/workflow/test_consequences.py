@@ -230,9 +230,8 @@ def make_project(folder: Path, world: Path, base: Path) -> Project:
     shutil.copytree(base, folder / "base")
     (folder / "config").mkdir()
     (folder / "config" / "characters.tsv").write_text("\n".join([header, "\t".join(character.values())]) + "\n")
-    write_json(
-        folder / "config" / "config.yaml", {**CONFIG, "published": {"targets": {"folder": {"path": "published"}}}}
-    )
+    published = {"targets": {"folder": {"path": "published"}}, "weak": True}
+    write_json(folder / "config" / "config.yaml", {**CONFIG, "published": published})
     write_pictures(folder / "pictures", world, tag)
     return Project(folder)
 

@@ -56,7 +56,10 @@ CONFIG = {
         "scenes": 1,
         "weights": [1.0],
     },
-    "published": {"targets": {"folder": {"path": "published"}, "second": {"kind": "folder", "path": "second"}}},
+    "published": {
+        "targets": {"folder": {"path": "published"}, "second": {"kind": "folder", "path": "second"}},
+        "weak": True,  # a base of random weights recognises nobody
+    },
 }
 
 

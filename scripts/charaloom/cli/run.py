@@ -84,6 +84,7 @@ def run(
     standings = Standings(outcome.project)
     print(status_table(outcome.project, standings))
     write_status_page(outcome.project, standings)
+    print_weak(outcome.project, standings)
     print_failures(outcome)
     return outcome.code
 
@@ -235,6 +236,23 @@ class Builder:
             self.standings = Standings(self.project)
         self.standings.refresh(names)
         write_status_page(self.project, self.standings)
+
+
+def print_weak(project: Project, standings: Standings) -> None:
+    """Name the characters whose model is of little use, why, and what to try first."""
+    weak = [character for character in standings if character.state == "weak"]
+    if not weak:
+        return
+    published = project.config["published"]["weak"]
+    print(
+        f"\nWeak, of {counted(len(project.characters), 'character')}: {len(weak):,}. "
+        + ("Published all the same (published.weak)." if published else "Not published (published.weak: false).")
+    )
+    for character in weak[:MOST_FAILURES]:
+        print(f"  {character.name}  {'; '.join(character.weak)}")
+        print(f"      try: {character.advice[0]}")
+    if len(weak) > MOST_FAILURES:
+        print(f"  and {len(weak) - MOST_FAILURES:,} more: results/status.html lists them")
 
 
 def print_failures(outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ from charaloom.pages.standing import Standing, Standings, results_of
 NEEDS = ("stage", "jobs", "median", "longest", "most memory")
 COLUMNS = ("character", "seen", "kept", "outfits", "checkpoint", "recognised", "report")
 MOST_ROWS = 40  # of the table; set by hand
-STATES = ("finished", "failed", "begun", "waiting")
+STATES = ("finished", "weak", "failed", "begun", "waiting")
 REASON_LENGTH = 100  # characters of a reason in the table
 
 
@@ -36,9 +36,11 @@ def status_table(project: Project, standings: Standings | None = None) -> str:
 
 
 def row_of(project: Project, character: Standing) -> dict[str, str | None]:
+    report = str(results_of(project, character.name) / "report.html")
     begun = "was interrupted" if character.interrupted else "is running, or was stopped"
     last_cell = {
-        "finished": str(results_of(project, character.name) / "report.html"),
+        "finished": report,
+        "weak": f"weak: {report} says what to try",
         "failed": shortened(f"failed in {character.stage}: {character.why}"),
         "begun": f"not finished: {character.stage} {begun}",
         "waiting": f"not finished: {character.stage} is next",

@@ -1,10 +1,17 @@
-"""Files that the config names: the lock of the picture models, and the list of removals."""
+"""Files that the config names: the lock of the picture models, the list of removals, folders of references."""
 
+import os
+import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from charaloom.config.schemas import CODE, Config, check, read_yaml
+from charaloom.artifacts.types import PathLike
+from charaloom.config.schemas import CODE, Config, check, origin, read_yaml
 from charaloom.errors import CharaloomError
+from charaloom.images.files import contents, read_folder
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def located(path: str) -> Path:
@@ -29,3 +36,38 @@ def read_removals(path: str) -> Config:
     check(removals, "removals", [file])
     listed = {kind: sorted(set(names or [])) for kind, names in removals.items()}
     return {"removals": listed} if any(listed.values()) else {}
+
+
+# --- pictures known to show the character
+
+
+def reference_folders(config: Config) -> dict[str, str]:
+    """The folders among `filtered.references`, by what the config says: what is no SHA-256 and no id of a site."""
+    named = config["filtered"]["references"]
+    return {entry: os.path.expanduser(entry) for entry in named if not (":" in entry or SHA256.fullmatch(entry))}
+
+
+def check_references(config: Config, files: Sequence[PathLike]) -> None:
+    """The folders of references must be there, and hold some."""
+    for entry, folder in reference_folders(config).items():
+        where = f"{origin(files, ('filtered', 'references'), config)}: filtered.references: {entry!r}"
+        if not os.path.isdir(folder):
+            raise CharaloomError(
+                f"{where} is no folder, no SHA-256 and no <site>:<post id>; name a folder of pictures, from the working"
+                " directory, or take it out"
+            )
+        if not read_folder(folder).pictures:
+            raise CharaloomError(f"{where} holds no picture; put some into it, or take it out")
+
+
+def references_of(config: Config) -> list[str]:
+    """`filtered.references` with the SHA-256 of each picture in place of its folder."""
+    folders, work = reference_folders(config), config["paths"]["work"]
+    own = [entry for entry in config["filtered"]["references"] if entry not in folders]
+    pictures = {
+        content
+        for folder in folders.values()
+        for path, content in contents(folder, work).items()
+        if path in set(read_folder(folder).pictures)
+    }
+    return [*own, *sorted(pictures)]

@@ -116,12 +116,18 @@ class SelectionRule(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Params):
-    """One source of a character: a board (`name`, the keys of `boards`, `query`), or files of the user's (`path`)."""
+    """One source of a character: a board (`name`, the keys of `boards`, `query`), files of the user's (`path`), a
+    dataset of the hub (`repo`), or a source of waifuc."""
 
-    kind: str  # board, folder, archive, video, dataset
+    kind: str  # board, folder, archive, video, dataset, waifuc
     quota: int | None = field(default=None, metadata=ABSENT)  # pictures to take from it, at most
     path: str | None = field(default=None, metadata=ABSENT)
     content: str | None = field(default=None, metadata=ABSENT)  # digest of its files: content decides
+    hub: str | None = field(default=None, metadata=ABSENT)  # address, or a folder laid out as <repo>/<file>
+    repo: str | None = field(default=None, metadata=ABSENT)
+    revision: str | None = field(default=None, metadata=ABSENT)
+    files: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # patterns of the repo's files; None: all
+    waifuc: Mapping[str, Any] | None = field(default=None, metadata=ABSENT)  # {class, args, options, unrated}
     query: str | None = field(default=None, metadata=ABSENT)
     name: str | None = field(default=None, metadata=ABSENT)
     dialect: str | None = field(default=None, metadata=ABSENT)
@@ -130,6 +136,7 @@ class Origin(Params):
     file_roots: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # of files inside the user's network
     url: str | None = field(default=None, metadata=ABSENT)  # of a search, where gallery-dl lists
     family: str | None = field(default=None, metadata=ABSENT)  # gallery-dl's name of a dialect
+    mirror: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # of its files on the hub: {repo, revision}
     unrated: str | None = field(default=None, metadata=ABSENT)  # what stands for the rating of a site without any
 
 
@@ -258,7 +265,7 @@ class Previews(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection(Stage, SelectionRule):
-    pass
+    minimum: float  # share of previews that must be recognised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +284,7 @@ class Target(Params):
 @dataclass(frozen=True, kw_only=True)
 class Published(Stage):
     private: bool
+    weak: bool  # whether a weak model is published, too
     target: Target
 
 

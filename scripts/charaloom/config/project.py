@@ -11,7 +11,7 @@ from pathlib import Path
 from charaloom.artifacts.types import PathLike
 from charaloom.config.bases import bases_named, check_base, check_families, check_whole
 from charaloom.config.layers import config_files, merged, own_file, read_config
-from charaloom.config.named_files import read_lock, read_removals
+from charaloom.config.named_files import check_references, read_lock, read_removals
 from charaloom.config.recipes import check_recipe, check_regularisation, check_sizes
 from charaloom.config.roster import Character, Check, check_sources, empty_roster, read_roster, roster_checks
 from charaloom.config.schemas import Config, as_meant, check, read_yaml, suggestion
@@ -114,6 +114,7 @@ def config_checks(config: Config, files: Sequence[PathLike], bases: BaseChecks) 
     yield own[0], partial(check_sizes, config, files)
     yield *own, partial(check_families, config, files)
     yield (partial(check_regularisation, config, files),)
+    yield (partial(check_references, config, files),)
 
 
 def whole_checks(project: Project, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:

@@ -1,6 +1,7 @@
 """The roster: one row per character, checked line by line."""
 
 import csv
+import json
 import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from charaloom.errors import CharaloomError
 Check = Callable[[], object]  # raises CharaloomError where something is wrong
 
 FOLDER, BOARD = "folder", "board"
-KINDS = (BOARD, FOLDER, "archive", "video", "dataset")  # of sources
+DATASET, WAIFUC = "dataset", "waifuc"
+KINDS = (BOARD, FOLDER, "archive", "video", DATASET, WAIFUC)  # of sources
 # Folders beside the characters':
 RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "logs", "measured"})
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
+REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
+ACCOUNT = re.compile(r"://[^/\s\"]*@|[?&](api_key|token|password|login)=", re.IGNORECASE)  # in an address
+SECRET = re.compile(r"key|token|passw|secret|cookie|session", re.IGNORECASE)  # in the name of an option
 EMBEDDING = "emb"  # end of the words that embeddings are known by
 
 
@@ -164,8 +169,29 @@ def check_source(entry: Config, place: str, boards: Config) -> None:
         raise CharaloomError(f"{place}: `query` is missing (the character's tag on {value})")
     if kind != BOARD and "query" in entry:
         raise CharaloomError(f"{place}.query: only a board has a query; take it out, or name a board")
-    if kind != BOARD and not Path(value).expanduser().exists():
-        raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory")
+    if kind == WAIFUC:
+        check_waifuc(value, f"{place}.{WAIFUC}")
+    elif kind == DATASET and "revision" in entry:
+        if not REPO.fullmatch(value):
+            raise CharaloomError(f"{place}.dataset: {value!r} is no repository of the hub, as in `owner/name`")
+    elif others := [key for key in ("revision", "files") if key in entry]:
+        raise CharaloomError(f"{place}.{others[0]}: only a dataset of the hub has it (`dataset: owner/name`)")
+    elif kind != BOARD and not Path(value).expanduser().exists():
+        cure = "; of a dataset on the hub, also give its `revision`" if kind == DATASET else ""
+        raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory{cure}")
+
+
+def check_waifuc(entry: Config, where: str) -> None:
+    """Refuse what names an account or opens one, and stands in the file: others read that, too."""
+    if ACCOUNT.search(json.dumps(entry)):
+        raise CharaloomError(f"{where}: an address holds an account; write the address alone")
+    for name, value in entry.get("options", {}).items():
+        named = isinstance(value, dict) and set(value) == {"env"} and isinstance(value["env"], str)
+        if value is not None and not named and SECRET.search(name):
+            raise CharaloomError(
+                f"{where}.options.{name}: an account belongs into the environment; name its variable, as in "
+                f"`{name}: {{env: CHARALOOM_WAIFUC_{name.upper()}}}`"
+            )
 
 
 def character_of(row: dict[str, str]) -> Character:

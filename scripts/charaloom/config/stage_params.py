@@ -1,14 +1,15 @@
 """What each stage of one character may read of the config and the roster: the only param of its rule."""
 
+import os
 from pathlib import Path
 
 from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
-from charaloom.config.named_files import read_lock, read_removals
+from charaloom.config.named_files import read_lock, read_removals, reference_folders, references_of
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
-from charaloom.config.roster import BOARD, FOLDER, KINDS, Character, allowed_ratings
+from charaloom.config.roster import BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
 from charaloom.config.schemas import AUTO, Config
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
@@ -74,7 +75,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {"sources": sources_of(config, character), "age": character.age} | sampled | removals
         case "filtered":
             ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
-            return {**seed, **ratings, "tag": character.tag, "variants": variants_of(config, character)}
+            named = {"references": references_of(config)}
+            return {**seed, **ratings, **named, "tag": character.tag, "variants": variants_of(config, character)}
         case "tagged":
             return {"tag": character.tag, **trigger}
         case "clustered":
@@ -86,7 +88,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             return {**seed, **trigger}
         case "previews":
             bases = [preview_base(config, name) for name in preview_bases(config)]
-            return {**seed, "bases": bases, "selection": config["selection"]}
+            rule = {key: value for key, value in config["selection"].items() if key != "minimum"}
+            return {**seed, "bases": bases, "selection": rule}
         case "model":
             return {"base": base_of(config, config["training"]["base"])}
         case _:
@@ -105,6 +108,7 @@ def publish_params(project: Project, name: str, target: str) -> Config:
     return {
         **stage_params(project, name, "published"),
         "private": section["private"],
+        "weak": section["weak"],
         "target": section["targets"][target],
     }
 
@@ -115,14 +119,17 @@ def models_params(project: Project) -> Config:
 
 
 def sources_of(config: Config, character: Character) -> list[Config]:
-    """All sources of a character: the roster's, then those of the character's own file."""
+    """All sources of a character: the roster's, those of the character's own file, folders of references."""
     return [origin_of(config, entry) for entry in entries_of(config, character)]
 
 
 def entries_of(config: Config, character: Character) -> list[Config]:
     own: Config = {FOLDER: character.query} if character.source == FOLDER else {BOARD: character.source}
     query = {} if character.source == FOLDER else {"query": character.query}
-    return [{**own, **query}, *config.get("sources", [])]
+    entries = [{**own, **query}, *config.get("sources", [])]
+    folders = {os.path.abspath(os.path.expanduser(entry[FOLDER])) for entry in entries if FOLDER in entry}
+    more = [folder for folder in reference_folders(config).values() if os.path.abspath(folder) not in folders]
+    return [*entries, *({FOLDER: folder} for folder in more)]
 
 
 def boards_of(config: Config, character: Character) -> set[str]:
@@ -138,7 +145,13 @@ def origin_of(config: Config, entry: Config) -> Config:
     if kind == BOARD:
         board = config["boards"][entry[BOARD]]
         known = {key: value for key, value in board.items() if value is not None}
-        return {"kind": BOARD, "name": entry[BOARD], **known, **more}
+        hub = {"hub": config["models"]["hub"]} if "mirror" in known else {}
+        return {"kind": BOARD, "name": entry[BOARD], **known, **hub, **more}
+    if kind == WAIFUC:
+        return {"kind": kind, WAIFUC: entry[WAIFUC], **more}
+    if kind == DATASET and "revision" in entry:
+        own = {"repo": entry[DATASET], "revision": entry["revision"], "hub": config["models"]["hub"]}
+        return {"kind": kind, **own, **({"files": entry["files"]} if "files" in entry else {}), **more}
     path = str(Path(entry[kind]).expanduser())
     return {"kind": kind, "path": path, "content": content_of(kind, path, config["paths"]["work"]), **more}
 

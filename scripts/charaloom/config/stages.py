@@ -4,7 +4,7 @@ Bump a version when the same inputs would now give another result: no trigger of
 """
 
 STAGE_VERSION: dict[str, int] = {
-    "raw": 2,
+    "raw": 3,
     "measured": 5,
     "filtered": 4,
     "curation": 2,
@@ -14,10 +14,10 @@ STAGE_VERSION: dict[str, int] = {
     "dataset": 5,
     "checkpoints": 5,
     "previews": 3,
-    "selection": 3,
-    "model": 4,
-    "published": 1,
-    "report": 6,
+    "selection": 4,
+    "model": 5,
+    "published": 2,
+    "report": 7,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

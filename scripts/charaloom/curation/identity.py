@@ -131,7 +131,7 @@ def check_rivals(character: str, clusters: list[list[View]], supports: dict[str,
                 f"(support {support}, for example picture {example(clusters[0])}) and {len(group)} views (support "
                 f"{rival_support}, for example {example(group)}). Name pictures of the character in "
                 f"`filtered.references` of their own config file (characters/{character}.yaml beside the roster), by "
-                f"SHA-256 or <site>:<post id>."
+                f"SHA-256 or <site>:<post id>, or a folder of such pictures."
             )
         if support and rival_support >= NOTED_SUPPORT * support:
             print(
@@ -169,6 +169,13 @@ def reference_support(views: list[View], references: Iterable[str]) -> dict[str,
     """1 for the views of reference pictures (SHA-256 or `<site>:<post id>`), else 0; None where no view is of one."""
     wanted = set(map(normalised, references))
     supports = {view.name: float(not wanted.isdisjoint(ids_of(view))) for view in views}
+    missing = sorted(wanted.difference(*map(ids_of, views)))
+    if missing:
+        print(
+            f"filtered.references: {len(missing)} of {len(wanted)} are no picture that passed the rules before "
+            f"`identity`, first {missing[0]}: curation.html says which rule dropped it",
+            file=sys.stderr,
+        )
     return supports if any(supports.values()) else None
 
 

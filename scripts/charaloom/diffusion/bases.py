@@ -11,8 +11,8 @@ from charaloom.config.base_files import check_digest, open_model
 from charaloom.config.families import Family, family_of
 from charaloom.config.params import Base, PreviewBase
 from charaloom.errors import CharaloomError
+from charaloom.runtime.hub import Digests, fetch_repository, fetched_before, hub_file, is_address
 from charaloom.tagging.lint import CLIP
-from charaloom.vision.models import Digests, fetch_repository, fetched_before, hub_file, is_address
 from charaloom.weights.conversion import CONVERSION_VERSION, VOCABULARY, brings_words, write_folder
 from charaloom.weights.digests import Read
 from charaloom.weights.models import Model, check_numbers, model_digest, read_whole

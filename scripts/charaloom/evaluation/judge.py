@@ -21,6 +21,7 @@ from charaloom.errors import CharaloomError
 from charaloom.evaluation.outfit_matcher import SEEN, OutfitMatcher
 from charaloom.evaluation.training_pictures import TrainingPictures
 from charaloom.images.decoding import open_picture
+from charaloom.runtime.hub import hub_file
 from charaloom.vision.ccip import CcipMetric
 from charaloom.vision.model_set import (
     CCIP,
@@ -35,7 +36,7 @@ from charaloom.vision.model_set import (
     TaggerOutput,
     run,
 )
-from charaloom.vision.models import hub_file, open_session
+from charaloom.vision.models import open_session
 
 if TYPE_CHECKING:
     import numpy as np

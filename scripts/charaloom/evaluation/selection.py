@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from charaloom.artifacts.files import write_json
+from charaloom.artifacts.files import read_json, write_json
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.tables import read_table
@@ -22,9 +22,10 @@ from charaloom.errors import CharaloomError
 from charaloom.evaluation.reason import reason, rule_words
 from charaloom.evaluation.rounds import replayed
 from charaloom.evaluation.scores import MEANING, matching, numbers
+from charaloom.evaluation.weakness.rule import weakness
 from charaloom.outfits.prompts import CLOTHES
 
-SCHEMA = 3  # of selection.json
+SCHEMA = 4  # of selection.json
 OTHER_CLOTHES = "other clothes"  # row of the confusion table: prompts for clothes that the character never wore
 NO_OUTFIT = "none of these"  # column of the confusion table: pictures that show no outfit of the character
 
@@ -36,6 +37,8 @@ def select(
     params: Selection,
     previews: PathLike,
     previews_manifest: PathLike,
+    checkpoints_manifest: PathLike,
+    outfits: PathLike,
     selection: PathLike,
     page: PathLike,
     manifest: PathLike,
@@ -43,14 +46,18 @@ def select(
 ) -> None:
     """Choose a checkpoint by the scores of the previews; write `selection.json`, the page and the manifest.
 
+    Where the chosen checkpoint is of little use, `selection.json` says why and what to try (`weakness`).
     `write_page` gets the page's path, the rows of `scores.parquet`, the content of `selection.json` and the folder of
     previews. Raises CharaloomError where the previews hold no checkpoint on the training base.
     """
-    facts = lineage("selection", character, params.plain(), [previews_manifest])
+    facts = lineage("selection", character, params.plain(), [previews_manifest, checkpoints_manifest])
     rendered = read_manifest(previews_manifest)
     rows = read_table(Path(previews) / "scores.parquet")
     bases = [base["name"] for base in rendered["bases"]]
     choice = choose(rows, bases, rendered["checkpoints"], params, rendered["settings"]["threshold"], previews)
+    trained = {outfit["id"]: outfit for outfit in read_json(outfits)["outfits"] if outfit["trained"]}
+    pictures = read_manifest(checkpoints_manifest)["counts"]["pictures"]
+    worth = weakness(choice, params.minimum, rows, trained, pictures)
     content = {
         "schema": SCHEMA,
         "character": character,
@@ -59,10 +66,12 @@ def select(
         "rule": rule_words(params),
         "meaning": MEANING,
         **choice,
+        **worth,
     }
     write_json(selection, content)
     write_page(page, rows, content, Path(previews))
     counts = {"checkpoints": len(rendered["checkpoints"]), "pictures": len(rows), "chosen_step": choice["step"]}
+    counts["weak"] = worth["weak"] is not None
     write_manifest(manifest, facts, {"selection": selection, "page": page}, counts)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageCms, ImageFilter
 
-from charaloom.images.formats import CUT, FORMATS, first_picture, sniff, unread, without_bulky_texts
+from charaloom.images.formats import CUT, FORMATS, HEIF_CURE, first_picture, sniff, unread, without_bulky_texts
 
 WHITE = (255, 255, 255)
 SEEN_ALPHA = 16  # of 255, from which paint shows on white, set by hand
@@ -58,7 +58,7 @@ def ending_problem(data: bytes, kind: str) -> str | None:
 def foreign(data: bytes) -> str:
     """Why bytes are refused that are no picture of a format that is read."""
     if name := unread(data):
-        return f"not read: {name}; save it as PNG, JPEG or WebP"
+        return f"not read: {HEIF_CURE if name == 'HEIC' else f'{name}; save it as PNG, JPEG or WebP'}"
     return f"not a picture: {'a web page' if looks_like_html(data) else 'unknown format'}"
 
 

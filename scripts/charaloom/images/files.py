@@ -15,14 +15,15 @@ from pathlib import Path, PurePosixPath
 
 from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.types import PathLike
-from charaloom.images.formats import HEAD_BYTES, sniff, unread
+from charaloom.images.formats import HEAD_BYTES, reads_heif, sniff, unread
 
 EXTENSIONS = frozenset(
     (
         *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".avif", ".heic", ".heif", ".jxl", ".jp2"),
+        *(".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2"),
     )
 )
+HEIF_ENDINGS = frozenset({".heic", ".heif", ".hif"})
 SIDE_ENDINGS = (".json", ".txt", ".caption", ".tags")  # of files beside a picture, in the order they are read
 LISTINGS = frozenset({"metadata.jsonl", "metadata.csv"})  # of the hub's image folders: a line for each picture
 SYSTEM_FOLDERS = frozenset(
@@ -210,14 +211,24 @@ def printable(text: str) -> str:
 def pictures_digest(folder: PathLike, work: PathLike | None = None) -> str:
     """Names and contents of the pictures of a folder and of what is written beside them; of no folder, that of none.
 
+    Where HEIC files are among them, it counts, too, whether these are read: a decoder may have been installed.
+    """
+    found = contents(folder, work)
+    decoders = ["HEIF"] if any(ending(path.name) in HEIF_ENDINGS for path in found) and reads_heif() else []
+    return digest([*([shown_name(path), content] for path, content in found.items()), *decoders])
+
+
+def contents(folder: PathLike, work: PathLike | None = None) -> dict[Path, str]:
+    """SHA-256 of each used file of a folder, or why it cannot be read; of no folder, nothing.
+
     `work` keeps the digests of files by size, time and inode, so that a file is read again only where these changed.
     """
     if not os.path.isdir(folder):
-        return digest([])
+        return {}
     store = store_of(folder, work) if work else None
     before = known_digests(store)
     after: dict[str, list[object]] = {}
-    facts: list[list[object]] = []
+    found: dict[Path, str] = {}
     settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
     for path in read_folder(folder).used():
         name = shown_name(path)
@@ -225,17 +236,17 @@ def pictures_digest(folder: PathLike, work: PathLike | None = None) -> str:
             state = os.stat(Path(folder) / path)
             signature = [state.st_size, state.st_mtime_ns, state.st_ino]
             known = before.get(name)
-            content = known[3] if known and known[:3] == signature else sha256_file(Path(folder) / path)
+            content = str(known[3]) if known and known[:3] == signature else sha256_file(Path(folder) / path)
         except OSError as error:
-            facts.append([name, f"unreadable: {error.strerror}"])
+            found[path] = f"unreadable: {error.strerror}"
             continue
-        facts.append([name, content])
+        found[path] = content
         if state.st_mtime_ns < settled:
             after[name] = [*signature, content]
     if store and after != before:
         with suppress(OSError):  # a work folder that cannot be written costs the next look its speed alone
             write_json(store, after)
-    return digest(facts)
+    return found
 
 
 def store_of(folder: PathLike, work: PathLike) -> Path:

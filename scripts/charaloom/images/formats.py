@@ -4,8 +4,13 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # those that are read
+HEIF_DECODERS = ("pi_heif", "pillow_heif")  # packages that read HEIC: the first has no encoder, hence only the LGPL
+HEIF_CURE = "HEIC; save it as PNG, JPEG or WebP, or install a decoder: `.venv/bin/pip install pi-heif`"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes of the header behind a BMP's first 14 bytes
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -44,7 +49,19 @@ def sniff(data: bytes) -> str | None:
         return "BMP"
     if data[:4] in TIFF_MARKS:
         return "TIFF"
-    return "AVIF" if AVIF_BRANDS & brands(data) else None
+    if AVIF_BRANDS & brands(data):
+        return "AVIF"
+    return "HEIF" if HEIC_BRANDS & brands(data) and reads_heif() else None
+
+
+@cache
+def reads_heif() -> bool:
+    """Whether a decoder of HEIC is installed; Pillow knows it then. Nothing here depends on it."""
+    for name in HEIF_DECODERS:
+        if find_spec(name):
+            import_module(name).register_heif_opener()
+            return True
+    return False
 
 
 def unread(data: bytes) -> str | None:

@@ -181,5 +181,8 @@ def files_section(character: str, results: Path, receipts: Sequence[PathLike]) -
         {**entry, "size": f"{files[entry['file']]['size'] / 2**20:.1f} MiB", "sha256": files[entry["file"]]["sha256"]}
         for entry in repo_files(character, embedding=f"{embedding_word(character)}.safetensors" in files)
     ]
-    published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in map(read_json, receipts)]
-    return {"programs": PROGRAMS, "weights": weights, "word": embedding_word(character), "published": published}
+    contents = list(map(read_json, receipts))
+    published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in contents if "tag" in receipt]
+    withheld = [receipt["target"]["name"] for receipt in contents if "withheld" in receipt]
+    shown = {"programs": PROGRAMS, "weights": weights, "word": embedding_word(character)}
+    return {**shown, "published": published, "withheld": withheld}

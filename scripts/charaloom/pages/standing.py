@@ -19,7 +19,7 @@ TAIL = 4000  # bytes of a log that are read
 RAISED = re.compile(r"[A-Za-z_][\w.]*(: |$)")  # the last line of a traceback
 PAGES = ("report", "curation", "outfits", "previews")  # of a character, as the status page links them
 NUMBERS = ("seen", "kept", "outfits", "checkpoint", "recognised")
-STATES = ("failed", "begun", "waiting", "finished")  # as a page lists them: first who needs a person
+STATES = ("failed", "weak", "begun", "waiting", "finished")  # as a page lists them: first who needs a person
 
 Value = TypeVar("Value")
 
@@ -36,11 +36,13 @@ class Standing:
     log: Path | None = None
     pages: tuple[str, ...] = ()  # those of PAGES that are written
     interrupted: bool = False  # by Ctrl-C
+    weak: tuple[str, ...] = ()  # why a finished model is of little use
+    advice: tuple[str, ...] = ()  # what to try then
 
     @property
     def state(self) -> str:
         if self.stage is None:
-            return "finished"
+            return "weak" if self.weak else "finished"
         if self.why:
             return "failed"
         return "begun" if self.begun else "waiting"
@@ -73,7 +75,8 @@ def standing(project: Project, name: str) -> Standing:
     pages = tuple(page for page in PAGES if f"{page}.html" in names)
     stage = next((stage for stage in STAGES if not made(project, folder, names, stage)), None)
     if stage is None:
-        return Standing(name, numbers, pages=pages)
+        weak, advice = readable(lambda: weakness(folder)) or ((), ())
+        return Standing(name, numbers, pages=pages, weak=weak, advice=advice)
     logs = logs_of(Path(project.config["paths"]["work"]) / "logs" / name, stage)
     for log in logs:
         if why := failure(log):
@@ -165,6 +168,12 @@ def chosen(folder: Path) -> tuple[str, str]:
     selection = read_json(folder / "selection.json")
     numbers = next(entry for entry in selection["checkpoints"] if entry["checkpoint"] == selection["chosen"])
     return selection["chosen"], f"{numbers['recognised']} of {numbers['asked']}"
+
+
+def weakness(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Why a model is weak, and what to try; empty where it is not."""
+    weak = read_json(folder / "selection.json")["weak"]
+    return (tuple(weak["why"]), tuple(weak["advice"])) if weak else ((), ())
 
 
 def readable(read: Callable[[], Value]) -> Value | None:

@@ -47,7 +47,8 @@ def row_of(character: Standing, logs: dict[str, str]) -> list[str | int | None]:
     stage = STAGES.index(character.stage) if character.stage else -1
     pages = sum(1 << place for place, page in enumerate(PAGES) if page in character.pages)
     numbers = [character.numbers.get(name) for name in NUMBERS]
-    return [character.name, state, stage, pages, *numbers, character.why, logs.get(character.name)]
+    why = character.why or "; ".join(character.weak) or None
+    return [character.name, state, stage, pages, *numbers, why, logs.get(character.name)]
 
 
 def script_json(value: object) -> str:

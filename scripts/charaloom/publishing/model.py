@@ -65,6 +65,7 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
         )
         write_text(part / "README.md", card_text(card))
     counts = {"step": selection["step"], "previews": len(examples), "embedding": embedding.exists()}
+    counts["weak"] = bool(selection["weak"])
     write_manifest(manifest, facts, {"model": folder}, counts)
 
 

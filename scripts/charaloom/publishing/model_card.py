@@ -52,7 +52,7 @@ def card_text(card: ModelCard) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"words": as_words, "code": code_span, "block": code_block}
+    environment.filters |= {"words": as_words, "code": code_span, "block": code_block, "capitalised": capitalised}
     return environment.get_template("model_card.md.j2").render(
         character=card.character,
         word=embedding_word(card.character),
@@ -70,6 +70,10 @@ def card_text(card: ModelCard) -> str:
         files=repo_files(card.character, card.embedding),
         front_matter=front_matter(card),
     )
+
+
+def capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def trained_outfits(outfits: Row, base: PreviewBase) -> list[Row]:

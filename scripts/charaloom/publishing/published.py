@@ -1,8 +1,10 @@
 """Stage `published`: the dataset and the model at one target, and a receipt of what lies there.
 
-Idempotent by content: a target that already holds the same bytes is not touched, and the receipt is the same.
+Idempotent by content: a target that already holds the same bytes is not touched, and the receipt is the same. A weak
+model is not published unless the config asks for it: its receipt says so, and the target stays as it is.
 """
 
+import sys
 from pathlib import Path
 
 from charaloom.artifacts.files import digest, write_json
@@ -12,7 +14,11 @@ from charaloom.config.params import Published
 from charaloom.errors import CharaloomError
 from charaloom.publishing.targets import KINDS
 
-SCHEMA = 1  # of a receipt
+SCHEMA = 2  # of a receipt
+NOT_PUBLISHED = (
+    "the model is weak, so nothing was published, and what an earlier run published stays as it is; report.html says"
+    " what to try. To publish it all the same, set `published.weak: true`."
+)
 
 
 def publish(
@@ -26,6 +32,8 @@ def publish(
 ) -> None:
     """Bring both folders to the target as `<character>/{dataset,model}` and write the receipt, named like the target.
 
+    Of a weak model that the config does not ask for, the receipt holds only why it was withheld.
+
     Raises CharaloomError for a target of an unknown kind, and where a folder is not what its manifest says.
     """
     target = params.target
@@ -36,22 +44,25 @@ def publish(
     repositories = {"dataset": (Path(dataset), dataset_manifest), "model": (Path(model), model_manifest)}
     for name, (folder, manifest) in repositories.items():
         refuse_if_changed(name, folder, manifest)
-    place = KINDS[target.kind]
-    places = {name: place(target, character, name, folder) for name, (folder, _) in repositories.items()}
+    withheld = is_weak(model_manifest) and not params.weak
     recorded = {**params.plain(), "target": {"kind": target.kind}}
     upstream = [manifest for _, manifest in repositories.values()]
     facts = lineage("published", character, params.plain(), upstream, recorded)
+    content = {"schema": SCHEMA, "target": {"name": Path(receipt).stem, "kind": target.kind}, "version": facts.version}
+    if withheld:
+        print(f"{character}: {NOT_PUBLISHED}", file=sys.stderr)
+        content |= {"withheld": NOT_PUBLISHED}
+    else:
+        place = KINDS[target.kind]
+        places = {name: place(target, character, name, folder) for name, (folder, _) in repositories.items()}
+        content |= {"tag": version_tag(facts.version), **{name: entry(name, at) for name, at in places.items()}}
     write_lineage(receipt, facts)
-    write_json(
-        receipt,
-        {
-            "schema": SCHEMA,
-            "target": {"name": Path(receipt).stem, "kind": target.kind},
-            "version": facts.version,
-            "tag": version_tag(facts.version),
-            **{name: entry(name, places[name]) for name in repositories},
-        },
-    )
+    write_json(receipt, content)
+
+
+def is_weak(model_manifest: PathLike) -> bool:
+    """Whether the stage `selection` found the model weak."""
+    return bool(read_manifest(model_manifest)["counts"]["weak"])
 
 
 def refuse_if_changed(name: str, folder: Path, manifest: PathLike) -> None:

@@ -56,17 +56,25 @@ class Failed(Exception):
 
 
 def fetch_files(
-    web: Web, store: Store, posts: list[ListedPost], limits: Limits, progress: Callable[[int, int], None]
+    web: Web,
+    store: Store,
+    posts: list[ListedPost],
+    limits: Limits,
+    progress: Callable[[int, int], None],
+    kind: "Callable[..., Fetching] | None" = None,
 ) -> None:
-    """Fetch the files that the store lacks. Raises CharaloomError where the site refuses them or is in too much
-    trouble; what was fetched stays, and the next run goes on from there."""
+    """Fetch the files that the store lacks, by `kind` (by default one request for each file's address).
+
+    Raises CharaloomError where the site refuses them or is in too much trouble; what was fetched stays, and the next
+    run goes on from there.
+    """
     store.settle(posts)
     total = len(store.missing(posts))
     if total == 0:
         return
-    fetching = Fetching(web, store, limits, lambda done: progress(done, total))
+    fetching = (kind or Fetching)(web, store, limits, lambda done: progress(done, total))
     try:
-        refuse_if_tagged(web, store, store.missing(posts))
+        fetching.look(store.missing(posts))
         fetching.run(posts)
         store.save()
     except OSError as error:
@@ -90,6 +98,10 @@ class Fetching:
         self.denied: list[str] = []  # posts, in a row
         self.arrived = self.failed_in_a_row = 0
         self.lock = threading.Lock()
+
+    def look(self, missing: list[ListedPost]) -> None:
+        """Before the first file. Raises CharaloomError where the site does not want to be used."""
+        refuse_if_tagged(self.web, self.store, missing)
 
     def run(self, posts: list[ListedPost]) -> None:
         in_vain = number = 0

@@ -1,10 +1,11 @@
 """Look a character up on the boards of the config: tags, posts by rating, what a crawl would take; and the entry."""
 
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,21 +18,25 @@ from charaloom.config.schemas import Config
 from charaloom.errors import CharaloomError
 from charaloom.sources.boards.answers import NotAListError
 from charaloom.sources.boards.dialect import Cursor, Dialect, Name, Request
-from charaloom.sources.boards.listing import DIALECTS, body_of, site_of
+from charaloom.sources.boards.listing import DIALECTS, body_of, signed_in, site_of
 from charaloom.sources.web import Web
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 CANDIDATES = 3  # tags of a board whose posts are counted by rating
 MEAN_BYTES = 1_500_000  # of a post where the board lists no sizes, set by hand
 
+Result = TypeVar("Result")
+
 
 @dataclass
 class Candidate:
-    """A tag of a board. `ratings`: posts by rating; `size`: mean bytes of its newest posts."""
+    """A tag of a board. `ratings`: posts by rating; `size`: mean bytes of its newest posts; `variant_of`: another tag
+    that it implies, such as the character in another dress."""
 
     board: str
     tag: str
     posts: int | None
+    variant_of: str | None = None
     ratings: dict[str, int] = field(default_factory=dict)
     size: float | None = None
 
@@ -44,14 +49,14 @@ def find(config: Config, name: str, boards: Iterable[str]) -> tuple[list[Candida
     for board in boards:
         entry = config["boards"][board]
         dialect = DIALECTS.get(entry["dialect"])
-        if dialect is None:
-            problems.append(f"{board}: gallery-dl has no search of names; write its tag yourself")
+        if dialect is None or dialect.names_request(entry["root"], plain(name)) is None:
+            problems.append(f"{board}: has no search of names; write its tag into the roster yourself")
             continue
         origin = Origin.of(
             {"kind": BOARD, "name": board, **{key: value for key, value in entry.items() if value is not None}}
         )
         try:
-            with Web(site_of(origin, config["contact"]), hosts) as web:
+            with Web(signed_in(site_of(origin, config["contact"]), dialect, hosts), hosts) as web:
                 own = candidates(web, board, dialect, plain(name))
         except CharaloomError as error:
             problems.append(str(error))
@@ -69,7 +74,8 @@ def plain(name: str) -> str:
 def candidates(web: Web, board: str, dialect: Dialect, name: str) -> list[Candidate]:
     """The tags of a board that may be meant, with their numbers."""
     names = sorted(asked_names(web, dialect, name), key=lambda known: nearness(known, name))
-    result = [Candidate(board, known.tag, known.posts) for known in names]
+    implied = variants(web, dialect, [known.tag for known in names])
+    result = [Candidate(board, known.tag, known.posts, implied.get(known.tag)) for known in names]
     for candidate in result[:CANDIDATES]:
         for rating in dialect.rating_terms:
             counted = asked(web, dialect.count_request(web.site.root, dialect.with_rating(candidate.tag, rating)))
@@ -82,11 +88,34 @@ def candidates(web: Web, board: str, dialect: Dialect, name: str) -> list[Candid
 
 
 def asked_names(web: Web, dialect: Dialect, name: str) -> list[Name]:
-    body = asked(web, dialect.names_request(web.site.root, name))
+    """The tags that hold the name; else those that hold its words in another order, or have it in another language.
+    None without posts."""
+    root = web.site.root
+    found = read(web, dialect.names_request(root, name), dialect.names) or []
+    words = [word for word in re.split(r"[\s_()]+", name) if word]
+    if not found and len(words) > 1:
+        found = read(web, dialect.names_request(root, max(words, key=len)), dialect.names) or []
+        found = [known for known in found if all(word in plain(known.tag) for word in words)]
+    if not found and (tags := read(web, dialect.other_names_request(root, name), dialect.other_names)):
+        found = read(web, dialect.tags_request(root, tags), dialect.names) or []
+    return [known for known in found if known.posts != 0]
+
+
+def variants(web: Web, dialect: Dialect, tags: list[str]) -> dict[str, str]:
+    """The tag that each of some tags implies, of those among them."""
+    request = dialect.variants_request(web.site.root, tags) if len(tags) > 1 else None
+    implied = read(web, request, dialect.variants) or {}
+    return {tag: other for tag, other in implied.items() if other in tags}
+
+
+def read(web: Web, request: Request | None, understood: Callable[[bytes], Result]) -> Result | None:
+    """What an answer says; None where the board has no such thing."""
+    body = asked(web, request)
     try:
-        return [] if body is None else dialect.names(body)
+        return None if body is None else understood(body)
     except NotAListError as error:
-        raise CharaloomError(f"{web.site}: answered with {error}. Check dialect and root under boards.") from error
+        said = web.site.shown(str(error))
+        raise CharaloomError(f"{web.site}: answered with {said}. Check dialect and root under boards.") from error
 
 
 def asked(web: Web, request: Request | None) -> bytes | None:
@@ -129,13 +158,13 @@ def chosen(found: list[Candidate], name: str, series: str | None) -> list[Candid
             near = [one for one in near or own if plain(series) in plain(one.tag)] or [
                 one for one in near if plain(one.tag) == plain(name)
             ]
-        different = {one.tag for one in near if plain(one.tag) != plain(name)}
+        different = {one.tag for one in near if plain(one.tag) != plain(name) and one.variant_of is None}
         if len(different) > 1 and not any(plain(one.tag) == plain(name) for one in near):
             raise CharaloomError(
                 f"{name}: {board} has this name in several series: {', '.join(sorted(different))}. Say which with "
                 "--series, a part of the tag."
             )
-        result += near[:1] or own[:1]
+        result += sorted(near or own, key=lambda one: one.variant_of is not None)[:1]
     return result
 
 
@@ -149,7 +178,7 @@ def write_entry(project: Project, character: str, picked: list[Candidate], age: 
         )
     if own.exists():
         raise CharaloomError(f"{own}: is there already; move it away, or give another name with --as")
-    first, *others = sorted(picked, key=lambda candidate: -(usable(candidate, ("general",)) or 0))
+    first, *others = sorted(picked, key=lambda one: (not one.ratings, -(usable(one, ("general",)) or 0)))
     row = {"character": character, "source": first.board, "query": first.tag, "age": age}
     write_text(roster, with_row(roster, row))
     if not others:
@@ -216,7 +245,9 @@ def forecast(picked: list[Candidate], config: Config) -> str:
         requests = taken * (2 if dialect.has_details else 1) + limit // dialect.page_size + 2
         posts, size = posts + taken, size + taken * (candidate.size or MEAN_BYTES)
         seconds += requests * board["seconds_between_requests"]
-    return f"A crawl would fetch {posts:,} posts, about {size / 1e9:.1f} GB, in about {seconds / 60:.0f} minutes."
+    amount = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    time = f"about {seconds / 60:.0f} minutes" if seconds >= 90 else "less than two minutes"
+    return f"A crawl would fetch at most {posts:,} posts, about {amount}, in {time}."
 
 
 def report(project: Project, name: str, options: Any) -> int:

@@ -26,10 +26,12 @@ from charaloom.images.decoding import inspect
 from charaloom.runtime.progress import Progress
 from charaloom.sources.choice import Offer, gathered
 from charaloom.sources.folders.reader import FolderReport, Reporting, files_list, log_files
-from charaloom.sources.kinds import source_of, store_of
+from charaloom.sources.hub.repository import HubSource
+from charaloom.sources.kinds import Machine, source_of, store_of
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, refused, rules_of
 
 GROUP_ROWS = 16  # of the table: readers stream group by group
+OF_FILES = ("folder", "archive", "video", "dataset")  # what stands for the site of a file of the user's
 GROUP_BYTES = 32 * 2**20  # set by hand
 
 
@@ -51,28 +53,27 @@ def build_raw(
     table: PathLike,
     pictures_facet: PathLike,
     manifest: PathLike,
-    work: PathLike,
-    contact: str = "",
+    machine: Machine,
 ) -> None:
     """Fetch or read the pictures of a character and write the table `raw`, its facet and its manifest.
 
     The facet names the pictures alone: what measuring reads, whatever their posts say. Beside the manifest,
     `raw.files.json` lists every file of a folder that was not used: no content, so no digest of it is compared.
 
-    Each source has a store of its own, `work`/<character>/raw-<digest>, which survives a kill; a second run fetches
-    nothing again. `contact` stands in the User-Agent. Raises CharaloomError where a source refuses or fails, or where
+    Each source has a store of its own, <work>/<character>/raw-<digest>, which survives a kill; a second run fetches
+    nothing again. Raises CharaloomError where a source refuses or fails, or where
     fewer than `params.minimum` pictures are usable.
     """
     rules = rules_of(params)
     with ExitStack() as stack:
-        offers = [opened(stack, character, params, origin, rules, Path(work), contact) for origin in params.sources]
+        offers = [opened(stack, character, params, origin, rules, machine) for origin in params.sources]
         posts, counts = gathered(offers, params, character)
         pictures = merged(examined(posts, rules, Progress(f"{character}: pictures looked at")))
         files = files_of(offers, pictures)
         log_files(character, files["unused"], files["remarks"])
         counts = {**counted(posts, pictures), **counts}
         require_enough(character, params.minimum, counts)
-        recorded = lineage_params(params, rules, pictures)
+        recorded = lineage_params(params, rules, pictures) | commits_of(offers)
         write_pictures(table, pictures)
     write_facet(pictures_facet, [[picture.key, picture.problem] for picture in pictures])
     write_json(files_list(manifest), files)
@@ -80,14 +81,12 @@ def build_raw(
     write_manifest(manifest, origin, {"table": table}, counts)
 
 
-def opened(
-    stack: ExitStack, character: str, params: Raw, origin: Origin, rules: Rules, work: Path, contact: str
-) -> Offer:
+def opened(stack: ExitStack, character: str, params: Raw, origin: Origin, rules: Rules, machine: Machine) -> Offer:
     """A source of a character with its store, locked until `stack` ends."""
-    folder = store_of(work, character, origin)
+    folder = store_of(machine.work, character, origin)
     stack.enter_context(locked(folder / "lock", f"{folder}: waiting for another run that uses it"))
     progress = Progress(f"{character}: files from {origin.name or origin.kind}")
-    return Offer(origin, source_of(params, origin, rules, folder, work / "hosts", contact, progress))
+    return Offer(origin, source_of(params, origin, rules, folder, machine, progress))
 
 
 def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[str, Any]:
@@ -95,12 +94,18 @@ def lineage_params(params: Raw, rules: Rules, pictures: list[Picture]) -> dict[s
 
     Left out are the pace, this machine's paths, and removals, which for the most part name other characters' pictures.
     """
-    passing = ("path", "content", "seconds_between_requests", "file_roots")
+    passing = ("path", "content", "hub", "seconds_between_requests", "file_roots")
     plain = params.plain()
     sources = [{key: value for key, value in source.items() if key not in passing} for source in plain["sources"]]
     content = digest([[picture.key, picture.problem, picture.posts] for picture in pictures])
     own = {key: value for key, value in plain.items() if key not in ("sources", "removals")}
     return {**own, "ratings": sorted(rules.ratings), "sources": sources, "content": content}
+
+
+def commits_of(offers: list[Offer]) -> dict[str, Any]:
+    """The commits of the hub's repositories that the pictures came from."""
+    commits = {offer.source.repo: offer.source.commit for offer in offers if isinstance(offer.source, HubSource)}
+    return {"commits": commits} if commits else {}
 
 
 # ---- pictures
@@ -160,14 +165,13 @@ def files_of(offers: list[Offer], pictures: list[Picture]) -> dict[str, Any]:
     """What became of the user's files: {pictures, captions, unused: [name, why], remarks: [name, what]}."""
     local = [offer.source for offer in offers if offer.origin.kind != BOARD]
     reports = [source.report for source in local if isinstance(source, Reporting)]
-    boards = {offer.origin.name for offer in offers if offer.origin.kind == BOARD}
     usable = [picture for picture in pictures if picture.problem is None]
     captioned = sum(any(post["tags_general"] for post in picture.posts) for picture in usable)
     problems = [
         (post["post_id"], picture.problem)
         for picture in pictures
         for post in picture.posts
-        if picture.problem and post["site"] not in boards
+        if picture.problem and post["site"] in OF_FILES
     ]
     unused = [entry for report in reports for entry in report.unused]
     remarks = [entry for report in reports for entry in report.remarks]

@@ -8,14 +8,15 @@ from charaloom.artifacts.files import read_json
 from charaloom.artifacts.locks import locked
 from charaloom.config.params import Raw
 from charaloom.config.project import Project
-from charaloom.config.roster import BOARD
+from charaloom.config.roster import BOARD, WAIFUC
 from charaloom.config.stage_params import stage_params
 from charaloom.errors import CharaloomError
 from charaloom.runtime.progress import Progress
-from charaloom.sources.boards.source import POSTS, BoardSource
-from charaloom.sources.kinds import source_of, store_of
+from charaloom.sources.boards.source import BoardSource
+from charaloom.sources.kinds import machine_of, source_of, store_of
 from charaloom.sources.posts import ListedPost, rules_of
 from charaloom.sources.store import FAILURES
+from charaloom.sources.waifuc.source import WaifucSource
 
 LOOKED_AT = ("md5", "rating", "artists", "tags_general", "tags_character", "tags_copyright", "tags_meta")
 
@@ -45,16 +46,16 @@ def refresh(project: Project, character: str) -> list[Changes]:
     if character not in project.characters:
         raise CharaloomError(f"{character}: is not in {project.config['roster']}")
     params = Raw.of(stage_params(project, character, "raw"))
-    rules, work = rules_of(params), Path(project.config["paths"]["work"])
+    rules, machine = rules_of(params), machine_of(project.config)
     changes = []
     for origin in params.sources:
-        if origin.kind != BOARD:
+        if origin.kind not in (BOARD, WAIFUC):
             continue
-        folder = store_of(work, character, origin)
-        progress = Progress(f"{character}: files from {origin.name}")
+        folder = store_of(machine.work, character, origin)
+        progress = Progress(f"{character}: files from {origin.name or origin.kind}")
         with locked(folder / "lock", f"{folder}: waiting for another run that uses it"):
-            source = source_of(params, origin, rules, folder, work / "hosts", project.config["contact"], progress)
-            assert isinstance(source, BoardSource)
+            source = source_of(params, origin, rules, folder, machine, progress)
+            assert isinstance(source, BoardSource | WaifucSource)
             changes.append(asked_again(source, folder))
     if any(changes):
         results = Path(project.config["paths"]["results"]) / character
@@ -62,9 +63,9 @@ def refresh(project: Project, character: str) -> list[Changes]:
     return changes
 
 
-def asked_again(source: BoardSource, folder: Path) -> Changes:
-    """List a board anew and compare; the old list stays where the board does not answer."""
-    path = folder / POSTS
+def asked_again(source: BoardSource | WaifucSource, folder: Path) -> Changes:
+    """Ask a site anew and compare; the old list stays where it does not answer."""
+    path = folder / source.kept_in
     before = {entry["post"]["post_id"]: entry for entry in read_json(path)["posts"]} if path.is_file() else {}
     after = {entry.post["post_id"]: entry for entry in source.list_posts(anew=True)}
     with suppress(FileNotFoundError):
@@ -73,7 +74,7 @@ def asked_again(source: BoardSource, folder: Path) -> Changes:
     oldest = min((int(post_id) for post_id in after if post_id.isdigit()), default=0)
     beyond = [post_id for post_id in missing if post_id.isdigit() and int(post_id) < oldest and source.is_full]
     return Changes(
-        source.site.name,
+        source.name,
         new=[post_id for post_id in after if post_id not in before],
         changed=[
             post_id for post_id in after if post_id in before and differs(before[post_id]["post"], after[post_id])

@@ -1,4 +1,4 @@
-"""What a source of pictures does; boards and folders are the two kinds."""
+"""What a source of pictures does; `kinds.py` has all of them."""
 
 from typing import Protocol
 

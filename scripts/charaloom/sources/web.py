@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
@@ -28,7 +29,7 @@ from charaloom.sources.network.replies import (
 )
 from charaloom.sources.network.robots import NAME, Robots, is_tagged, is_tagged_page, read_robots
 from charaloom.sources.network.secrets import scrubbed_text
-from charaloom.sources.sites import Site, variables
+from charaloom.sources.sites import Site
 
 # Set by hand.
 ANSWER_SECONDS = 50.0  # that a page of a list may take in all, its redirects included
@@ -66,7 +67,7 @@ class Web:
         except AddressError as error:
             raise CharaloomError(
                 f"boards.{site.name}: root is no plain http or https address. Without user name, password, blanks; an "
-                f"account belongs into {variables(site.name)}_USERNAME and {variables(site.name)}_API_KEY."
+                f"account belongs into {site.account_variables}."
             ) from error
         self.direct = pinned(self.places, CONNECTIONS)
         self.proxies: dict[str, urllib3.ProxyManager] = {}
@@ -123,6 +124,28 @@ class Web:
         self.raise_if_refused(status, reply.headers, body)
         return Answer(status, reply.headers, body, reply.url)
 
+    def sign_in(self, url: str, form: Mapping[str, str]) -> Mapping[str, str]:
+        """The cookies that the site gives for a filled form; it goes to the site's own origin alone, and once.
+
+        Raises CharaloomError where there is no answer.
+        """
+        address = self.places.checked(url)
+        assert address.origin == self.root.origin
+        departed = self.pace(address).wait_for_turn(self.stopped.is_set)
+        sent = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "identity"}
+        try:
+            with within(ANSWER_SECONDS), named_errors(ANSWER_SECONDS):
+                response = self.send("POST", address, sent, urlencode(form).encode())
+                reply = Reply(response, address.url, ANSWER_SECONDS)
+                self.note(reply, address, departed)
+                self.raise_if_refused(reply.status, reply.headers, reply.start(MESSAGE_BYTES))
+                response.close()
+                cookies = [SimpleCookie(line) for line in response.headers.getlist("Set-Cookie")]
+        except (NoAnswer, CookieError) as error:
+            raise CharaloomError(f"{self.site}: no answer to the account ({error}). {CHECK}") from error
+        pairs = [(name, morsel.value) for cookie in cookies for name, morsel in cookie.items()]
+        return {name: value for name, value in pairs if value.isprintable()}
+
     def raise_if_challenged(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if is_challenge(status, headers, body):
             raise CharaloomError(
@@ -135,10 +158,9 @@ class Web:
         if is_tagged(headers) or is_tagged_page(body):
             raise CharaloomError(f"{self.site}: asks not to be used for AI (noai). Use another source.")
         if status in (401, 403):
-            prefix = variables(self.site.name)
             raise CharaloomError(
-                f"{self.site}: refuses access ({status}). Set {prefix}_USERNAME and {prefix}_API_KEY if it wants an "
-                "account; else it blocks this network or User-Agent: set CHARALOOM_CONTACT and raise "
+                f"{self.site}: refuses access ({status}). Set {self.site.account_variables} if it wants an account; "
+                "else it blocks this network or User-Agent: set CHARALOOM_CONTACT and raise "
                 "seconds_between_requests."
             )
         if status in (*BUSY, *IN_TROUBLE):
@@ -181,7 +203,9 @@ class Web:
             address = self.redirected(address, location)
         raise NoAnswer(f"more than {REDIRECTS} redirects")
 
-    def send(self, method: str, address: Address, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def send(
+        self, method: str, address: Address, headers: Mapping[str, str], body: bytes | None = None
+    ) -> urllib3.BaseHTTPResponse:
         own = address.origin == self.root.origin
         target = with_query(address.target, self.site.secret_params) if own else address.target
         sent = self.headers(address, headers, own)
@@ -195,8 +219,8 @@ class Web:
         pool = manager.connection_from_host(address.host, address.port, address.scheme)
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=STALL_SECONDS)
         return pool.urlopen(
-            method, target, headers=sent, redirect=False, retries=False, preload_content=False, decode_content=False,
-            timeout=timeout, assert_same_host=False,
+            method, target, body=body, headers=sent, redirect=False, retries=False, preload_content=False,
+            decode_content=False, timeout=timeout, assert_same_host=False,
         )  # fmt: skip
 
     def headers(self, address: Address, wanted: Mapping[str, str], own: bool) -> dict[str, str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.runtime.hub import hub_file
 from charaloom.sources.folders.captions import is_prose
 from charaloom.tagging.captions import as_words, tags_in
 from charaloom.tagging.merging import OWN
 from charaloom.tagging.vocabulary import OTHER, Vocabulary, contradictions, is_count, kind_of
-from charaloom.vision.models import hub_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

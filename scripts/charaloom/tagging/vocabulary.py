@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.vision.models import hub_file
+from charaloom.runtime.hub import hub_file
 
 DATA = Path(__file__).parent / "data"
 TAGS = ("SmilingWolf/wd-swinv2-tagger-v3", "selected_tags.csv")

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.types import PathLike
-from charaloom.vision.models import hub_file, open_session
+from charaloom.runtime.hub import hub_file
+from charaloom.vision.models import open_session
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charaloom.vision.models import CUDA, hub_file, open_session, provider
+from charaloom.runtime.hub import hub_file
+from charaloom.vision.models import CUDA, open_session, provider
 
 if TYPE_CHECKING:
     import numpy as np

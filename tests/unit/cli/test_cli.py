@@ -10,6 +10,7 @@ from charaloom import __main__ as cli
 from charaloom.artifacts.files import write_json
 from charaloom.cli import progress, status, text
 from charaloom.cli import snakemake as snakemake_module
+from charaloom.cli.run import print_weak
 from charaloom.cli.snakemake import Snakemake, error_lines, find_profile
 from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
@@ -255,6 +256,26 @@ def test_the_table_of_a_finished_character(project: Any) -> None:
         "recognised": "1 of 2",
         "report": "results/hana/report.html",
     }
+
+
+def test_a_weak_model_is_no_success_in_table_end_and_page(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    finish_stages(project)
+    numbers = {"checkpoint": "step-000100", "recognised": 1, "asked": 9}
+    weak = {"why": ["1 of 9 previews are recognised", "1 of 4 without"], "advice": ["add pictures", "look"]}
+    selection = {"chosen": "step-000100", "checkpoints": [numbers], "weak": weak}
+    write_json(Path("results/hana/selection.json"), selection)
+    lines = status.status_table(project).splitlines()
+    assert lines[1].endswith("1 of 9      weak: results/hana/report.html says what to try")
+    assert lines[-1] == "1 character: 1 weak"
+    print_weak(project, standing.Standings(project))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "Weak, of 1 character: 1. Not published (published.weak: false).",
+        "  hana  1 of 9 previews are recognised; 1 of 4 without",
+        "      try: add pictures",
+    ]
+    page = write_status_page(project).read_text()
+    row = json.loads(page.split('id="data">')[1].split("</script>")[0])["rows"][0]
+    assert (row[:3], row[-2]) == (["hana", 1, -1], "1 of 9 previews are recognised; 1 of 4 without")
 
 
 def test_what_a_stage_needed_is_told_from_benchmark_files(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def error(*overlays: Path) -> str:
 
 def test_the_defaults_and_the_demo_obey_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CODE)
-    for files in ([DEFAULTS], [DEFAULTS, Path("config/demo.yaml")]):
+    small = Path("config/small.yaml")
+    for files in ([DEFAULTS], [DEFAULTS, small], [DEFAULTS, small, Path("config/demo.yaml")]):
         check(read_config(files), "config", files)
 
 
@@ -401,12 +402,20 @@ def test_further_sources_of_a_character(place: Path) -> None:
     [
         ({"board": "gelboru", "query": "x"}, ["sources.0.board: 'gelboru'", "did you mean `gelbooru`?"]),
         ({"board": "gelbooru"}, ["`query` is missing"]),
-        ({"query": "x"}, ["a source is one of board, folder, archive, video, dataset"]),
+        ({"query": "x"}, ["a source is one of board, folder, archive, video, dataset, waifuc"]),
         ({"folder": "pictures", "video": "x.mp4"}, ["here is folder and video"]),
         ({"archive": "nowhere.zip"}, ["there is no 'nowhere.zip'"]),
         ({"folder": "pictures", "query": "x"}, ["only a board has a query"]),
         ({"flder": "pictures"}, ["flder: unknown key", "did you mean `folder`?"]),
         ({"board": "gelbooru", "query": "x", "quota": 0}, ["quota", "0 is below 1"]),
+        ({"dataset": "owner/name"}, ["there is no 'owner/name'", "also give its `revision`"]),
+        ({"dataset": "owner", "revision": "main"}, ["'owner' is no repository of the hub"]),
+        ({"dataset": "owner/name", "revision": "--x"}, ["revision"]),
+        ({"folder": "pictures", "revision": "main"}, ["only a dataset of the hub has it"]),
+        ({"waifuc": {"args": []}}, ["`class` is missing"]),
+        ({"waifuc": {"class": "os.system('x')"}}, ["waifuc.class"]),
+        ({"waifuc": {"class": "X", "args": ["https://me:canary@x.example"]}}, ["an address holds an account"]),
+        ({"waifuc": {"class": "X", "options": {"api_key": "canary"}}}, ["api_key: {env: CHARALOOM_WAIFUC_API_KEY}"]),
     ],
 )
 def test_a_source_that_is_wrong_is_named(place: Path, entry: dict[str, object], parts: list[str]) -> None:
@@ -417,6 +426,17 @@ def test_a_source_that_is_wrong_is_named(place: Path, entry: dict[str, object], 
     assert "config/characters/hana.yaml" in str(error.value)
     for part in parts:
         assert part in str(error.value)
+    assert "canary" not in str(error.value)
+
+
+def test_sources_that_are_fetched_from_the_hub_or_by_waifuc(place: Path) -> None:
+    roster("hana\tdanbooru\thana_(x)")
+    asked = {"class": "DanbooruSource", "args": [["hana"]], "options": {"api_key": {"env": "KEY"}}}
+    own(sources=[{"dataset": "owner/name", "revision": "main", "files": ["*.zip"]}, {"waifuc": asked, "quota": 5}])
+    _, dataset, waifuc = stage_params(load_project(), "hana", "raw")["sources"]
+    hub = {"hub": "https://huggingface.co", "repo": "owner/name", "revision": "main", "files": ["*.zip"]}
+    assert dataset == {"kind": "dataset", **hub}
+    assert waifuc == {"kind": "waifuc", "waifuc": asked, "quota": 5}
 
 
 @pytest.mark.parametrize("rule", ["problem", "not_a_candidate", "rating", "rating_model"])

@@ -407,12 +407,14 @@ def test_held_out_pictures_are_whole_and_depend_on_the_seed_alone(world: World) 
     assert [row["picture"] for row in world.decide(seed=8).values() if row["split"] == "held_out"] != held_out
 
 
-def test_two_persons_with_the_characters_tag_stop_the_run(world: World) -> None:
+def test_two_persons_with_the_characters_tag_stop_the_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     others = [world.add(who=1) for _ in range(12)]
     assert re.search(r"two persons have the character's tag .*`filtered.references`", world.refusal())
     rows = world.decide(references=[f"danbooru:{int(others[0], 16)}"])
     assert {rows[f"{name}/picture/0"]["verdict"] for name in others} == {"keep"}
-    rows = world.decide(references=[world.raw[0]["picture"]])
+    rows = world.decide(references=[world.raw[0]["picture"], "f" * 64])
+    said = capsys.readouterr().err
+    assert f"1 of 2 are no picture that passed the rules before `identity`, first {'f' * 64}" in said
     assert {rows[f"{name}/picture/0"]["rule"] for name in others} == {"identity"}
 
 

@@ -25,11 +25,12 @@ ROOT = f"http://127.0.0.1:{PORT}"
 def test_another_seed_has_folders_of_its_own(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").mkdir()
-    (tmp_path / "config/demo.yaml").write_text((CODE / "config/demo.yaml").read_text())
-    assert demo.overlays_of(None) == demo.overlays_of(1) == [demo.CONFIG]
+    for path in demo.CONFIGS:
+        (tmp_path / path).write_text((CODE / path).read_text())
+    assert demo.overlays_of(None) == demo.overlays_of(1) == demo.CONFIGS
     world = demo.World(demo.overlays_of(7))
     assert world.settings["seed"] == 7
-    assert world.settings["posts"] == demo.World([demo.CONFIG]).settings["posts"]
+    assert world.settings["posts"] == demo.World(demo.CONFIGS).settings["posts"]
     assert (world.results, world.work) == (Path("results/demo-7"), Path("work/demo-7"))
     assert world.folder == Path("work/demo-7/world")
 

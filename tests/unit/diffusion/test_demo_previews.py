@@ -20,7 +20,7 @@ from tests.unit.diffusion.test_prompt_encoding import layer, rows_of
 PROMPT, SEED = "1girl, solo, blue hair, red kimono, portrait, smile", 11
 SIDE, STEPS = 64, 5
 NEAR = 1  # of 255
-DEMO: Config = read_config([DEFAULTS, DEFAULTS.with_name("demo.yaml")])
+DEMO: Config = read_config([DEFAULTS, DEFAULTS.with_name("small.yaml")])
 
 
 def states_of(pipeline: Any, text: str, skip: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charaloom.artifacts.files import read_json
+from charaloom.artifacts.files import read_json, write_json
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.config.params import PreviewBase, Selection, SelectionRule
@@ -160,12 +160,16 @@ def test_the_stage_writes_the_same_bytes_and_a_page_without_pictures_that_were_w
     settings["bases"] = [manners(PreviewBase(name="one", family="sd15", clip_skip=0))]
     rendered = {"bases": [{"name": "one"}], "checkpoints": ["step-000100", "step-000200"], "settings": settings}
     write_manifest(tmp_path / "previews.json", lineage("previews", "hana", STAGE_PARAMS, ()), {}, {}, **rendered)
+    write_manifest(tmp_path / "checkpoints.json", lineage("checkpoints", "hana", {}, ()), {}, {"pictures": 90})
+    write_json(tmp_path / "outfits.json", {"outfits": []})
     for name in ("a", "b"):
         select(
             character="hana",
-            params=Selection(version=2, **RULE.plain()),
+            params=Selection(version=2, minimum=0.3, **RULE.plain()),
             previews=folder,
             previews_manifest=tmp_path / "previews.json",
+            checkpoints_manifest=tmp_path / "checkpoints.json",
+            outfits=tmp_path / "outfits.json",
             selection=tmp_path / name / "selection.json",
             page=tmp_path / name / "previews.html",
             manifest=tmp_path / name / "selection.manifest.json",

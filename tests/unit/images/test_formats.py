@@ -1,5 +1,6 @@
 """Formats by content, and where the first picture of a file ends: cases P4 and P5 of issue 16."""
 
+import base64
 import io
 import struct
 import time
@@ -9,6 +10,7 @@ import numpy
 import pytest
 from PIL import Image, PngImagePlugin
 
+from charaloom.images import formats
 from charaloom.images.decoding import Limits, inspect, open_picture
 from charaloom.images.formats import FORMATS
 from charaloom.images.generated import generation_parameters
@@ -83,8 +85,41 @@ def test_case_P5_formats_are_read_by_content(name: str) -> None:
         (b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 50, "JPEG 2000"),
     ],
 )
-def test_case_P5_formats_that_are_not_read_are_named_with_the_cure(data: bytes, name: str) -> None:
-    assert inspect(data, LIMITS) == (None, f"not read: {name}; save it as PNG, JPEG or WebP")
+def test_case_P5_formats_that_are_not_read_are_named_with_the_cure(
+    data: bytes, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "HEIF_DECODERS", ())
+    formats.reads_heif.cache_clear()
+    kind, problem = inspect(data, LIMITS)
+    formats.reads_heif.cache_clear()
+    assert kind is None
+    assert problem
+    assert problem.startswith(f"not read: {name}; save it as PNG, JPEG or WebP")
+    assert ("pip install pi-heif" in problem) == (name == "HEIC")
+
+
+HEIC = (  # 64 x 96, a red bar on white
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAA"
+    "AAAERAAAEAAQAAAAABegABAAAAAAAAAFMAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA1mlwcnAA"
+    "AAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkA"
+    "AAAwAAAwAeoCCBhZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAA"
+    "YAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAAFttZGF0AAAATygBr1ivWA6Ybzik4Owi4fn6f5jdcSO4qgwIoNkhNb"
+    "DZk4JS9IfgHMFc5z7Ki1E/Ke80XxOmHlg0AaOPCJGABT8d+N9MRsmLYT+TcPB2D2A="
+)
+
+
+@pytest.mark.skipif(not formats.reads_heif(), reason="no decoder of HEIC: .venv/bin/pip install pi-heif")
+def test_case_P5_heic_is_read_where_a_decoder_is_installed() -> None:
+    data = base64.b64decode(HEIC)
+    assert inspect(data, LIMITS) == ("HEIF", None)
+    picture = open_picture(data)
+    assert (picture.mode, picture.size) == ("RGB", (64, 96))
+    red, white = picture.getpixel((18, 48)), picture.getpixel((50, 48))
+    assert red[0] > 150 > 90 > red[1]
+    assert min(white) > 230
+    assert inspect(data, Limits(maximum_pixels=6000)) == ("HEIF", "too large: 64x96 pixels")
+    accepted = [percent for percent in range(100) if inspect(data[: len(data) * percent // 100], LIMITS)[1] is None]
+    assert accepted == []
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "AVIF"])

@@ -174,7 +174,7 @@ addEventListener("load", function () {
   var probe = {loaded: performance.now(), first: names(), count: by("count").textContent};
   by("later").click();
   probe.later = [names()[0], by("place").textContent];
-  choose("state", 3);
+  choose("state", 4);
   var pages = document.querySelector("#rows tbody td:last-child").textContent.trim();
   probe.finished = [names()[0], by("count").textContent, pages];
   sort(3);

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from charaloom.artifacts.files import read_json, write_json
 from charaloom.config.params import Report
 from charaloom.errors import CharaloomError
 from charaloom.pages import charts, report
@@ -108,6 +109,21 @@ def test_the_loss_curve_starts_high_ends_low_and_marks_the_checkpoints(results):
 
 def test_thumbnails_stay_small(results):
     assert max(map(len, re.findall(r"data:image/webp;base64,[^\"]+", write(results)))) < 16_000
+
+
+def test_a_weak_model_is_named_first_with_what_to_try_and_where_it_was_not_published(results: Path) -> None:
+    selection = read_json(results / "selection.json")
+    assert 'id="weak"' not in write(results, "good")
+    weak = {"why": [f"1 of 9 recognised {HOSTILE}"], "advice": ["raise training.rate_unet"]}
+    write_json(results / "selection.json", {**selection, "weak": weak})
+    write_json(results / "published" / "folder.json", {"target": {"name": "folder"}, "withheld": "weak"})
+    page = write(results)
+    assert page.index('id="weak"') < page.index('id="choice"')
+    text = " ".join(Page(page).text.split())
+    assert "1 of 9 recognised" in text
+    assert "Raise training.rate_unet." in text
+    assert "Not published to folder: the model is weak" in text
+    assert "Published:" not in text
 
 
 def test_a_missing_stage_is_named(results):

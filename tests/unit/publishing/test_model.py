@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from charaloom.artifacts.files import files_below, sha256_file, write_json
+from charaloom.artifacts.files import files_below, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import facet_digest, lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import SCORES, write_table
 from charaloom.config.params import Model, SelectionRule
@@ -27,6 +27,7 @@ MANNERS |= {"prefix": "masterpiece, |", "suffix": "", "prediction": "epsilon", "
 BASE |= MANNERS
 SETTINGS = {"threshold": 0.178, "bases": [{"base": "demo", **MANNERS}, {"base": "two", **MANNERS}]}
 SETTINGS |= {"width": 64, "height": 64, "steps": 2}
+MORE = {"bases": [BASE], "settings": SETTINGS, "rule": model.__name__, "weak": None}
 
 
 def score_rows() -> list[dict]:
@@ -91,7 +92,7 @@ def results(tmp_path) -> Path:
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file")
     rule = SelectionRule(scores={"recognised": 1}, first=1.0, keep=0.5)
     chosen = choose(rows, ["demo", "two"], ["step-000100", "step-000200"], rule, 0.178, "scores.parquet")
-    write_json(folder / "selection.json", {**chosen, "bases": [BASE], "settings": SETTINGS, "rule": model.__name__})
+    write_json(folder / "selection.json", {**chosen, **MORE})
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
@@ -248,6 +249,19 @@ def test_the_card_tells_what_was_measured(results):
     assert "2 of 2 previews recognised with the embedding, 0 of 2 by the text trigger alone" in page
     assert "SHA-256" in page
     assert facet_digest(results / "dataset.training.json")[:12] in page
+
+
+def test_the_card_of_a_weak_model_begins_with_it(results: Path) -> None:
+    selection = read_json(results / "selection.json")
+    weak = {"why": [f"1 of 9 recognised {HOSTILE}"], "advice": ["raise training.rate_unet"]}
+    write_json(results / "selection.json", {**selection, "weak": weak})
+    front, text = parts(build(results))
+    page = shown(text)
+    assert page.index("<strong>This model is weak.</strong>") < page.index("<h2>Trigger")
+    assert "<li>raise training.rate_unet</li>" in page
+    assert "evil" not in "".join(re.findall(r"<img[^>]*>", page))
+    assert read_json(results / "model.manifest.json")["counts"]["weak"] is True
+    assert "weak" not in str(front)
 
 
 def test_the_same_inputs_give_the_same_bytes_and_no_path(results):

@@ -11,6 +11,7 @@ from charaloom.errors import CharaloomError
 from charaloom.publishing import published, targets
 
 STAGE_PARAMS = {"version": 1}
+COUNTS = {"weak": False}
 CHARACTER = "hana"
 
 
@@ -24,16 +25,16 @@ def results(tmp_path) -> Path:
         for file in files:
             write_text(folder / name / file, f"{name} {file}")
         write_manifest(
-            folder / f"{name}.manifest.json", lineage(name, CHARACTER, STAGE_PARAMS, ()), {name: folder / name}, {}
+            folder / f"{name}.manifest.json", lineage(name, CHARACTER, STAGE_PARAMS, ()), {name: folder / name}, COUNTS
         )
     return folder
 
 
-def publish(results: Path, target: Path, kind: str = "folder") -> dict:
+def publish(results: Path, target: Path, kind: str = "folder", weak: bool = False) -> dict:
     receipt = results / "published" / "shelf.json"
     published.publish(
         character=CHARACTER,
-        params=Published(version=1, private=True, target=Target(kind=kind, path=str(target))),
+        params=Published(version=1, private=True, weak=weak, target=Target(kind=kind, path=str(target))),
         dataset=results / "dataset",
         dataset_manifest=results / "dataset.manifest.json",
         model=results / "model",
@@ -81,7 +82,7 @@ def test_a_new_version_replaces_the_old_and_leaves_nothing_of_it(results, tmp_pa
         results / "model.manifest.json",
         lineage("model", CHARACTER, {**STAGE_PARAMS, "new": 1}, ()),
         {"model": results / "model"},
-        {},
+        COUNTS,
     )
     dataset = state(tmp_path / "shelf" / CHARACTER / "dataset")
     second = publish(results, tmp_path / "shelf")
@@ -117,7 +118,7 @@ def test_a_copy_that_fails_leaves_the_old_version_whole(results, tmp_path, monke
         results / "model.manifest.json",
         lineage("model", CHARACTER, STAGE_PARAMS, ()),
         {"model": results / "model"},
-        {},
+        COUNTS,
     )
 
     def full(source, target):
@@ -127,6 +128,27 @@ def test_a_copy_that_fails_leaves_the_old_version_whole(results, tmp_path, monke
     with pytest.raises(OSError, match="No space left"):
         publish(results, tmp_path / "shelf")
     assert state(tmp_path / "shelf") == before
+
+
+def test_a_weak_model_is_not_published_unless_asked_and_says_so(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = publish(results, tmp_path / "shelf")
+    before = state(tmp_path / "shelf")
+    write_text(results / "model" / "README.md", "another version, which is weak")
+    facts = lineage("model", CHARACTER, {**STAGE_PARAMS, "new": 1}, ())
+    write_manifest(results / "model.manifest.json", facts, {"model": results / "model"}, {"weak": True})
+
+    receipt = publish(results, tmp_path / "shelf")
+    assert "weak" in receipt["withheld"]
+    assert "`published.weak: true`" in receipt["withheld"]
+    assert receipt["withheld"] in capsys.readouterr().err
+    assert receipt["version"] != first["version"], "the report is written again"
+    assert not {"tag", "model", "dataset"} & set(receipt)
+    assert state(tmp_path / "shelf") == before, "what an earlier run published stays"
+
+    published_all_the_same = publish(results, tmp_path / "shelf", weak=True)
+    assert published_all_the_same["model"]["digest"] != first["model"]["digest"]
 
 
 def test_other_kinds_of_target_are_refused_by_name(results, tmp_path):

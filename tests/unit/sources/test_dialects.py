@@ -7,6 +7,9 @@ import pytest
 from charaloom.artifacts.tables import read_table
 from charaloom.config.params import Raw
 from charaloom.errors import CharaloomError
+from charaloom.sources.boards.dialect import with_character
+from charaloom.sources.boards.philomena import Philomena
+from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from tests.servers import boards
 from tests.servers.boards import Reply, serving
@@ -50,9 +53,11 @@ def raw_params(*sources, **changes):
     return {**own, "maximum_pixels": 10**8, "maximum_bytes": 2**26, **changes}
 
 
-def build(folder, params):
+def build(folder, params, **machine):
     table, manifest = folder / "raw.parquet", folder / "raw.manifest.json"
-    build_raw("hana", Raw.of(params), table, folder / "raw.pictures.json", manifest, folder / "work")
+    build_raw(
+        "hana", Raw.of(params), table, folder / "raw.pictures.json", manifest, Machine(folder / "work", **machine)
+    )
     return read_table(table), json.loads(manifest.read_text())["counts"]
 
 
@@ -151,3 +156,18 @@ def test_the_account_stays_out_of_everything(tmp_path, board, monkeypatch):
 def test_an_account_is_not_sent_unencrypted(tmp_path, board):
     with pytest.raises(CharaloomError, match="not encrypted"):
         build(tmp_path, raw_params(origin(board, root="http://board.example")))
+
+
+@pytest.mark.parametrize(
+    ("query", "character"),
+    [("rem_(re:zero) solo", "rem_(re:zero)"), ("rating:general rem_(re:zero)", "rem_(re:zero)"), ("re*", None)],
+)
+def test_the_first_tag_of_a_query_is_the_character(query, character):
+    post = {"tags_general": ["solo", "rem_(re:zero)"], "tags_character": []}
+    assert with_character(post, query)["tags_character"] == ([character] if character else [])
+
+
+def test_a_character_of_philomena_is_no_general_tag():
+    row = {"id": 1, "tags": ["twilight sparkle", "safe", "smiling", "oc:hana"], "representations": {}}
+    post = Philomena().found(row, "demo", "https://x.example", "twilight sparkle, smiling").post
+    assert (post["tags_character"], post["tags_general"]) == (["twilight_sparkle", "hana"], ["smiling"])

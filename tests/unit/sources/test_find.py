@@ -13,6 +13,7 @@ from charaloom.config.params import Raw
 from charaloom.config.project import open_project
 from charaloom.config.stage_params import stage_params
 from charaloom.sources.find import plain_character
+from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from charaloom.sources.refresh import refresh
 from tests.servers import boards
@@ -87,14 +88,53 @@ def test_the_entry_is_written_with_a_tag_per_board(place, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def of_another_series(board, tag):
+    """A post of another character, so that its tag has one."""
+    board.characters = (*board.characters, tag)
+    board.posts = [Entry(90, drawn(90), general=("1girl", tag)), *board.posts]
+
+
 def test_a_name_in_two_series_is_not_guessed(place, capsys):
     board = place(boards.Danbooru)
-    board.characters = ("hana_(other)",)
+    board.characters = ("hana_(nobody)",)  # without posts: no question
+    of_another_series(board, "hana_(other)")
     assert run("hana", "--board", "danbooru") == 1
     err = capsys.readouterr().err
     assert "several series: hana_(demo), hana_(other)" in err
     assert run("hana", "--board", "danbooru", "--series", "demo") == 0
     assert f"danbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+
+
+def test_a_variant_that_implies_the_character_is_no_other_series(place):
+    board = place(boards.Danbooru)
+    of_another_series(board, "hana_(swimsuit)_(demo)")
+    board.implied = {"hana_(swimsuit)_(demo)": boards.TAG}
+    assert run("hana", "--board", "danbooru") == 0
+    assert f"danbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+
+
+def test_words_in_another_order(place, capsys):
+    place(boards.Danbooru)
+    assert run("Demo Hana", "--board", "danbooru") == 0
+    assert f"demo_hana\tdanbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+
+
+def test_the_roster_names_a_board_that_counts_by_rating(place, capsys):
+    place(boards.E621)
+    place(boards.Danbooru)
+    place(boards.Shimmie)
+    assert run("hana", "--board", "e621", "--board", "danbooru", "--board", "shimmie") == 0
+    assert Path("config/characters.tsv").read_text().splitlines()[1].startswith("hana\tdanbooru")
+    output = capsys.readouterr()
+    assert "shimmie: has no search of names" in output.err
+    assert "A crawl would fetch at most 55 posts, about 0 MB, in less than two minutes" in output.out
+
+
+def test_a_name_in_another_language(place):
+    place(boards.Danbooru)
+    assert run("はな", "--board", "danbooru", "--as", "hana") == 0
+    assert f"hana\tdanbooru\t{boards.TAG}" in Path("config/characters.tsv").read_text()
+    assert run("はな", "--board", "danbooru") == 1  # which name on disk?
 
 
 def test_nobody_and_a_board_that_is_down(place, capsys):
@@ -122,7 +162,8 @@ def test_refresh_reports_what_is_new_changed_and_gone(place, capsys):
 
     def build():
         params = Raw.of({**stage_params(project, "hana", "raw"), "minimum": 1})
-        build_raw("hana", params, "results/hana/raw.parquet", "results/hana/raw.pictures.json", manifest, "work")
+        table, facet = "results/hana/raw.parquet", "results/hana/raw.pictures.json"
+        build_raw("hana", params, table, facet, manifest, Machine(Path("work")))
         return json.loads(manifest.read_text())["counts"]["posts"]
 
     assert build() == 12

@@ -15,9 +15,11 @@ from PIL import Image
 from charaloom.artifacts.tables import read_table
 from charaloom.config.params import Raw
 from charaloom.images.files import pictures_digest
+from charaloom.images.formats import HEIF_CURE, reads_heif
 from charaloom.sources.folders.captions import read_caption
 from charaloom.sources.folders.ratings import rating_of, rating_of_tag
 from charaloom.sources.folders.side_files import side_of_object
+from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
 from tests.unit.images.test_decoding import drawn, encoded
@@ -36,7 +38,7 @@ def build(folder: Path, age: str = "adult", **changes: Any) -> tuple[dict[str, A
     params |= {"limit": 100, "minimum": 1, "ratings": ["general"], "maximum_pixels": 10**8, "maximum_bytes": 2**26}
     out = folder.parent
     files = [out / name for name in ("raw.parquet", "raw.pictures.json", "raw.manifest.json")]
-    build_raw("hana", Raw.of({**params, **changes}), *files, out / "work")
+    build_raw("hana", Raw.of({**params, **changes}), *files, Machine(out / "work"))
     rows = {post["post_id"]: {**row, **post} for row in read_table(files[0]) for post in row["posts"]}
     return rows, json.loads((out / "raw.files.json").read_text()), json.loads(files[2].read_text())
 
@@ -170,7 +172,7 @@ def test_case_P5_content_decides_whatever_the_ending(tmp_path: Path) -> None:
     assert {name: rows[name]["format"] for name in names} == names
     assert {rows[name]["problem"] for name in names} == {None}
     assert dict(files["unused"]) == {
-        "j.heic": "not read: HEIC; save it as PNG, JPEG or WebP",
+        "j.heic": "broken: header" if reads_heif() else f"not read: {HEIF_CURE}",
         "k": "not read: JPEG XL; save it as PNG, JPEG or WebP",
     }
 
@@ -433,6 +435,7 @@ def test_case_C4_what_is_left_out_is_listed(tmp_path: Path) -> None:
         [["1girl", 0.9], ["blue umbrella", 0.8]],
         {"general": ["1girl", "blue_umbrella"]},
         {"general": "1girl blue_umbrella"},
+        {"general": {"1girl": 0.99, "blue umbrella": 0.9}},
         ["1Girl", "(blue umbrella:1.2)"],
     ],
 )

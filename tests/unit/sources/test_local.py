@@ -227,7 +227,7 @@ def test_a_dataset_of_ours_is_rebuilt_exactly(tmp_path):
     assert (post["site"], post["post_id"], post["artists"]) == ("danbooru", "3", ["somebody"])
     assert post["tags_general"] == ["1girl", "hat"]
     pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(CharaloomError, match="no dataset of Charaloom"):
+    with pytest.raises(CharaloomError, match="has no column of pictures"):
         build(tmp_path, raw_params(source(tmp_path / "other.parquet", "dataset")))
 
 

@@ -18,6 +18,7 @@ from charaloom.config.params import Raw
 from charaloom.demo.world.board import running, serve
 from charaloom.errors import CharaloomError
 from charaloom.sources import downloads
+from charaloom.sources.kinds import Machine
 from charaloom.sources.posts import scrubbed
 from charaloom.sources.raw import build_raw
 from tests.servers import small_world as world
@@ -66,7 +67,7 @@ def params_for(board, query=world.TAG, **changes):
 
 def build(tmp_path, params, name="raw"):
     table, manifest = tmp_path / f"{name}.parquet", tmp_path / f"{name}.manifest.json"
-    build_raw("hana", Raw.of(params), table, tmp_path / f"{name}.pictures.json", manifest, tmp_path / "work")
+    build_raw("hana", Raw.of(params), table, tmp_path / f"{name}.pictures.json", manifest, Machine(tmp_path / "work"))
     return {row["picture"]: row for row in read_table(table)}, json.loads(manifest.read_text())
 
 
@@ -270,7 +271,8 @@ def test_c10_damaged_download_is_found_and_fetched_again(tmp_path, board):
 
 
 RUN = "import json, sys; from charaloom.config.params import Raw; from charaloom.sources.raw import build_raw; "
-RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:])"
+RUN += "from charaloom.sources.kinds import Machine; from pathlib import Path; "
+RUN += "build_raw('hana', Raw.of(json.loads(sys.argv[1])), *sys.argv[2:-1], Machine(Path(sys.argv[-1])))"
 
 
 def test_c1_killed_crawl_goes_on_where_it_was(tmp_path, board):

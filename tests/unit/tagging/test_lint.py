@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from charaloom.runtime.hub import hub_file
 from charaloom.tagging.lint import CLIP, LIMIT, Lint
-from charaloom.vision.models import hub_file
 from tests.standins import write_vocabulary
 
 

@@ -10,7 +10,8 @@ import pytest
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.config.params import Models
 from charaloom.errors import CharaloomError
-from charaloom.vision.models import fetch_models, picture_models, repository_folder
+from charaloom.runtime.hub import repository_folder
+from charaloom.vision.models import fetch_models, picture_models
 from tests.servers.hub import COMMIT, Hub, serving
 from tests.standins import read_lock, write_models
 

@@ -10,7 +10,7 @@ from charaloom.artifacts.files import canonical_json, files_below, sha256_file, 
 from charaloom.cli.snakemake import Snakemake, environment
 from charaloom.cli.text import table
 from charaloom.config.schemas import CODE
-from charaloom.demo.commands.world import World, prepare
+from charaloom.demo.commands.world import CONFIGS, World, prepare
 from charaloom.errors import CharaloomError
 
 CORES = (1, 2)
@@ -63,7 +63,7 @@ def set_up(place: Path, world: World) -> None:
 def build(place: Path, cores: int) -> None:
     """One plain Snakemake run of everything."""
     print(f"Building with --cores {cores} in {place}", flush=True)
-    overlays = [CODE / "config" / "demo.yaml", place / "verify.yaml"]
+    overlays = [*(CODE / path for path in CONFIGS), place / "verify.yaml"]
     command = Snakemake(overlays, profile="demo", cores=cores, folder=place).command(["all"])
     log = place / "snakemake.log"
     with log.open("w") as output:

@@ -11,7 +11,7 @@ from charaloom.config.layers import config_files, read_config
 from charaloom.config.schemas import CODE, check
 from charaloom.demo.world.serving import serving
 
-CONFIG = Path("config/demo.yaml")
+CONFIGS = [Path("config/small.yaml"), Path("config/demo.yaml")]
 
 
 class World:
@@ -57,9 +57,9 @@ def prepare(seed: int | None) -> World:
 
 def overlays_of(seed: int | None) -> list[Path]:
     """Config files of the demo; a seed other than the config's gets folders of its own, named by a file in them."""
-    config = read_config(config_files([CONFIG]))
+    config = read_config(config_files(CONFIGS))
     if seed is None or seed == config["demo"]["seed"]:
-        return [CONFIG]
+        return CONFIGS
     work = f"{config['paths']['work']}-{seed}"
     own = {
         "demo": {"seed": seed},
@@ -73,4 +73,4 @@ def overlays_of(seed: int | None) -> list[Path]:
     }
     path = Path(work) / "config.yaml"  # JSON is YAML
     write_text(path, canonical_json(own))
-    return [CONFIG, path]
+    return [*CONFIGS, path]

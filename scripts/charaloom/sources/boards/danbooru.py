@@ -4,6 +4,7 @@ take the same requests, answer in groups of keys, and whose `s` is safe.
 Pages by keyset (`page=b<id>`: what is older), so that posts that come or go meanwhile shift nothing.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, as_list, as_row, inner, json_of, member, rows_of, whole
@@ -58,6 +59,26 @@ class Danbooru(Dialect):
         rows = [] if as_row(value).get("tags") == [] else rows_of(value)  # as e621 writes none
         return names_of(rows, "name", "post_count", "category", (CHARACTER,))
 
+    def other_names_request(self, root: str, name: str) -> Request | None:
+        """By the titles of the wiki's pages, which are tags."""
+        params = {"search[other_names_match]": name, "search[hide_deleted]": "yes", "limit": "20"}
+        return Request(f"{root}/wiki_pages.json", params)
+
+    def other_names(self, body: bytes) -> list[str]:
+        titles = (row.get("title") for row in rows_of(json_of(body)))
+        return [title for title in titles if isinstance(title, str)]
+
+    def tags_request(self, root: str, tags: Iterable[str]) -> Request:
+        return Request(f"{root}/tags.json", {"search[name_space]": " ".join(tags), **NAME_SEARCH})
+
+    def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
+        params = {"search[antecedent_name_space]": " ".join(tags), "search[status]": "active", "limit": "200"}
+        return Request(f"{root}/tag_implications.json", params)
+
+    def variants(self, body: bytes) -> dict[str, str]:
+        rows = [(row.get("antecedent_name"), row.get("consequent_name")) for row in rows_of(json_of(body))]
+        return {tag: implied for tag, implied in rows if isinstance(tag, str) and isinstance(implied, str)}
+
     def count_request(self, root: str, query: str) -> Request | None:
         return Request(f"{root}/counts/posts.json", {"tags": query})
 
@@ -86,6 +107,12 @@ class E621(Danbooru):
     page_size = 320
     name_search = "name_matches"
     rating_terms: ClassVar = {}  # it tells no counts
+
+    def other_names_request(self, root: str, name: str) -> Request | None:
+        return None
+
+    def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
+        return None
 
     def count_request(self, root: str, query: str) -> Request | None:
         return None

@@ -1,15 +1,13 @@
 """What a dialect of boards is: how a page of its list is asked for, and what the answer says."""
 
-import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, flat_tags, whole
 from charaloom.sources.posts import EMPTY_POST, Post, absolute, number_of, scrubbed, text_of, words
-from charaloom.sources.sites import variables
 
 SAFE_RATINGS = {  # of boards whose `s` is safe: Moebooru, e621, Shimmie, Gelbooru 0.2
     **dict.fromkeys(("s", "safe", "g", "general"), "general"),
@@ -76,12 +74,13 @@ class Dialect(ABC):
     """`terms`: how many terms of a query an anonymous visitor may ask for at once, None where there is no such limit
     or terms are not divided by blanks. `page_size`: rows of a full page. `has_details`: whether the list does not name
     the files, and each post has an answer of its own that does. `ends_with_404`: whether a page after the last is so
-    answered."""
+    answered. `cookies`: which of them, after signing in by a password, are the account's name and key."""
 
     terms: int | None = None
     page_size = 100
     has_details = False
     ends_with_404 = False
+    cookies: tuple[str, str] | None = None
     rating_terms: ClassVar[Mapping[str, str]] = {}  # what asks for one rating only, by our names of ratings
 
     @abstractmethod
@@ -91,6 +90,10 @@ class Dialect(ABC):
     @abstractmethod
     def account(self, name: str, key: str) -> dict[str, Any]:
         """The fields of a Site that carry the user's account: a name (or number) and a key."""
+
+    def sign_in(self, root: str, name: str, password: str) -> tuple[str, dict[str, str]] | None:
+        """Address and form by which a password opens the site; None where it takes none."""
+        return None
 
     @abstractmethod
     def page(self, body: bytes) -> Page:
@@ -107,6 +110,26 @@ class Dialect(ABC):
     def names(self, body: bytes) -> list[Name]:
         """The tags that such an answer holds, and aliases under the tag that they stand for. Raises NotAListError."""
         return []
+
+    def other_names_request(self, root: str, name: str) -> Request | None:
+        """The request for the tags that have `name` in another language; None where the board knows none."""
+        return None
+
+    def other_names(self, body: bytes) -> list[str]:
+        """The tags that such an answer holds. Raises NotAListError."""
+        return []
+
+    def tags_request(self, root: str, tags: Iterable[str]) -> Request:
+        """The request for the characters among some tags, whose answer `names` reads."""
+        raise NotImplementedError
+
+    def variants_request(self, root: str, tags: Iterable[str]) -> Request | None:
+        """The request for the tags that those imply; None where the board does not tell."""
+        return None
+
+    def variants(self, body: bytes) -> dict[str, str]:
+        """What such an answer holds: the tag that each tag implies. Raises NotAListError."""
+        return {}
 
     def count_request(self, root: str, query: str) -> Request | None:
         """The request for the number of posts of a query; None where the board does not tell."""
@@ -126,20 +149,6 @@ class Dialect(ABC):
     def detailed(self, found: Found, body: bytes, root: str) -> Found:
         """A post with what its own answer says."""
         raise NotImplementedError
-
-
-def account(board: str) -> tuple[str, str]:
-    """Name and key of the account that the environment names for a board; empty where it names none."""
-    name, key = (os.environ.get(variable, "") for variable in account_variables(board))
-    return name, key
-
-
-def account_variables(board: str) -> tuple[str, str]:
-    return f"{variables(board)}_USERNAME", f"{variables(board)}_API_KEY"
-
-
-def account_names(board: str) -> str:
-    return " and ".join(account_variables(board))
 
 
 def made(root: str, **values: Any) -> Post:
@@ -166,11 +175,11 @@ def names_of(rows: list[Row], tag: str, posts: str, kind: str = "", kinds: tuple
 
 def with_character(post: Post, query: str) -> Post:
     """The post of a board without categories: the character's tag, by custom the query's first, is known to be one."""
-    first = next((term for term in query.split() if not re.search(r"^[-~]|[:*]", term)), None)
+    first = next((term for term in query.split() if not re.search(r"^[-~]|^\w+:|\*", term)), None)
     if first not in post["tags_general"]:
         return post
     general = [tag for tag in post["tags_general"] if tag != first]
-    return {**post, "tags_general": general, "tags_character": [first]}
+    return {**post, "tags_general": general, "tags_character": [first, *post["tags_character"]]}
 
 
 def rating_of(value: Any, ratings: Mapping[str, str]) -> str | None:

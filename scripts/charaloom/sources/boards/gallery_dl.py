@@ -3,13 +3,9 @@ imported). It fetches no file; memory, answer and time are bounded, and its conf
 
 import json
 import os
-import resource
-import selectors
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -17,11 +13,12 @@ from urllib.parse import quote, urlsplit
 
 from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
-from charaloom.runtime.processes import die_with_parent
+from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
 from charaloom.sources.boards.answers import Row, as_texts, inner, moment, whole
-from charaloom.sources.boards.dialect import SAFE_RATINGS, Found, account, account_names, made, rating_of
+from charaloom.sources.boards.dialect import SAFE_RATINGS, Found, made, rating_of
+from charaloom.sources.network.secrets import hidden
 from charaloom.sources.posts import RATINGS, scrubbed
-from charaloom.sources.sites import Site
+from charaloom.sources.sites import Account, Site, account_of
 
 COMMAND = [sys.executable, "-m", "gallery_dl"]
 
@@ -31,8 +28,6 @@ LIST_BYTES = 128 * 2**20
 BASE_SECONDS, SECONDS_PER_POST = 120.0, 0.2  # that a list may take, besides the pauses
 POSTS_PER_REQUEST = 20  # at least, of most sites
 URL, ERROR = 3, -1  # kinds of its messages
-PASSED_ON = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-             "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SYSTEMROOT")  # fmt: skip
 HEADERS = ("accept", "origin", "referer")  # that a site may ask for; no account and no other name travels to its files
 PURITY = {"sfw": "general", "sketchy": "questionable", "nsfw": "explicit"}  # Wallhaven's ratings
 RESTRICTED = {"General": "general", "R-18": "explicit", "R-18G": "explicit"}  # Pixiv's
@@ -86,27 +81,29 @@ def run(site: Site, origin: Origin, address: str, most: int) -> bytes:
             cwd=home,
             env={**{key: os.environ[key] for key in PASSED_ON if key in os.environ}, "HOME": home, "LANG": "C.UTF-8"},
             start_new_session=True,
-            preexec_fn=confine,
+            preexec_fn=confined(MEMORY_BYTES, 0),
         )
+        output = bytearray()
         try:
             # Through a pipe, so that the account touches neither the disk nor the list of processes.
-            output, errors = watched(process, json.dumps(configured(site, origin)).encode(), allowance(site, most))
+            given = json.dumps(configured(site, origin)).encode()
+            errors = watched(process, given, allowance(site, most), LIST_BYTES, output.extend)
         except TooMuchError as error:
             raise CharaloomError(
                 f"{site}: gallery-dl's list {error}. Use a narrower query, or another source."
             ) from error
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
     if process.returncode and not output:
-        raise CharaloomError(f"{site}: gallery-dl failed ({last_line(errors)}). Check url under boards in the config.")
-    return output
+        raise CharaloomError(
+            f"{site}: gallery-dl failed ({last_line(errors, account_of(site.name))}). Check url under boards in the "
+            "config."
+        )
+    return bytes(output)
 
 
 def configured(site: Site, origin: Origin) -> dict[str, Any]:
-    name, key = account(site.name)
-    own = {"username": name, "password": key, "user-id": name, "api-key": key, "refresh-token": key}
+    own = account_of(site.name)
+    name, key = (own.name, own.key) if own else ("", "")
+    account = {"username": name, "password": key, "user-id": name, "api-key": key, "refresh-token": key}
     return {
         "user-agent": site.agent,  # at the root, where it stands above the names that its extractors have of their own
         "extractor": {
@@ -115,7 +112,7 @@ def configured(site: Site, origin: Origin) -> dict[str, Any]:
             "timeout": 20,
             "tags": False,
             "threshold": 1,  # of Danbooru: a page with fewer posts is not the last one
-            **(own if name and key else {}),
+            **(account if own else {}),
             **category_settings(site, origin),
         },
         "output": {"private": True, "log": {"level": "warning", "format": "{levelname}: {message}"}},
@@ -135,62 +132,25 @@ def pattern_of(root: str) -> str:
     return (parts.netloc + parts.path).replace(".", r"\.")
 
 
-def confine() -> None:
-    """In the child, before it starts: it may not take the machine's memory, and dies with its parent."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    die_with_parent()
-
-
 def allowance(site: Site, most: int) -> float:
     """Seconds that a list may take in all."""
     return BASE_SECONDS + most * (SECONDS_PER_POST + site.pause / POSTS_PER_REQUEST)
-
-
-class TooMuchError(Exception):
-    """A list that takes too long or is too long."""
-
-
-def watched(process: "subprocess.Popen[bytes]", config: bytes, seconds: float) -> tuple[bytes, bytes]:
-    """Both outputs of the child. Raises TooMuchError after `seconds` or LIST_BYTES."""
-    assert process.stdin is not None
-    try:
-        process.stdin.write(config)
-        process.stdin.close()
-    except BrokenPipeError:  # it ended at once; its messages say why
-        pass
-    outputs: dict[Any, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
-    deadline = time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
-        for stream in outputs:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            if time.monotonic() > deadline:
-                raise TooMuchError(f"took longer than {seconds:.0f} seconds")
-            for key, _ in selector.select(timeout=0.5):
-                chunk = os.read(key.fd, 1 << 16)
-                outputs[key.fileobj] += chunk
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                if len(outputs[key.fileobj]) > LIST_BYTES:
-                    raise TooMuchError(f"is longer than {LIST_BYTES // 2**20} MiB")
-    process.wait()
-    return bytes(outputs[process.stdout]), bytes(outputs[process.stderr])
 
 
 def refusal(error: Any, site: Site) -> str:
     """Its error in our words: the name alone, since a message may hold an address with an account in it."""
     name = str(inner(error, "error") or "no message") if isinstance(error, dict) else "no message"
     if "Auth" in name:
-        return f"{name}. Set {account_names(site.name)}."
+        return f"{name}. Set {site.account_variables}."
     if "Challenge" in name:
         return f"{name}. The site asks for a browser challenge; it is never evaded. Try later or another source."
     return f"{name}. Check url under boards in the config, or run again later."
 
 
-def last_line(errors: bytes) -> str:
+def last_line(errors: bytes, own: Account | None) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines()
-    return (scrubbed(lines[-1]) or "no message")[:200] if lines else "no message"
+    line = hidden(lines[-1], [own.key]) if lines and own else lines[-1] if lines else ""
+    return (scrubbed(line) or "no message")[:200]
 
 
 # ---- one post

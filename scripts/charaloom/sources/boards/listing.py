@@ -1,10 +1,10 @@
 """The posts of a query on a board. The list is kept in the store and is what a rebuild starts from: what was judged in
 the list is what is fetched, until `charaloom refresh` asks for a new one."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from charaloom.config.params import Origin
@@ -12,7 +12,7 @@ from charaloom.errors import CharaloomError
 from charaloom.sources.boards import gallery_dl
 from charaloom.sources.boards.answers import NotAListError, inner, json_of, whole
 from charaloom.sources.boards.danbooru import E621, Danbooru
-from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page, account, account_names
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Page
 from charaloom.sources.boards.gelbooru import Gelbooru, Gelbooru02
 from charaloom.sources.boards.moebooru import Moebooru, OldMoebooru
 from charaloom.sources.boards.philomena import Philomena
@@ -20,7 +20,7 @@ from charaloom.sources.boards.shimmie import Shimmie
 from charaloom.sources.boards.szurubooru import Szurubooru
 from charaloom.sources.boards.zerochan import Zerochan
 from charaloom.sources.posts import ListedPost, Rules, is_number, judged
-from charaloom.sources.sites import Site, agent
+from charaloom.sources.sites import Site, account_of, agent, variables
 from charaloom.sources.web import Answer, Web
 
 DIALECTS: dict[str, Dialect] = {
@@ -66,19 +66,38 @@ def site_of(origin: Origin, contact: str = "") -> Site:
         name=origin.name,
         root=origin.root.rstrip("/"),
         pause=float(origin.seconds_between_requests),
-        agent=agent(os.environ.get("CHARALOOM_CONTACT", "") or contact),
+        agent=agent(contact),
         file_roots=origin.file_roots or (),
     )
-    name, key = account(origin.name)
-    if not (name and key) or origin.dialect == GALLERY_DL:
+    dialect = DIALECTS.get(origin.dialect)
+    own = account_of(origin.name, by_password=dialect is not None and dialect.cookies is not None)
+    if own is None or dialect is None:
         return site
     parts = urlsplit(site.root)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise CharaloomError(
             f"boards.{origin.name}.root: {site.root} is not encrypted, so the account would be readable on the "
-            f"way. Use https, or unset {account_names(origin.name)}."
+            f"way. Use https, or unset {site.account_variables}."
         )
-    return replace(site, **DIALECTS[origin.dialect].account(name, key))
+    return replace(site, **dialect.account(own.name, own.key)) if own.key else site
+
+
+def signed_in(site: Site, dialect: Dialect | None, hosts: Path) -> Site:
+    """The site with the key that it gives for the account's password, where the environment names one.
+
+    Raises CharaloomError where the site does not take it.
+    """
+    own = account_of(site.name, by_password=True) if dialect and dialect.cookies else None
+    asked = dialect.sign_in(site.root, own.name, own.password) if dialect and own and own.password else None
+    if dialect is None or dialect.cookies is None or asked is None:
+        return site
+    with Web(site, hosts) as web:
+        cookies = web.sign_in(*asked)
+    name, key = (cookies.get(cookie, "") for cookie in dialect.cookies)
+    if not (name and key):
+        prefix = variables(site.name)
+        raise CharaloomError(f"{site}: does not take the account. Check {prefix}_USERNAME and {prefix}_PASSWORD.")
+    return replace(site, **dialect.account(name, key))
 
 
 def read_list(web: Web, site: Site, origin: Origin, limit: int, rules: Rules) -> Listing:
@@ -168,15 +187,15 @@ class Reader:
             except NotAListError as error:
                 if last:
                     raise CharaloomError(
-                        f"{self.site}: answered with {error}. Open the address in a browser and check dialect and "
-                        "root under boards in the config."
+                        f"{self.site}: answered with {self.site.shown(str(error))}. Open the address in a browser and "
+                        "check dialect and root under boards in the config."
                     ) from error
         raise AssertionError
 
 
 def body_of(answer: Answer, site: Site) -> bytes:
     if answer.status != 200:
-        raise CharaloomError(f"{site}: {explained(answer.status, answer.body)}")
+        raise CharaloomError(f"{site}: {site.shown(explained(answer.status, answer.body))}")
     return answer.body
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, inner, json_of, member, whole
-from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Name, Page, Request, made, names_of
+from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Name, Page, Request, made, names_of, with_character
 
 PAGE_SIZE = 50  # the most it sends
 STRICTEST_FIRST = ("explicit", "questionable", "sensitive", "general")
@@ -76,7 +76,7 @@ class Philomena(Dialect):
         )
         hidden = row.get("hidden_from_users") or row.get("deletion_reason")
         return Found(
-            post,
+            with_character(post, underscored(query.partition(",")[0])),
             width=whole(row.get("width")),
             height=whole(row.get("height")),
             size=whole(row.get("size")),

@@ -1,15 +1,18 @@
 """A board as a source of one character: its list, kept in the store, and the files of it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, read_json, write_json
 from charaloom.config.params import Origin
-from charaloom.sources.boards.listing import read_list, site_of
+from charaloom.sources.boards.listing import DIALECTS, read_list, signed_in, site_of
 from charaloom.sources.downloads import fetch_files
-from charaloom.sources.posts import ListedPost, Rules, judged
+from charaloom.sources.hub.mirror import MirrorFetching, mirror_site
+from charaloom.sources.posts import REMOVED, ListedPost, Rules, judged
 from charaloom.sources.store import Store
 from charaloom.sources.web import Web
 
@@ -22,6 +25,8 @@ class BoardSource:
     `limit` counts the posts that may be fetched. `folder` is the store, `hosts` that of the pace per host.
     """
 
+    kept_in = POSTS  # the list, in the store
+
     def __init__(
         self,
         origin: Origin,
@@ -33,6 +38,7 @@ class BoardSource:
         progress: Callable[[int, int], None],
     ) -> None:
         self.site = site_of(origin, contact)
+        self.name, self.contact = self.site.name, contact
         self.origin, self.limit, self.rules = origin, limit, rules
         self.folder, self.hosts, self.progress = folder, hosts, progress
         self.partial: str | None = None
@@ -44,8 +50,9 @@ class BoardSource:
         path = self.folder / POSTS
         kept = read_json(path) if path.is_file() else {}
         if anew or kept.get("question") != self.question():
-            with Web(self.site, self.hosts) as web:
-                listing = read_list(web, self.site, self.origin, self.limit, self.rules)
+            site = signed_in(self.site, DIALECTS.get(self.origin.dialect or ""), self.hosts)
+            with Web(site, self.hosts) as web:
+                listing = read_list(web, site, self.origin, self.limit, self.rules)
             kept = {"question": self.question(), "partial": listing.partial, "posts": list(map(plain, listing.posts))}
         self.partial = kept["partial"]
         if self.partial:
@@ -63,9 +70,19 @@ class BoardSource:
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
         store = Store(self.folder, self.rules.pictures)
+        if self.origin.mirror:
+            return self.fetch_mirrored(self.origin.mirror, store, posts)
         with Web(self.site, self.hosts) as web:
             fetch_files(web, store, posts, self.rules.limits, self.progress)
         return store.attached(posts)
+
+    def fetch_mirrored(self, mirror: Mapping[str, str], store: Store, posts: list[ListedPost]) -> list[ListedPost]:
+        """The files from the board's mirror, whose bytes may be others than the board's MD5 says."""
+        bare = [replace(entry, post={**entry.post, "md5": None}) for entry in posts]
+        with Web(mirror_site(self.origin, self.contact), self.hosts) as web:
+            fetch_files(web, store, bare, self.rules.limits, self.progress, partial(MirrorFetching, mirror))
+        found = zip(store.attached(bare), posts, strict=True)
+        return [each if each.problem == REMOVED else replace(each, post=entry.post) for each, entry in found]
 
     def counts(self) -> dict[str, int]:
         return {"partial_sources": int(self.partial is not None)}

@@ -1,7 +1,7 @@
 """Zerochan: GET /<Tag+Tag>?json=1&s=id&l=200&p=1, then GET /<id>?json=1 of each post that is fetched.
 
 The list names no files, and the site has no ratings. The query is a tag in its own words (`Hatsune Miku`), several
-divided by commas. Without an account pictures of several people are hidden.
+divided by commas. Without an account pictures of several people are hidden; its password is exchanged for cookies.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ class Zerochan(Dialect):
     page_size = 200
     has_details = True
     ends_with_404 = True
+    cookies = ("z_id", "z_hash")
 
     def request(self, root: str, query: str, cursor: Cursor) -> Request:
         names = [quote_plus(" ".join(name.replace("_", " ").split())) for name in query.split(",") if name.strip()]
@@ -25,6 +26,9 @@ class Zerochan(Dialect):
 
     def account(self, name: str, key: str) -> dict[str, Any]:
         return {"secret_headers": {"Cookie": f"z_id={name}; z_hash={key}"}}
+
+    def sign_in(self, root: str, name: str, password: str) -> tuple[str, dict[str, str]] | None:
+        return f"{root}/login", {"ref": "/", "name": name, "password": password, "login": "Login"}
 
     def names_request(self, root: str, name: str) -> Request | None:
         """It has no search of names: whether there is a tag of this name."""

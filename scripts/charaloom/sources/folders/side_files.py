@@ -125,7 +125,7 @@ def categories_of(content: dict[str, Any]) -> dict[str, list[str]]:
         if names := tag_names(listed):
             tags[kind] = names
     flat = content.get("tags") or content.get("tag_string")
-    if isinstance(flat, dict) and all(isinstance(value, list | str) for value in flat.values()):
+    if isinstance(flat, dict) and all(isinstance(value, list | str | dict) for value in flat.values()):
         for kind, listed in flat.items():
             category = KINDS_OF_SITES.get(kind, kind if kind in CATEGORIES else "general")
             tags[category] = [*tags.get(category, []), *tag_names(listed)]

@@ -2,14 +2,13 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from charaloom.errors import CharaloomError
-from charaloom.runtime.processes import die_with_parent
+from charaloom.runtime.processes import confined
 
 MEMORY_BYTES = 3 * 2**30  # address space; set by hand
 SECONDS = 6 * 3600.0  # set by hand: a long film on a slow machine
@@ -19,21 +18,17 @@ FAILED = 3  # exit status of a child whose message is meant for the user
 def run(module: str, facts: dict[str, Any], file_bytes: int) -> dict[str, Any]:
     """Run `python -m <module> <facts as JSON>` and return the JSON that it prints.
 
-    No file that it writes may be larger than `file_bytes`. Raises CharaloomError with its message where it has one.
+    No file that it writes may be larger than `file_bytes`, and where the kernel has Landlock it writes only below the
+    fact `folder`. Raises CharaloomError with its message where it has one.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OPENBLAS_NUM_THREADS": "1"}
-
-    def confine() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-        die_with_parent()
 
     try:
         result = subprocess.run(
             [sys.executable, "-m", module, json.dumps(facts)],
             capture_output=True,
             env=environment,
-            preexec_fn=confine,
+            preexec_fn=confined(MEMORY_BYTES, file_bytes, [Path(facts["folder"])]),
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired as error:
@@ -48,7 +43,7 @@ def run(module: str, facts: dict[str, Any], file_bytes: int) -> dict[str, Any]:
     raise CharaloomError(f"{facts['path']}: cannot be read ({said[-1][:200]}). Unpack it yourself and name the folder.")
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """End a child with a message for the user."""
     print(message, file=sys.stderr)
     sys.exit(FAILED)

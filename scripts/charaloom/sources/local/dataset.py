@@ -1,5 +1,6 @@
 """A published dataset: ours (Parquet, each picture's bytes as they were published), or pictures with captions as others
-publish them, in a folder or a zip. CyberHarem's sidecars are read as JSON; nothing in them is ever unpickled."""
+publish them, in Parquet files, archives or a folder. CyberHarem's sidecars are read as JSON; nothing in them is ever
+unpickled."""
 
 import json
 from collections.abc import Iterator
@@ -7,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charaloom.artifacts.files import files_below, sha256_bytes
-from charaloom.errors import CharaloomError
+from charaloom.artifacts.files import files_below, read_json, whole_folder, write_json
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.reader import FolderReport, FolderSource
 from charaloom.sources.folders.side_files import Side, merged, side_of_object
 from charaloom.sources.local.archive import ArchiveSource, named
-from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, refused, words
+from charaloom.sources.local.child import run
+from charaloom.sources.local.tables import LISTING
+from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, refused, text_of, words
+from charaloom.sources.waifuc.items import SIDECAR, read_sidecar, sidecar_of, sides_of
 
 SITE = "dataset"
-SIDECAR, SIDECAR_BYTES = "_meta.json", 2**20
-ROWS = 16  # of a Parquet file in memory at a time
-NEEDED = {"image", "posts", "picture", "tags", "view"}  # columns of ours
+TABLES = (".parquet",)
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".7z")
+RAW = "dataset-raw.zip"  # of a CyberHarem repository: its other archives hold the same pictures, cropped and resized
+TABLES_BYTES = 2**31  # of the file that lists the rows; set by hand
 
 
 class DatasetSource:
@@ -26,76 +30,94 @@ class DatasetSource:
 
     def __init__(self, path: str, rules: Rules, folder: Path) -> None:
         self.path, self.rules, self.folder = Path(path), rules, folder
-        self.inner: ArchiveSource | FolderSource | None = None
         self.report = FolderReport()
+        self.numbers: dict[str, int] = {}
 
     def list_posts(self) -> list[ListedPost]:
         """One post per picture; of our own datasets one per post that a picture came from."""
-        tables = parquet_files(self.path)
+        names = [self.path / name for name in files_below(self.path)] if self.path.is_dir() else [self.path]
+        tables, archives, _ = parts_of(names)
         if tables:
-            return [entry for table in tables for entry in self.rows(table)]
-        if self.path.is_dir():
-            self.inner = FolderSource(self.path, self.rules)
-        else:
-            self.inner = ArchiveSource(str(self.path), self.rules, self.folder)
-        listed = [with_sidecar(entry, self.rules) for entry in self.inner.list_posts()]
-        unused = [(name, why) for name, why in self.inner.report.unused if not name.endswith(SIDECAR)]
-        self.report = FolderReport(unused, self.inner.report.remarks)
-        return [named(entry, SITE, self.rules) for entry in listed]
-
-    def rows(self, table: Path) -> Iterator[ListedPost]:
-        """The rows of one Parquet file of ours, their pictures written to the store."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(table) as file:
-                if missing := sorted(NEEDED - set(file.schema_arrow.names)):
-                    raise CharaloomError(
-                        f"{table}: has no column {missing[0]!r}: no dataset of Charaloom. Save its pictures with "
-                        "captions beside them and name the folder."
-                    )
-                for batch in file.iter_batches(
-                    batch_size=ROWS, columns=sorted(NEEDED | {"rating"} & set(file.schema_arrow.names))
-                ):
-                    for row in batch.to_pylist():
-                        yield from self.posts_of(row)
-        except (pa.ArrowException, OSError) as error:
-            raise CharaloomError(
-                f"{table}: is no Parquet file that can be read ({error}). Download it again."
-            ) from error
-
-    def posts_of(self, row: dict[str, Any]) -> Iterator[ListedPost]:
-        data = (row["image"] or {}).get("bytes") or b""
-        file = self.folder / "files" / sha256_bytes(data)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.is_file() or file.stat().st_size != len(data):
-            file.write_bytes(data)
-        for known in row["posts"] or [{"site": SITE, "post_id": str(row["view"])}]:
-            post: Post = {**EMPTY_POST, **{key: value for key, value in known.items() if key in EMPTY_POST}}
-            post = {**post, "tags_general": words(row["tags"]), "rating": post["rating"] or row.get("rating")}
-            yield judged(ListedPost(post, file), self.rules)
+            return list(self.posts_of_tables(tables))
+        if archives or not self.path.is_dir():
+            return [entry for archive in archives or names for entry in self.posts_of_archive(archive, len(archives))]
+        return self.posts_of_folder(FolderSource(self.path, self.rules))
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
         """The same posts: their files are there."""
         return posts
 
     def counts(self) -> dict[str, int]:
-        return self.inner.counts() if self.inner else {}
+        return self.numbers
+
+    # ---- pictures with what lies beside them
+
+    def posts_of_folder(self, source: FolderSource | ArchiveSource) -> list[ListedPost]:
+        listed = [with_sidecar(entry, self.rules) for entry in source.list_posts()]
+        self.report.unused += [(name, why) for name, why in source.report.unused if not name.endswith(SIDECAR)]
+        self.report.remarks += source.report.remarks
+        for name, number in source.counts().items():
+            self.numbers[name] = self.numbers.get(name, 0) + number
+        return [named(entry, SITE, self.rules) for entry in listed]
+
+    def posts_of_archive(self, archive: Path, number: int) -> list[ListedPost]:
+        """The posts of an archive; where there are several, its name stands before theirs."""
+        if number < 2:
+            return self.posts_of_folder(ArchiveSource(str(archive), self.rules, self.folder))
+        name = str(archive.relative_to(self.path))
+        listed = self.posts_of_folder(ArchiveSource(str(archive), self.rules, self.folder / "archives" / name))
+        return [replace(entry, post={**entry.post, "post_id": f"{name}/{entry.post['post_id']}"}) for entry in listed]
+
+    # ---- Parquet files
+
+    def posts_of_tables(self, tables: list[Path]) -> Iterator[ListedPost]:
+        files, report = self.folder / "files", self.folder / "report.json"
+        limit = self.rules.limits.maximum_bytes
+        if not report.is_file():
+            with whole_folder(files) as part:
+                facts = {"path": str(self.path), "folder": str(part), "tables": list(map(str, tables))}
+                said = run("charaloom.sources.local.tables", {**facts, "file_bytes": limit}, TABLES_BYTES)
+            write_json(report, said)
+        counts = read_json(report)
+        self.numbers = {"large_entries": counts["large"], "empty_rows": counts["empty"]}
+        with (files / LISTING).open(encoding="utf-8") as lines:
+            for line in lines:
+                said = json.loads(line)
+                file = files / said["file"]
+                yield from self.own_posts(said["row"], file) if said["ours"] else [self.foreign_post(said, file)]
+
+    def own_posts(self, row: dict[str, Any], file: Path) -> Iterator[ListedPost]:
+        for known in row["posts"] or [{"site": SITE, "post_id": str(row["view"])}]:
+            post: Post = {**EMPTY_POST, **{key: value for key, value in known.items() if key in EMPTY_POST}}
+            post = {**post, "tags_general": words(row["tags"]), "rating": post["rating"] or row.get("rating")}
+            yield judged(ListedPost(post, file), self.rules)
+
+    def foreign_post(self, said: dict[str, Any], file: Path) -> ListedPost:
+        """A row of somebody else's: its columns are read as a side file's keys are."""
+        own = {**EMPTY_POST, "site": SITE, "post_id": text_of(said["name"]) or said["file"]}
+        if said.get("unread"):
+            return refused(own, "rating unknown: the row is too large to be read")
+        post, rating = merged([side_of_object(said["row"])], own)
+        if rating == UNKNOWN:
+            return refused(post, "rating unknown: not understood in its row")
+        return judged(ListedPost(post, file), self.rules)
 
 
-def parquet_files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [path / name for name in files_below(path) if name.suffix == ".parquet"]
-    return [path] if path.suffix == ".parquet" else []
+def parts_of(names: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """The tables, the archives and the other files of a dataset; where there are tables, or else archives, they are
+    what is read: what lies beside them are samples of it."""
+    tables = [name for name in names if name.name.lower().endswith(TABLES)]
+    archives = [name for name in names if name.name.lower().endswith(ARCHIVES)]
+    whole = [name for name in archives if name.name == RAW]
+    return tables, whole or archives, [name for name in names if name not in (*tables, *archives)]
 
 
 # ---- waifuc's sidecars
 
 
 def with_sidecar(entry: ListedPost, rules: Rules) -> ListedPost:
-    """A post with what waifuc wrote beside its picture (`.<stem>_meta.json`): the tags, and the post of the board."""
-    sidecar = entry.file.with_name(f".{entry.file.stem}{SIDECAR}") if entry.file else None
+    """A post with what waifuc wrote beside its picture: the tags, and the post of the board."""
+    sidecar = sidecar_of(entry.file) if entry.file else None
     if sidecar is None or not sidecar.is_file():
         return entry
     content = read_sidecar(sidecar)
@@ -106,26 +128,3 @@ def with_sidecar(entry: ListedPost, rules: Rules) -> ListedPost:
     if rating == UNKNOWN:
         return refused(post, "rating unknown: not understood in its sidecar")
     return judged(replace(entry, post=post), rules)
-
-
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Its JSON; values that hold pickled bytes are left where they are."""
-    try:
-        if path.stat().st_size > SIDECAR_BYTES:
-            return None
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def sides_of(content: dict[str, Any]) -> list[Side]:
-    """What a sidecar says: the posts of boards, each under its site's name, and the tags."""
-    posts = [
-        side_of_object({**value, "category": key})
-        for key, value in sorted(content.items())
-        if isinstance(value, dict) and "id" in value
-    ]
-    typed = {tag for side in posts for key, tags in side.post.items() if isinstance(tags, list) for tag in tags}
-    names = [tag for tag in side_of_object({"tags": content.get("tags")}).tags if tag not in typed]
-    return [*posts, Side(tags=names)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from charaloom.artifacts.files import files_below, read_json, whole_folder, write_json
 from charaloom.errors import CharaloomError
 from charaloom.sources.local.child import run
-from charaloom.sources.posts import EMPTY_POST, ListedPost, Rules
+from charaloom.sources.posts import EMPTY_POST, ListedPost, Rules, judged
 
 SITE = "video"
 
@@ -29,13 +29,8 @@ class VideoSource:
                 said = run("charaloom.sources.local.frames", facts, limits.maximum_bytes)
             write_json(report, said)
         self.numbers = read_json(report)
-        posts = [{**EMPTY_POST, "site": SITE, "post_id": name.stem} for name in files_below(files)]
-        return [
-            ListedPost(post, files / name)
-            if (problem := self.rules.refusal(post)) is None
-            else ListedPost(post, None, problem)
-            for post, name in zip(posts, files_below(files), strict=True)
-        ]
+        posts = [({**EMPTY_POST, "site": SITE, "post_id": name.stem}, files / name) for name in files_below(files)]
+        return [judged(ListedPost(post, file), self.rules) for post, file in posts]
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
         """The same posts: their files are there."""

@@ -1,7 +1,9 @@
 """Taking secrets out of URLs, and out of text with URLs in it, before anything is stored, logged or shown."""
 
+import json
 import re
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 # Whole names of parameters, with `-` and `_` left out; and what no harmless name contains.
 NAMES = frozenset(
@@ -57,6 +59,14 @@ def scrubbed_text(text: str) -> str:
     text = URL.sub(lambda url: scrubbed_url(url[0]) or "", text)
     text = SCHEME.sub(lambda found: f"{found[1]} {STARS}", text)
     return PAIR.sub(lambda pair: f"{pair['name']}{pair['is']}{STARS}" if hides(pair["name"]) else pair[0], text)
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """Text without some very words, as they are or as a URL or JSON writes them."""
+    for secret in secrets:
+        for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
+            text = text.replace(form, STARS)
+    return text
 
 
 def hides(name: str) -> bool:

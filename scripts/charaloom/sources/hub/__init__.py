@@ -1,0 +1,1 @@
+"""Sources on a model hub: published datasets, and mirrors of boards."""
