@@ -55,7 +55,7 @@ def allowed_ratings(ratings: Iterable[str], age: str) -> list[str]:
 
 
 def empty_roster(config: Config) -> str:
-    return f"{config['roster']}: holds no character yet; add a row: a name, `folder`, the path of a folder of pictures"
+    return f"{config['roster']}: holds no character yet; `charaloom init` adds one"
 
 
 def read_roster(path: PathLike) -> dict[str, Character]:
@@ -104,7 +104,8 @@ def roster_rows(path: PathLike) -> list[tuple[int, dict[str, str]]]:
             lines = list(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
     except OSError as problem:
         raise CharaloomError(
-            f"{path}: the roster cannot be read: {problem.strerror}; `roster` in the config names it"
+            f"{path}: the roster cannot be read: {problem.strerror}; `roster` in the config names it, from the"
+            " working directory; `charaloom init` writes one"
         ) from problem
     except UnicodeDecodeError as problem:
         raise CharaloomError(f"{path}: the roster is not UTF-8 text; save it as UTF-8") from problem

@@ -277,7 +277,7 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
     ),
     # roster and characters
     "no roster": (keys(roster="gone.tsv"), "gone.tsv: the roster cannot be read", "`roster` in the config names it"),
-    "empty roster": (rows(), "holds no character yet", "add a row"),
+    "empty roster": (rows(), "holds no character yet", "`charaloom init`"),
     "blanks for tabs": (rows(header="character source query"), "separated by tabs", "character, source"),
     "unknown column": (rows(header="character\tsource\tqery"), "unknown column 'qery'", "did you mean `query`?"),
     "unknown board": (rows("hana\tdanboru\thana"), "'danboru' is no source", "did you mean `danbooru`?"),
@@ -390,6 +390,12 @@ def test_a_config_file_that_is_not_there(place: Path, capsys: pytest.CaptureFixt
     code, said, _ = checked(capsys, "--configfile", "gone.yaml")
     assert code == 2
     assert "gone.yaml: cannot be read: No such file or directory; name a YAML file that is there" in said
+
+
+def test_a_name_behind_the_config_files(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, _ = checked(capsys, "--configfile", "config/config.yaml", "hana")
+    assert code == 2
+    assert said.startswith("Error: hana: there is no such config file; names of characters stand before --configfile")
 
 
 def test_half_an_account(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

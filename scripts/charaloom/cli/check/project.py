@@ -19,10 +19,11 @@ TRIES = 4  # at putting wrong keys back: one may stand inside another
 
 def find_project(overlays: Iterable[PathLike], findings: Findings) -> tuple[Project, list[Path]] | None:
     """The project of these config files, as far as it can be told, and the files that could be read."""
-    files = readable_files(config_files(overlays), findings)
+    wanted = config_files(overlays)
+    files = readable_files(wanted, findings)
     with findings.collecting():
         config = find_config(read_config(files), files, findings)
-        if config is None:
+        if config is None or files != wanted:  # without all files, what they say of places would be missed
             return None
         characters = find_roster(config, findings)
         own = {name: find_own(config, name, findings) for name in names_with_file(config, characters)}
@@ -36,6 +37,9 @@ def find_project(overlays: Iterable[PathLike], findings: Findings) -> tuple[Proj
 def readable_files(files: Sequence[Path], findings: Findings) -> list[Path]:
     kept = []
     for path in files:
+        if not path.suffix and not path.exists():
+            findings.error(f"{path}: there is no such config file; names of characters stand before --configfile")
+            continue
         with findings.collecting():
             read_config([path])
             kept.append(path)
