@@ -421,19 +421,20 @@ def write_people(folder: Path, chosen: list[Person]) -> dict[str, Person]:
     by_name = {f"c{number:03}": person for number, person in enumerate(chosen)}
     rows = []
     for name, person in by_name.items():
-        pictures = Path(os.fsdecode(os.fsencode(folder / "pictures" / name) + b"/" + person.folder))
+        own = folder / "pictures" / name
+        odd = Path(os.fsdecode(os.fsencode(own) + b"/" + person.folder))
+        pictures = odd if in_roster(str(odd)) else own
         write_pictures(pictures, person)
         if person.own_config:
             text = yaml.safe_dump(person.own_config, allow_unicode=True)
             (folder / "config/characters" / f"{name}.yaml").write_text(text, encoding="utf-8", errors="surrogatepass")
-        query = os.fsdecode(os.fsencode(pictures.relative_to(folder)))
-        rows.append(f"{name}\tfolder\t{query}\n" if in_roster(query) else f"{name}\tfolder\tpictures/{name}\n")
+        rows.append(f"{name}\tfolder\t{pictures.relative_to(folder)}\n")
     (folder / "config/characters.tsv").write_text("character\tsource\tquery\n" + "".join(rows), encoding="utf-8")
     return by_name
 
 
 def in_roster(query: str) -> bool:
-    """Whether a roster of UTF-8 lines can name a path; the folder above it holds the pictures as well."""
+    """Whether a roster of UTF-8 lines can name a path."""
     return query.isprintable() and query == query.strip()
 
 

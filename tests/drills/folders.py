@@ -75,7 +75,7 @@ def one_run(chosen: list[Person], number: int, endings: Counter[str], kinds: Cou
                 kinds[f"{how}: {general(reason, name)}"] += 1
         if how == "wrong":
             wrong += 1
-            print(f"WRONG {name}: {why}\n    {person}", flush=True)
+            print(f"WRONG {name}: {why}\n    {person!r:.400}", flush=True)
     if wrong or result.returncode not in (0, 1):
         print(result.stdout[-3000:])
     if wrong and keep:
