@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 
 from charaloom.artifacts.files import whole_file
 from charaloom.artifacts.seeds import derive_seed
+from charaloom.runtime.hub import repository_folder
 from charaloom.tagging.lint import CLIP
-from charaloom.vision.models import repository_folder
 from charaloom.weights.architectures import SHIPPED, Shapes, part_shapes, read_config
 from charaloom.weights.layouts import CLIP_PREFIXES, OPEN_CLIP_PREFIX, UNET_PREFIXES, VAE_PREFIXES, Place, places_of
 from charaloom.weights.models import PARTS

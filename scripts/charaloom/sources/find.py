@@ -78,8 +78,7 @@ def candidates(web: Web, board: str, dialect: Dialect, name: str) -> list[Candid
     result = [Candidate(board, known.tag, known.posts, implied.get(known.tag)) for known in names]
     for candidate in result[:CANDIDATES]:
         for rating in dialect.rating_terms:
-            counted = asked(web, dialect.count_request(web.site.root, dialect.with_rating(candidate.tag, rating)))
-            number = None if counted is None else dialect.count(counted)
+            number = counted(web, dialect, dialect.with_rating(candidate.tag, rating))
             if number is not None:
                 candidate.ratings[rating] = number
     if result:
@@ -99,6 +98,15 @@ def asked_names(web: Web, dialect: Dialect, name: str) -> list[Name]:
     if not found and (tags := read(web, dialect.other_names_request(root, name), dialect.other_names)):
         found = read(web, dialect.tags_request(root, tags), dialect.names) or []
     return [known for known in found if known.posts != 0]
+
+
+def counted(web: Web, dialect: Dialect, query: str) -> int | None:
+    """How many posts a query has; None where the board does not tell, or says something else."""
+    body = asked(web, dialect.count_request(web.site.root, query))
+    try:
+        return None if body is None else dialect.count(body)
+    except NotAListError:
+        return None
 
 
 def variants(web: Web, dialect: Dialect, tags: list[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from charaloom.sources.kinds import Machine
 from charaloom.sources.raw import build_raw
 from charaloom.sources.refresh import refresh
 from tests.servers import boards
-from tests.servers.boards import Entry, drawn, serving
+from tests.servers.boards import Entry, Reply, drawn, serving
 
 COUNTED = {"general": 26, "sensitive": 1, "questionable": 1, "explicit": 1}  # of the small boards' posts
 MERGED = {"general": 26, "questionable": 2, "explicit": 1}  # where sensitive is none of its ratings
@@ -128,6 +128,14 @@ def test_the_roster_names_a_board_that_counts_by_rating(place, capsys):
     output = capsys.readouterr()
     assert "shimmie: has no search of names" in output.err
     assert "A crawl would fetch at most 55 posts, about 0 MB, in less than two minutes" in output.out
+
+
+def test_a_board_that_counts_in_another_way(place, capsys):
+    board = place(boards.Danbooru)
+    board.faults = [("/counts/", Reply(body)) for body in (b"<html>", b"[1]", b'{"counts": {"posts": "many"}}', b"{")]
+    assert run("hana", "--board", "danbooru", "--dry-run") == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("danbooru"))
+    assert row.split()[-4:] == ["–"] * 4
 
 
 def test_a_name_in_another_language(place):

@@ -158,6 +158,15 @@ def test_what_is_not_fetched_names_cause_and_cure(tmp_path, monkeypatch, files, 
         build(tmp_path, raw_params(origin(hub.address, **changes), maximum_bytes=50000))
 
 
+def test_a_table_that_swells_is_stopped(tmp_path):
+    """A few kilobytes of Parquet may hold gigabytes of zeros."""
+    rows = [{"image": b"\0" * 2**20} for _ in range(400)]
+    with serving({"a.parquet": parquet([*rows, {"image": drawn(1)}])}) as hub:
+        result, counts = build(tmp_path, raw_params(origin(hub.address), maximum_bytes=2**16))
+    assert [row["bytes"] for row in result] == [drawn(1)]
+    assert counts["large_entries"] == 400
+
+
 def test_names_from_the_hub_leave_no_folder(tmp_path):
     """huggingface_hub and the server may not be relied upon for that."""
     files = {

@@ -93,6 +93,7 @@ def test_a_mirror_needs_an_address_and_an_index(tmp_path, monkeypatch):
     with serving(boards.Danbooru()) as board, serving_hub({"images/0124.json": b"<html>"}) as hub:
         with pytest.raises(CharaloomError, match="a mirror needs a hub with an address"):
             build(tmp_path, raw_params({**mirrored(board, hub), "hub": str(tmp_path)}))
+        assert not board.requests
         with pytest.raises(CharaloomError, match="has no index that can be read"):
             build(tmp_path, raw_params(mirrored(board, hub)))
 

@@ -13,6 +13,7 @@ from charaloom.sources.boards.listing import DIALECTS, read_list, signed_in, sit
 from charaloom.sources.downloads import fetch_files
 from charaloom.sources.hub.mirror import MirrorFetching, mirror_site
 from charaloom.sources.posts import REMOVED, ListedPost, Rules, judged
+from charaloom.sources.sites import Site
 from charaloom.sources.store import Store
 from charaloom.sources.web import Web
 
@@ -38,7 +39,8 @@ class BoardSource:
         progress: Callable[[int, int], None],
     ) -> None:
         self.site = site_of(origin, contact)
-        self.name, self.contact = self.site.name, contact
+        self.name = self.site.name
+        self.mirror_site = mirror_site(origin, contact) if origin.mirror else None
         self.origin, self.limit, self.rules = origin, limit, rules
         self.folder, self.hosts, self.progress = folder, hosts, progress
         self.partial: str | None = None
@@ -70,16 +72,18 @@ class BoardSource:
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
         store = Store(self.folder, self.rules.pictures)
-        if self.origin.mirror:
-            return self.fetch_mirrored(self.origin.mirror, store, posts)
+        if self.origin.mirror and self.mirror_site:
+            return self.fetch_mirrored(self.mirror_site, self.origin.mirror, store, posts)
         with Web(self.site, self.hosts) as web:
             fetch_files(web, store, posts, self.rules.limits, self.progress)
         return store.attached(posts)
 
-    def fetch_mirrored(self, mirror: Mapping[str, str], store: Store, posts: list[ListedPost]) -> list[ListedPost]:
+    def fetch_mirrored(
+        self, site: Site, mirror: Mapping[str, str], store: Store, posts: list[ListedPost]
+    ) -> list[ListedPost]:
         """The files from the board's mirror, whose bytes may be others than the board's MD5 says."""
         bare = [replace(entry, post={**entry.post, "md5": None}) for entry in posts]
-        with Web(mirror_site(self.origin, self.contact), self.hosts) as web:
+        with Web(site, self.hosts) as web:
             fetch_files(web, store, bare, self.rules.limits, self.progress, partial(MirrorFetching, mirror))
         found = zip(store.attached(bare), posts, strict=True)
         return [each if each.problem == REMOVED else replace(each, post=entry.post) for each, entry in found]

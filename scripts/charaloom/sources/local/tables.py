@@ -15,6 +15,7 @@ from typing import Any
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve more address space than this process may have
 
 from charaloom.sources.local.child import fail
+from charaloom.sources.local.unpacking import ENTRIES, TOTAL_BYTES
 from charaloom.sources.network.secrets import scrubbed_text
 
 OURS = frozenset({"image", "posts", "picture", "tags", "view"})  # columns of a dataset of Charaloom
@@ -41,6 +42,9 @@ def take(table: Path, number: int, folder: Path, file_bytes: int, listing: Any, 
             if not data or len(data) > file_bytes:
                 counts["large" if data else "empty"] += 1
                 continue
+            counts["bytes"] += len(data)
+            if counts["bytes"] > TOTAL_BYTES or counts["rows"] >= ENTRIES:
+                fail(f"holds more than {TOTAL_BYTES // 2**30} GiB or {ENTRIES} pictures; name some of its files")
             digest = hashlib.sha256(data).hexdigest()
             (folder / digest).write_bytes(data)
             said = {"file": digest, "name": name or f"{number}/{place}", "ours": set(names) >= OURS, "row": clean(row)}
@@ -77,11 +81,13 @@ def main() -> None:
     import pyarrow as pa
 
     facts = json.loads(sys.argv[1])
-    folder, counts = Path(facts["folder"]), {"rows": 0, "large": 0, "empty": 0}
+    folder, counts = Path(facts["folder"]), {"rows": 0, "bytes": 0, "large": 0, "empty": 0}
     with (folder / LISTING).open("w", encoding="utf-8") as listing:
         for number, table in enumerate(facts["tables"]):
             try:
                 take(Path(table), number, folder, facts["file_bytes"], listing, counts)
+            except MemoryError:
+                fail(f"{Path(table).name} has rows that need more memory than this may take; name some of its files")
             except (pa.ArrowException, OSError, ValueError) as error:
                 fail(f"{Path(table).name} is no Parquet file that can be read ({error}). Download it again")
     print(json.dumps(counts))
