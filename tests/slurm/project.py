@@ -144,6 +144,7 @@ def make_project(folder: Path, base: Path, pictures: list[tuple[str, bytes]]) ->
     write_json(folder / "config/config.yaml", config)
     for name in CHARACTERS:
         (folder / "pictures" / name).mkdir(parents=True)
+        (folder / "pictures" / name / pictures[0][0]).write_bytes(pictures[0][1])
     summary = project.snakemake("--summary", "--cores", "1")
     outputs = [line.split("\t")[0] for line in summary.splitlines() if line.startswith(("results/", "work/"))]
     before = [path for path in outputs if is_before_training(path)]

@@ -1,5 +1,7 @@
 """v-prediction: schedule, target, weights and steps by the formulas of the papers; a training, and what it computes."""
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,18 +137,29 @@ def velocity(base: Path, **other: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trained_velocity(tiny_base: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def velocity_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base as one that predicts v, by what its scheduler says."""
+    folder = tmp_path_factory.mktemp("velocity_base") / "tiny"
+    shutil.copytree(tiny_base, folder)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    said = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | said))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_velocity(velocity_base: Path, drawn_pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("velocity")
-    train_once(root, write_dataset(root, drawn_pictures), velocity(tiny_base))
+    train_once(root, write_dataset(root, drawn_pictures), velocity(velocity_base))
     return root
 
 
 def test_a_resumed_training_has_the_same_bytes(
-    trained_velocity: Path, tiny_base: Path, drawn_pictures: Pictures, tmp_path: Path
+    trained_velocity: Path, velocity_base: Path, drawn_pictures: Pictures, tmp_path: Path
 ) -> None:
     inputs = write_dataset(tmp_path, drawn_pictures)
-    train_once(tmp_path, inputs, velocity(tiny_base, steps=3))
-    train_once(tmp_path, inputs, velocity(tiny_base))
+    train_once(tmp_path, inputs, velocity(velocity_base, steps=3))
+    train_once(tmp_path, inputs, velocity(velocity_base))
     assert "going on after step 3 of 6" in (tmp_path / "log.txt").read_text()
     for path in (trained_velocity / "checkpoints").iterdir():
         assert path.read_bytes() == (tmp_path / "checkpoints" / path.name).read_bytes(), path.name
