@@ -151,7 +151,7 @@ def make_project(folder: Path, base: Path, pictures: list[tuple[str, bytes]]) ->
     for output in before:
         file = folder / output
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{output}\n")
+        file.write_text(json.dumps({"file": output}) + "\n")
     for name in CHARACTERS:
         write_dataset(folder / "results" / name, name, pictures)
     project.snakemake("--touch", "--forceall", "--cores", "1", "stage_dataset", "stage_curation", "stage_outfits")
