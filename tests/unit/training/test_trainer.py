@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -141,6 +142,25 @@ def test_a_full_disk_costs_the_new_state_only(
     assert all((value == before).all() for value, before in zip(tensors, saved, strict=True))
     Path("run/state.pt").write_bytes(b"half")
     assert trainer.restore() == 0
+
+
+def test_told_to_stop_at_any_moment_the_state_is_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes while the trainer decides whether a state is due."""
+    from charaloom.training.hcp import trainer as hcp
+
+    trainer, now = build(steps=4, save_every=4), time.monotonic
+
+    def told() -> float:
+        if trainer.global_step >= 2:
+            trainer.stop_soon(signal.SIGTERM, None)
+        return now()
+
+    monkeypatch.setattr(hcp.time, "monotonic", told)
+    monkeypatch.setattr(hcp.Trainer, "report", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        trainer.train()
+    assert ended.value.code == hcp.STOPPED
+    assert Path("run/state.pt").stat().st_size > 0
 
 
 def test_mend_reproducible_settings(build: Build) -> None:

@@ -261,9 +261,10 @@ class Trainer(HCPTrainerSingleCard):
             names = "\t".join(["step", "loss", *self.cfgs.train.rates])
             with whole_file(Path(self.exp_dir, "loss.tsv")) as part:
                 part.write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
-        if milestone or self.stopping or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
+        stopping = self.stopping  # read once: a signal between two looks would end the training without its state
+        if milestone or stopping or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
             self.keep(self.real_step)
-        if self.stopping:
+        if stopping:
             print(f"told to stop: the state of step {self.real_step} is kept, the next run goes on from it", flush=True)
             self.curves.close()
             sys.exit(STOPPED)
