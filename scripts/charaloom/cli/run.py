@@ -219,13 +219,23 @@ class Builder:
         return Pass(title, jobs, self.queue.ahead(), self.estimate, self.started, self.watch)
 
     def note(self, plans: dict[str, Plan], running: Running) -> None:
-        """Note what was made and who failed. Where Snakemake failed and no character did, the failure is its own."""
-        failed = {}
+        """Note what was made and who failed. Where Snakemake failed and no character did, the failure is its own.
+
+        A character that failed because a file was damaged has not failed: the next pass makes that file again.
+        """
+        failed, mending = {}, False
         for name, plan in plans.items():
+            self.due.mended(name, [artifact.manifest for artifact in plan.now])
             left = self.due.of(name).now if running.code else ()
-            if missing := [artifact for artifact in plan.now if artifact in left]:
+            missing = [artifact for artifact in plan.now if artifact in left]
+            if missing and self.due.look_closely(name):
+                mending = True
+                continue
+            if missing:
                 failed[name] = missing[0].stage
             self.made[name].update(artifact.manifest for artifact in plan.now)
+        if mending and not failed:
+            return
         if running.code and (not failed or not (running.errors or running.finished)):
             self.outcome.broken = error_lines(running.tail)
         else:

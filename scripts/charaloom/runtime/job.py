@@ -5,11 +5,12 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 
+from charaloom.artifacts.manifest import refuse_damaged
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
 from charaloom.runtime.gpus import one_gpu
@@ -19,11 +20,12 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager
-def job(log: PathLike, offline: bool = True, gpu: bool = False) -> Iterator[None]:
+def job(log: PathLike, reads: Iterable[PathLike] = (), offline: bool = True, gpu: bool = False) -> Iterator[None]:
     """Run a stage with both its streams, and those of what it starts, in `log`.
 
     A CharaloomError ends the log with its one line, any other error with its traceback; both end the process with 1.
     Ctrl-C ends it with INTERRUPTED.
+    `reads`: the files that the rule names; whatever their manifests list must be what was made.
     `offline` keeps huggingface_hub off the network: only the jobs that fetch or publish turn it off. `gpu` lets a job
     see one GPU of several, its own.
     """
@@ -41,6 +43,7 @@ def job(log: PathLike, offline: bool = True, gpu: bool = False) -> Iterator[None
             stream.reconfigure(line_buffering=True, errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
+        refuse_damaged(reads)
         with one_gpu() if gpu else nullcontext():
             yield
     except CharaloomError as problem:
