@@ -5,23 +5,30 @@ content and digest appear in one step: `state.pt` lies there as `state.<sha256>.
 files.
 """
 
-import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from typing import Any
 
-from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, whole_file, write_json
+from charaloom.artifacts.files import (
+    digest,
+    files_below,
+    private_file,
+    put_in_place,
+    read_json,
+    sha256_file,
+    write_json,
+)
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import DamagedError
 
 SEAL = "sha256"
 SEALED_SCHEMA = 3  # `schema` of JSON files from which on they are sealed
-LIST = "files.json"  # of a sealed folder
+LIST, FILES = "files.json", "files"  # of a sealed folder; its key
 NAMED = re.compile(r"(?P<stem>.*)\.(?P<digest>[0-9a-f]{64})(?P<suffix>\.[^.]*)?")
 
 
@@ -52,6 +59,17 @@ def read_sealed(path: PathLike) -> dict[str, Any]:
     return content
 
 
+def read_kept(path: PathLike) -> dict[str, Any]:
+    """The object in a sealed JSON file of a cache; empty where it is missing or damaged, so that it is made again."""
+    try:
+        return read_sealed(path)
+    except FileNotFoundError:
+        return {}
+    except DamagedError:
+        print(f"{path}: damaged; it is made again", file=sys.stderr, flush=True)
+        return {}
+
+
 def damaged(path: PathLike) -> DamagedError:
     return DamagedError(
         f"{path}: not the bytes that were written there: damaged, or edited by hand. `charaloom run` makes it again."
@@ -65,11 +83,10 @@ def damaged(path: PathLike) -> DamagedError:
 def sealed_file(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path; on success it becomes the file that `whole_sealed(path)` finds, and earlier ones go."""
     target = Path(path)
-    scratch = target.with_name(f"{target.stem}.new{target.suffix}")
-    with whole_file(scratch) as part:
+    with private_file(target) as part:
         yield part
-    final = target.with_name(f"{target.stem}.{sha256_file(scratch)}{target.suffix}")
-    os.replace(scratch, final)
+        final = target.with_name(f"{target.stem}.{sha256_file(part)}{target.suffix}")
+        put_in_place(part, final)
     for other in versions(target):
         if other != final:
             other.unlink(missing_ok=True)
@@ -78,8 +95,7 @@ def sealed_file(path: PathLike) -> Iterator[Path]:
 def whole_sealed(path: PathLike) -> Path | None:
     """Where the file that was sealed as `path` lies; None where there is none. A damaged one is removed."""
     for file in versions(Path(path)):
-        match = NAMED.fullmatch(file.name)
-        if match and sha256_file(file) == match["digest"]:
+        if sha256_file(file) == named_digest(file):
             return file
         print(f"{file}: damaged; it is made again", file=sys.stderr, flush=True)
         file.unlink(missing_ok=True)
@@ -87,30 +103,51 @@ def whole_sealed(path: PathLike) -> Path | None:
 
 
 def versions(target: Path) -> list[Path]:
-    """Files that were sealed under a name, whole or not."""
-    found = target.parent.glob(f"{escape(target.stem)}.{'[0-9a-f]' * 8}*{escape(target.suffix)}")
-    return sorted(file for file in found if NAMED.fullmatch(file.name))
+    """Files that were sealed under a name, whole or not, the newest first."""
+    found = target.parent.glob(f"{escape(target.stem)}.*{escape(target.suffix)}")
+    return sorted(filter(named_digest, found), key=lambda file: (-file.stat().st_mtime_ns, file.name))
 
 
-# --- folders
+def named_digest(file: Path) -> str | None:
+    match = NAMED.fullmatch(file.name)
+    return match["digest"] if match else None
+
+
+# --- several files under a list
+
+
+def seal_files(listing: Path, names: Iterable[PathLike], content: Mapping[str, Any] | None = None) -> None:
+    """Write a sealed list of files, with other `content`, so that `whole_files` can compare them. Their names are
+    relative to the list's folder."""
+    digests = {str(name): sha256_file(listing.parent / name) for name in names}
+    write_sealed(listing, {**(content or {}), FILES: dict(sorted(digests.items()))})
+
+
+def whole_files(listing: Path, some: bool = False) -> dict[str, Any] | None:
+    """The content of a sealed list; None where it, or a file of it, is missing or damaged. `some`: files may be
+    missing, since they were removed on purpose."""
+    try:
+        content = read_sealed(listing)
+        files = {listing.parent / name: found for name, found in content[FILES].items()}
+        whole = all(sha256_file(file) == found for file, found in files.items() if not some or file.exists())
+    except (OSError, KeyError, DamagedError):
+        return None
+    return content if whole else None
+
+
+def below(folder: Path) -> list[Path]:
+    """The files below a folder, as a list beside it names them."""
+    return [Path(folder.name) / name for name in files_below(folder)]
 
 
 def seal_folder(folder: Path) -> None:
-    """Write the list of a folder's files, so that `is_whole_folder` can compare them."""
-    write_sealed(folder / LIST, {"files": {str(name): sha256_file(folder / name) for name in listed(folder)}})
+    seal_files(folder / LIST, (name for name in files_below(folder) if str(name) != LIST))
 
 
 def is_whole_folder(folder: Path) -> bool:
-    """Whether a sealed folder holds what it held when it was sealed; False where it is missing."""
-    try:
-        expected = read_sealed(folder / LIST)["files"]
-        return expected == {str(name): sha256_file(folder / name) for name in listed(folder)}
-    except (OSError, KeyError, DamagedError):
-        return False
-
-
-def listed(folder: Path) -> list[Path]:
-    return [name for name in files_below(folder) if str(name) != LIST]
+    """Whether a sealed folder holds the files that it held when it was sealed; False where it is missing."""
+    content = whole_files(folder / LIST)
+    return content is not None and {str(name) for name in files_below(folder)} == {*content[FILES], LIST}
 
 
 def remove_damaged(folder: Path) -> None:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from charaloom.artifacts.files import digest, sha256_file
-from charaloom.artifacts.sealed import read_sealed, write_sealed
+from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.artifacts.types import PathLike
-from charaloom.errors import DamagedError
 from charaloom.images.formats import HEAD_BYTES, reads_heif, sniff, unread
 
 EXTENSIONS = frozenset(
@@ -258,7 +257,7 @@ def store_of(folder: PathLike, work: PathLike) -> Path:
 
 def known_digests(store: Path | None) -> dict[str, list[object]]:
     """[size, time, inode, SHA-256] by name, as the last look left them."""
-    with suppress(OSError, AttributeError, DamagedError):
-        content = read_sealed(store).get("files", {}) if store else {}
+    with suppress(OSError, AttributeError):
+        content = read_kept(store).get("files", {}) if store else {}
         return {name: facts for name, facts in content.items() if isinstance(facts, list) and len(facts) == 4}
     return {}

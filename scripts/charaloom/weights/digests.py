@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 
 from charaloom.artifacts.files import digest, sha256_file
 from charaloom.artifacts.locks import locked
-from charaloom.artifacts.sealed import read_sealed, write_sealed
-from charaloom.errors import DamagedError
+from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.weights.headers import Header, read_header
 
 # A younger file may change again without a new modification time: file systems count it in steps of up to 2 s (FAT).
@@ -48,7 +47,7 @@ def read_files(folder: Path, names: Iterable[str], work: Path) -> dict[str, Read
     root = folder.resolve()
     store = work / "bases" / "digests" / f"{digest(str(root))[:32]}.json"
     with locked(store.with_suffix(".lock"), f"{folder}: another process hashes these files; waiting for it"):
-        kept = read_kept(store)
+        kept = read_kept(store).get("files", {})
         files, fresh = {}, {}
         for name in names:
             facts = facts_of(root / name)
@@ -62,14 +61,6 @@ def read_files(folder: Path, names: Iterable[str], work: Path) -> dict[str, Read
         if fresh:
             write_sealed(store, {"files": {**kept, **fresh}})
     return files
-
-
-def read_kept(store: Path) -> dict[str, Any]:
-    """What was found before; nothing where the file is missing or damaged."""
-    try:
-        return read_sealed(store).get("files", {})
-    except (FileNotFoundError, DamagedError):
-        return {}
 
 
 def facts_of(path: Path) -> list[int]:
