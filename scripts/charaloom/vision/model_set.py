@@ -9,7 +9,6 @@ on a CPU neither the number of threads nor the other pictures of a batch change 
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -308,8 +307,6 @@ def check_labels(file: Path, labels: Sequence[str], session: Any, output: str) -
         length = scores.shape[-1]
     if length != len(labels):
         raise CharaloomError(f"{file}: {len(labels)} labels, its model gives {length} scores; {RIGHT_FILES}")
-    if repeated := sorted(name for name, count in Counter(labels).items() if count > 1):
-        raise CharaloomError(f"{file}: names {', '.join(repeated[:5])} twice; {RIGHT_FILES}")
 
 
 def run(session: Any, names: list[str], inputs: list["np.ndarray"]) -> list["np.ndarray"]:
