@@ -27,7 +27,8 @@ from charaloom.cli.text import about, clock, counted, folder_line
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES
-from charaloom.pages.standing import Standings, results_of, tail
+from charaloom.images.files import printable
+from charaloom.pages.standing import Standings, failure, results_of, tail
 from charaloom.pages.status import write_status_page
 from charaloom.runtime.gpus import gpus
 from charaloom.training.memory import memory_report
@@ -290,9 +291,9 @@ def print_failures(outcome: Outcome) -> None:
 
 def last_words(log: Path, otherwise: Sequence[str]) -> list[str]:
     """The last line of a log; where it is empty, Snakemake's last ones."""
-    lines = [line for line in tail(log).splitlines() if line.strip()]
+    lines = [printable(line) for line in tail(log).splitlines() if line.strip()]
     if lines:
-        return lines[-1:]
+        return [failure(log) or lines[-1]]
     return ["(the log is empty; Snakemake's last words are)", *(line for line in otherwise if line.strip())]
 
 

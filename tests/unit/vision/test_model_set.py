@@ -190,9 +190,7 @@ def test_f12_a_tag_list_of_another_length_than_the_models_output_is_refused(own_
     shorter = [lines[:place] + lines[place + 1 :] for place in (0, 4, len(lines) // 2, len(lines) - 1)]
     for wrong in (*shorter, [*lines, "99,another_tag,0,7\n"], []):
         file.write_text(head + "".join(wrong), encoding="utf-8")
-        with pytest.raises(
-            CharaloomError, match=rf"_tags\.csv: {len(wrong)} labels, its model gives 269 scores"
-        ):
+        with pytest.raises(CharaloomError, match=rf"_tags\.csv: {len(wrong)} labels, its model gives 269 scores"):
             Tagger(own_hub)
     file.write_text(head + "".join(lines), encoding="utf-8")
     Tagger(own_hub)

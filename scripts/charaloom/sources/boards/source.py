@@ -98,4 +98,4 @@ def plain(entry: ListedPost) -> dict[str, Any]:
 
 
 def again_judged(entry: dict[str, Any], rules: Rules) -> ListedPost:
-    return judged(ListedPost(**entry), rules)
+    return judged(ListedPost(**entry), rules, sentences=False)

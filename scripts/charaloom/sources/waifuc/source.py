@@ -110,7 +110,7 @@ class WaifucSource:
         """A post, judged again; where it or its picture was removed on request, its file is not kept."""
         assert entry.file is not None
         known = set(digests_of(entry.file)) if self.rules.pictures and entry.file.is_file() else set()
-        result = refused(entry.post, REMOVED) if known & self.rules.pictures else judged(entry, self.rules)
+        result = refused(entry.post, REMOVED) if known & self.rules.pictures else judged(entry, self.rules, False)
         if result.problem == REMOVED:
             entry.file.unlink(missing_ok=True)
         return result
@@ -225,7 +225,7 @@ class WaifucSource:
             elif entry.problem is None and rating is None:
                 post["rating"] = self.asked.get("unrated")
                 entry = entry if post["rating"] else refused(post, "rating unknown: not downloaded")
-            entry = entry if entry.problem else judged(entry, self.rules)
+            entry = entry if entry.problem else judged(entry, self.rules, sentences=False)
             known = (entry.post["site"], entry.post["post_id"])
             posts.setdefault(known, {"post": entry.post, "problem": entry.problem, "file": file_name(number)})
         return [posts[known] for known in sorted(posts)], exact
