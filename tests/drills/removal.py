@@ -44,6 +44,7 @@ class Outcome:
 
     affected: list[str]
     changed: list[str]
+    files: list[str]  # that changed of characters that are not affected
     left: list[str]
     said: str
 
@@ -60,7 +61,7 @@ def main() -> int:
         outcome = drill(arguments.keep or Path(folder) / "drill", base, arguments.characters, arguments.affected)
     print(outcome.said)
     print(f"affected {outcome.affected}, rebuilt {outcome.changed}, files with something left: {len(outcome.left)}")
-    print("\n".join(outcome.left))
+    print("\n".join([*outcome.files, *outcome.left]))
     return 0 if outcome.changed == outcome.affected and not outcome.left else 1
 
 
@@ -82,7 +83,9 @@ def drill(folder: Path, base: Path, characters: int, affected: int) -> Outcome:
         run(place)
     after = digests(place.folder)
     changed = sorted(name for name in after if before[name] != after[name])
-    return Outcome(names, changed, remains(place.folder, sought), said.stdout)
+    others = sorted(set(changed) - set(names))
+    files = [path for name in others for path in after[name] if before[name].get(path) != after[name][path]]
+    return Outcome(names, changed, files, remains(place.folder, sought), said.stdout)
 
 
 def attribute(world: Path, affected: int) -> list[str]:

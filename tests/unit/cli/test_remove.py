@@ -88,12 +88,16 @@ def removed(capsys: pytest.CaptureFixture[str], wanted: str, code: int = 0) -> s
 
 
 def test_an_artist_is_listed_with_the_copies_of_their_pictures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cached = place / "work/measured/models" / HASHES[2][:2] / f"{HASHES[2]}.parquet"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
     said = removed(capsys, "somebody")
     assert "hana: 1 picture and 1 other file of them; published to folder" in said
     assert "mei" not in said
     assert said.rstrip().endswith("Next: charaloom run hana")
     listed = yaml.safe_load((place / "config/removals.yaml").read_text())
-    assert listed == {"posts": [], "artists": ["somebody"], "pictures": [HASHES[2]]}
+    assert listed == {"posts": [], "artists": ["somebody"], "pictures": [HASHES[0], HASHES[2]]}
+    assert not cached.exists(), "what was measured of it"
     removed(capsys, "somebody")
     assert yaml.safe_load((place / "config/removals.yaml").read_text()) == listed
 

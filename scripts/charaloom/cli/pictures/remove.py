@@ -1,7 +1,8 @@
 """`charaloom remove`: put posts, artists and pictures on the list of removals, and say whom that concerns.
 
-Nothing is removed here: the next run takes them out of the downloads, of everything made of them, and of what was
-published, as a new version. Copies of the same drawing that other posts hold go with it.
+The next run takes them out of the downloads, of everything made of them, and of what was published, as a new version.
+Listed by its bytes is every picture that a post or an artist stands for, and every copy of the same drawing, so that
+they are known wherever they turn up. What was measured of them is forgotten at once, for characters share it.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from charaloom.config.named_files import add_removals
 from charaloom.config.project import Project, load_project
 from charaloom.config.schemas import suggestion
 from charaloom.pages.standing import results_of
+from charaloom.vision.measured import forget
 
 ARTIST = "artist:"  # before a name that looks like a post or a hash
 HASH = re.compile("[0-9a-fA-F]{32}([0-9a-fA-F]{32})?")  # MD5 or SHA-256
@@ -42,8 +44,9 @@ def remove(overlays: list[Path], wanted: Sequence[str]) -> Iterator[str]:
     added = sorted_out(wanted)
     artists: set[str] = set()
     found = list(concerned(project, {kind: set(names) for kind, names in added.items()}, artists))
-    copies = sorted({picture for each in found for picture in each.copies})
-    file = add_removals(project.config["removals"], {**added, "pictures": [*added["pictures"], *copies]})
+    pictures = sorted({picture for each in found for picture in (*each.pictures, *each.copies)})
+    file = add_removals(project.config["removals"], {**added, "pictures": [*added["pictures"], *pictures]})
+    forget(Path(project.config["paths"]["work"]) / "measured", pictures)
     yield f"{file}: lists {', '.join(name for names in added.values() for name in names)}"
     yield from map(told, found)
     for artist in added["artists"]:
@@ -84,6 +87,8 @@ def concerned(project: Project, listed: Listed, artists: set[str]) -> Iterator[C
         for row in read_pictures(folder / "raw.parquet", listed["pictures"]):
             posts = row["posts"] or []
             artists.update(artist for post in posts for artist in post["artists"] or [])
+            if row["picture"].startswith("missing:"):
+                continue
             if {row["picture"], row["md5"]} & listed["pictures"] or any(names_post(post, listed) for post in posts):
                 pictures.append(row["picture"])
         if pictures:
