@@ -96,7 +96,7 @@ class Due:
         self.deeper = [name for name in names if "/" in name]
         self.results, self.work = (Path(self.project.config["paths"][place]) for place in ("results", "work"))
         targets = self.project.config["published"]["targets"]
-        self.targets = {target: Path(entry["path"]) for target, entry in targets.items()}
+        self.targets = {target: Path(entry["path"]) for target, entry in targets.items() if entry["kind"] == "folder"}
         self.store = self.work / "due.json"
         kept = self.kept()
         self.records = kept["characters"]
@@ -170,8 +170,9 @@ class Due:
         """Whether every file is there that a manifest or a receipt lists."""
         content = read_json(folder / artifact.manifest)
         if artifact.stage == "published":
-            place = self.targets[Path(artifact.manifest).stem] / folder.name
-            return all(is_there(place / kind, content[kind]) for kind in REPOSITORIES if kind in content)
+            place = self.targets.get(Path(artifact.manifest).stem)  # None: a hub, which is not asked here
+            kinds = [kind for kind in REPOSITORIES if kind in content] if place else []
+            return all(is_there(place / folder.name / kind, content[kind]) for kind in kinds)  # type: ignore[operator]
         outputs = {name: output for name, output in content.get("outputs", {}).items() if name not in PAGE_OUTPUTS}
         return all(
             is_there(folder / FILES.get(name, artifact.stage).format(stage=artifact.stage), output)

@@ -13,6 +13,7 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from charaloom.config.recipes import settled
 
+CHARACTER = "{character}"  # in the names of repositories
 ABSENT = {"absent": True}  # of a field that plain values may leave out: None stands for that, and is left out again
 
 
@@ -275,10 +276,25 @@ class Model(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Target(Params):
-    """Where something is published to."""
+    """Where something is published to: a folder, or a hub with a repository for each dataset and each model."""
 
-    kind: str  # folder
-    path: str
+    kind: str  # folder, hub
+    path: str | None = field(default=None, metadata=ABSENT)  # of a folder; the rest is of a hub
+    endpoint: str | None = field(default=None, metadata=ABSENT)  # address
+    namespace: str | None = field(default=None, metadata=ABSENT)  # user or organisation
+    dataset: str | None = field(default=None, metadata=ABSENT)  # names of the repositories, with `{character}`
+    model: str | None = field(default=None, metadata=ABSENT)
+    contact: str | None = field(default=None, metadata=ABSENT)  # for requests of removal
+
+    def repository(self, kind: str, character: str) -> str:
+        """The name on the hub of a character's `dataset` or `model`, with the namespace."""
+        name = {"dataset": self.dataset, "model": self.model}[kind]
+        assert name is not None
+        return f"{self.namespace}/{name.replace(CHARACTER, character)}"
+
+    def without_place(self) -> dict[str, Any]:
+        """What a receipt's version is a function of: no path, and no address, which may be a mirror's."""
+        return {key: value for key, value in self.plain().items() if key not in ("path", "endpoint", "contact")}
 
 
 @dataclass(frozen=True, kw_only=True)
