@@ -30,7 +30,7 @@ def send_repositories(target: Target, private: bool, repositories: Mapping[str, 
 
     Raises CharaloomError where there is no token, and where the hub refuses; the log says why.
     """
-    if not os.environ.get(TOKEN):
+    if not os.environ.get(TOKEN, "").strip():
         raise CharaloomError(
             f"{TOKEN} is not set: publishing to {target.endpoint} needs a token with the right to write"
         )
@@ -95,7 +95,7 @@ def hub_api(endpoint: str) -> "HfApi":
         return client
 
     huggingface_hub.set_client_factory(factory)
-    return huggingface_hub.HfApi(endpoint=endpoint, token=os.environ.get(TOKEN, ""), library_name="charaloom")
+    return huggingface_hub.HfApi(endpoint=endpoint, token=os.environ.get(TOKEN, "").strip(), library_name="charaloom")
 
 
 def bounded(request: Any) -> None:
