@@ -16,9 +16,9 @@ from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
 from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
-from charaloom.publishing import shards
-from charaloom.publishing.dataset import DatasetFiles, DatasetInputs, build_dataset
-from charaloom.publishing.shards import cut, reduced
+from charaloom.publishing.repos import shards
+from charaloom.publishing.repos.dataset import DatasetFiles, DatasetInputs, build_dataset
+from charaloom.publishing.repos.shards import cut, reduced
 
 PARAMS = Dataset(version=1, resolution=70, format="WEBP", quality=95)
 POST = {

@@ -13,6 +13,7 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import opacity, open_picture
+from charaloom.publishing.content import SPLITS
 from charaloom.publishing.masks import in_stored, stored_opacity
 from charaloom.tagging.captions import tags_in
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import datasets
     from PIL import Image
 
-SPLITS = ("train", "held_out")
 ROWS_PER_GROUP = 32  # pictures in memory at a time; set by hand
 BYTES_PER_SHARD = 400_000_000  # of pictures; the hub advises files below 500 MB
 LOSSY = ("WEBP", "JPEG")  # formats with a `quality`

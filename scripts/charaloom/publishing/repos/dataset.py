@@ -15,7 +15,7 @@ from charaloom.config.params import Dataset
 from charaloom.publishing.content import judging_content, training_content
 from charaloom.publishing.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.masks import other_people, parts_by_picture
-from charaloom.publishing.shards import write_shards
+from charaloom.publishing.repos.shards import write_shards
 
 
 @dataclass(frozen=True)
