@@ -21,8 +21,8 @@ from charaloom.pages.previews import picture_of
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile, without_numbers
 from charaloom.pages.verdicts import active_rules, doubtful, dropped_by, explain
+from charaloom.publishing.cards.programs import PROGRAMS, repo_files
 from charaloom.publishing.comparison import compared, label
-from charaloom.publishing.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words, with_manners
 
 KEPT_SHOWN = 24

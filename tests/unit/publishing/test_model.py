@@ -15,7 +15,7 @@ from charaloom.diffusion.generation import tensor_hash
 from charaloom.errors import CharaloomError
 from charaloom.evaluation.selection import choose
 from charaloom.images import grid
-from charaloom.publishing import markdown, programs
+from charaloom.publishing.cards import markdown, programs
 from charaloom.publishing.repos import model
 
 STAGE_PARAMS = {"version": 1}

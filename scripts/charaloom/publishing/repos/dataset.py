@@ -12,8 +12,8 @@ from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
+from charaloom.publishing.cards.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.content import judging_content, training_content
-from charaloom.publishing.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.masks import other_people, parts_by_picture
 from charaloom.publishing.repos.shards import write_shards
 

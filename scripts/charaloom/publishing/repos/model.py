@@ -18,8 +18,8 @@ from charaloom.diffusion.lora import alias, bundle_weights, read_metadata, read_
 from charaloom.errors import CharaloomError
 from charaloom.images.grid import write_grid
 from charaloom.outfits.prompts import PLAIN
+from charaloom.publishing.cards.model_card import ModelCard, card_text
 from charaloom.publishing.comparison import compared, compared_columns, label
-from charaloom.publishing.model_card import ModelCard, card_text
 
 PREVIEWS_COPIED = 12  # into the repository; the grid shows the prompts that every base was given
 

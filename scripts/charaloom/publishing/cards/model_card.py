@@ -14,8 +14,8 @@ from charaloom.artifacts.types import Row
 from charaloom.config.params import PreviewBase
 from charaloom.config.roster import embedding_word
 from charaloom.publishing import licences
-from charaloom.publishing.markdown import code_block, code_span, escape_markdown
-from charaloom.publishing.programs import PROGRAMS, repo_files
+from charaloom.publishing.cards.markdown import code_block, code_span, escape_markdown
+from charaloom.publishing.cards.programs import PROGRAMS, repo_files
 from charaloom.tagging.captions import as_words, with_manners
 
 if TYPE_CHECKING:
