@@ -21,6 +21,7 @@ with job(snakemake.log[0]):
             selection=snakemake.input.selection,
             outfits=snakemake.input.outfits,
             content=snakemake.input.content,
+            trained=snakemake.input.trained,
             upstream=[*snakemake.input.upstream, snakemake.input.content],
         ),
         folder=Path(snakemake.output.card).parent,

@@ -23,6 +23,7 @@ from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile, without_num
 from charaloom.pages.verdicts import active_rules, doubtful, dropped_by, explain
 from charaloom.publishing.cards.programs import PROGRAMS, repo_files
 from charaloom.publishing.comparison import compared, label
+from charaloom.publishing.layout import embedding_file
 from charaloom.tagging.captions import as_words, with_manners
 
 KEPT_SHOWN = 24
@@ -179,7 +180,7 @@ def files_section(character: str, results: Path, receipts: Sequence[PathLike]) -
     files = read_manifest(results / "model.manifest.json")["outputs"]["model"]["files"]
     weights = [
         {**entry, "size": f"{files[entry['file']]['size'] / 2**20:.1f} MiB", "sha256": files[entry["file"]]["sha256"]}
-        for entry in repo_files(character, embedding=f"{embedding_word(character)}.safetensors" in files)
+        for entry in repo_files(character, embedding=embedding_file(character) in files)
     ]
     contents = list(map(read_json, receipts))
     published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in contents if "tag" in receipt]

@@ -1,4 +1,4 @@
-"""Stage `model`: the model repository as it will be published: LoRA, embedding, bundle, previews, card."""
+"""Stage `model`: the model repository as it will be published: weights of every step, previews, training, card."""
 
 import shutil
 from collections import Counter
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_text
+from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_json, write_text
 from charaloom.artifacts.manifest import facet_digest, lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Model
-from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import without_path
-from charaloom.diffusion.checkpoints import WITHOUT_LORA
-from charaloom.diffusion.lora import alias, bundle_weights, read_metadata, read_weights, write_weights
+from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
 from charaloom.errors import CharaloomError
 from charaloom.images.grid import write_grid
 from charaloom.outfits.prompts import PLAIN
 from charaloom.publishing.cards.model_card import ModelCard, card_text
 from charaloom.publishing.comparison import compared, compared_columns, label
+from charaloom.publishing.layout import TRAINING
+from charaloom.publishing.repos.weights import WeightsFacts, write_all_weights
 
 PREVIEWS_COPIED = 12  # into the repository; the grid shows the prompts that every base was given
 
@@ -33,6 +33,7 @@ class ModelInputs:
     selection: PathLike
     outfits: PathLike
     content: PathLike  # facet of the dataset: what was trained on
+    trained: PathLike  # lineage of the checkpoints
     upstream: Sequence[PathLike]
 
 
@@ -44,13 +45,21 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
     recorded = {**params.plain(), "base": without_path(params.base.plain())}
     facts = lineage("model", character, params.plain(), inputs.upstream, recorded)
     selection, outfits, previews = read_json(inputs.selection), read_json(inputs.outfits), Path(inputs.previews)
-    lora = chosen_lora(selection, inputs)
-    embedding = lora.with_name(f"{lora.stem}_emb.safetensors")
-    kept = [row for row in read_table(previews / "scores.parquet") if row["kept"]]
-    rows = compared(kept, selection)
+    checkpoints = read_checkpoints(inputs.checkpoints)
+    chosen = chosen_checkpoint(selection, checkpoints, inputs)
+    shown = [row for row in read_table(previews / "scores.parquet") if row["kept"]]
+    rows = compared(shown, selection)
     with whole_folder(folder) as part:
-        copy_weights(character, lora, embedding, part)
+        about = WeightsFacts(
+            character=character,
+            base=params.base,
+            outfits=outfits,
+            weight=recommended_weight(selection),
+            previews=first_previews(shown, previews, selection, outfits["prompts"]),
+        )
+        write_all_weights(about, checkpoints, chosen, part)
         shutil.copyfile(inputs.selection, part / "selection.json")
+        copy_training(inputs, part / TRAINING)
         examples = copy_previews(rows, previews, selection, outfits["prompts"], part)
         write_comparison(rows, previews, selection, part / "previews" / "grid.webp")
         card = ModelCard(
@@ -61,34 +70,53 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
             content=facet_digest(inputs.content),
             version=facts.version,
             examples=examples,
-            embedding=embedding.exists(),
+            embedding=chosen.embedding is not None,
         )
         write_text(part / "README.md", card_text(card))
-    counts = {"step": selection["step"], "previews": len(examples), "embedding": embedding.exists()}
-    counts["weak"] = bool(selection["weak"])
+    counts = {"step": selection["step"], "previews": len(examples), "embedding": chosen.embedding is not None}
+    counts |= {"checkpoints": len(checkpoints), "weak": bool(selection["weak"])}
     write_manifest(manifest, facts, {"model": folder}, counts)
 
 
-def chosen_lora(selection: Row, inputs: ModelInputs) -> Path:
-    """The LoRA of the chosen checkpoint. Raises CharaloomError where it is gone."""
-    lora = Path(inputs.checkpoints) / f"{selection['chosen']}.safetensors"
-    if not lora.exists():
-        raise CharaloomError(
-            f"{lora}: chosen by {inputs.selection}, but not there. Remove the checkpoints manifest and train again."
-        )
-    return lora
+def chosen_checkpoint(selection: Row, checkpoints: list[Checkpoint], inputs: ModelInputs) -> Checkpoint:
+    """The chosen one of the checkpoints. Raises CharaloomError where it is gone."""
+    for checkpoint in checkpoints:
+        if checkpoint.name == selection["chosen"]:
+            return checkpoint
+    raise CharaloomError(
+        f"{Path(inputs.checkpoints) / selection['chosen']}.safetensors: chosen by {inputs.selection}, but not there. "
+        "Remove the checkpoints manifest and train again."
+    )
 
 
-def copy_weights(character: str, lora: Path, embedding: Path, folder: Path) -> None:
-    """The plain LoRA always; the embedding and the bundle of both where one was trained."""
-    plain, bundled = folder / f"{character}.safetensors", folder / f"{character}_bundle.safetensors"
-    metadata = read_metadata(lora)
-    write_weights(plain, read_weights(lora), {**metadata, **alias(plain.stem)}, hashed=True)
-    if embedding.exists():
-        word = embedding_word(character)
-        bundle = bundle_weights(read_weights(lora), read_weights(embedding), word)
-        shutil.copyfile(embedding, folder / f"{word}.safetensors")
-        write_weights(bundled, bundle, {**metadata, **alias(bundled.stem)}, hashed=True)
+def recommended_weight(selection: Row) -> float | None:
+    """The weight of the LoRA to begin with on the base of the training; None where no sweep was rendered."""
+    return next((entry["recommended"] for entry in selection["sweep"] if entry["base"] == selection["base"]), None)
+
+
+def first_previews(rows: list[Row], previews: Path, selection: Row, prompts: list[Row]) -> dict[str, Path]:
+    """The first preview of each checkpoint on the base of the training, where one was kept."""
+    first: dict[str, Path] = {}
+    for row in by_prompt(rows, selection, prompts):
+        first.setdefault(row["checkpoint"], previews / row["file"])
+    return first
+
+
+def by_prompt(rows: list[Row], selection: Row, prompts: list[Row]) -> list[Row]:
+    """The previews on the base of the training that name the trigger, in the order of `prompts`."""
+    place = {safe_name(prompt["id"]): index for index, prompt in enumerate(prompts)}
+    own = [row for row in rows if row["base"] == selection["base"] and row["kind"] != PLAIN]
+    return sorted(own, key=lambda row: (place.get(row["prompt_id"], len(place)), row["file"]))
+
+
+def copy_training(inputs: ModelInputs, folder: Path) -> None:
+    """The trainer's config, the loss of each step, and what the checkpoints were made of, without a path."""
+    folder.mkdir()
+    for name in ("config.py", "loss.tsv"):
+        shutil.copyfile(Path(inputs.checkpoints) / name, folder / name)
+    lineage = read_json(inputs.trained)
+    del lineage["params_digest"]  # of params with paths of this machine: no other could compare it
+    write_json(folder / "lineage.json", lineage)
 
 
 def copy_previews(rows: list[Row], previews: Path, selection: Row, prompts: list[Row], folder: Path) -> list[Row]:
@@ -96,13 +124,7 @@ def copy_previews(rows: list[Row], previews: Path, selection: Row, prompts: list
 
     Outfits take turns. Within an outfit previews go by the order of `prompts`, in which a portrait comes first.
     """
-    place = {safe_name(prompt["id"]): index for index, prompt in enumerate(prompts)}
-    own = [
-        row
-        for row in rows
-        if row["base"] == selection["base"] and row["checkpoint"] == selection["chosen"] and row["kind"] != PLAIN
-    ]
-    own.sort(key=lambda row: (place.get(row["prompt_id"], len(place)), row["file"]))
+    own = [row for row in by_prompt(rows, selection, prompts) if row["checkpoint"] == selection["chosen"]]
     of_outfit: Counter[str | None] = Counter()
     turns: list[tuple[int, int, Row]] = []
     for row in own:
