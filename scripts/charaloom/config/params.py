@@ -242,6 +242,8 @@ class Dataset(Stage):
     resolution: int  # pixels
     format: str  # WEBP, JPEG, PNG
     quality: int
+    repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # as of `Model`
+    contact: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +273,8 @@ class Selection(Stage, SelectionRule):
 @dataclass(frozen=True, kw_only=True)
 class Model(Stage):
     base: PreviewBase
+    repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # on a hub: model, dataset, endpoint
+    contact: str = ""  # for requests of removal
 
 
 @dataclass(frozen=True, kw_only=True)

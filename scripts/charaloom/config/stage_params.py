@@ -90,10 +90,29 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             bases = [preview_base(config, name) for name in preview_bases(config)]
             rule = {key: value for key, value in config["selection"].items() if key != "minimum"}
             return {**seed, "bases": bases, "selection": rule}
+        case "dataset":
+            return published_as(config, character.name)
         case "model":
-            return {"base": base_of(config, config["training"]["base"])}
+            return {"base": base_of(config, config["training"]["base"]), **published_as(config, character.name)}
         case _:
             return {}
+
+
+def published_as(config: Config, name: str) -> Config:
+    """What cards say of where a character is published: the repositories on the first hub among the targets, and who is
+    asked to remove a picture."""
+    published = config["published"]
+    contact = {"contact": published["contact"]}
+    for target in published["targets"].values():
+        if target and target["kind"] == "hub":
+            names = {kind: (target.get(kind) or NAME).replace(NAME, name) for kind in ("dataset", "model")}
+            names = {kind: f"{target['namespace']}/{own}" for kind, own in names.items()}
+            return {**contact, "repositories": {**names, "endpoint": (target.get("endpoint") or PUBLIC_HUB).rstrip("/")}}
+    return contact
+
+
+NAME = "{character}"  # in the names of a target's repositories
+PUBLIC_HUB = "https://huggingface.co"  # where a target names no other
 
 
 def variants_of(config: Config, character: Character) -> bool:

@@ -1,106 +1,89 @@
-"""The card of a model repository.
+"""The cards of a model repository, one per language.
 
-Text from strangers flows into it (tags, names, prompts): whatever the template prints is escaped, unless a filter
+Text from strangers flows into them (tags, names, prompts): whatever the template prints is escaped, unless a filter
 marked it as code.
 """
 
-import re
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from charaloom.artifacts.files import write_text
 from charaloom.artifacts.types import Row
-from charaloom.config.params import PreviewBase
-from charaloom.config.roster import embedding_word
-from charaloom.publishing import licences
-from charaloom.publishing.cards.markdown import code_block, code_span, escape_markdown
+from charaloom.config.families import SDXL
+from charaloom.publishing.cards import model_facts as facts
+from charaloom.publishing.cards.bases import base_label
+from charaloom.publishing.cards.markdown import front_matter
+from charaloom.publishing.cards.model_facts import ModelCard
 from charaloom.publishing.cards.programs import PROGRAMS, repo_files
-from charaloom.tagging.captions import as_words, with_manners
+from charaloom.publishing.cards.snippets import embedding_code, own_copy, pipeline_code
+from charaloom.publishing.cards.texts import LANGUAGES, render
+from charaloom.publishing.layout import CHECKPOINTS
+from charaloom.tagging.captions import as_words
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-TEMPLATES = Path(__file__).parent / "templates"
-WIDGETS = 4  # previews in the front matter
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a card is made of."""
-
-    character: str
-    base: PreviewBase
-    selection: Row  # selection.json
-    outfits: Row  # outfits.json
-    content: str  # digest of what was trained on, which the dataset's card names too
-    version: str
-    examples: list[Row]  # previews in the repository: file, prompt
-    embedding: bool  # whether one was trained
+VERSION_DIGITS = 12
+TAGS = ("text-to-image", "diffusers", "lora", "template:sd-lora", "stable-diffusion", "anime", "character", "charaloom")
 
 
-def card_text(card: ModelCard) -> str:
-    """The card as Markdown; every value is escaped but those that a filter below made code of."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        finalize=escape_markdown,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"words": as_words, "code": code_span, "block": code_block, "capitalised": capitalised}
-    return environment.get_template("model_card.md.j2").render(
-        character=card.character,
-        word=embedding_word(card.character),
-        trigger=card.outfits["trigger"],
-        core=[as_words(tag) for tag in card.outfits["core"]],
-        base=card.base,
-        terms=licences.terms(card.base.licence or ""),
-        outfits=trained_outfits(card.outfits, card.base),
-        manners=partial(with_manners, prefix=card.base.prefix, suffix=card.base.suffix),
-        selection=card.selection,
-        content=card.content,
-        version=card.version,
-        embedding=card.embedding,
-        programs=PROGRAMS,
-        files=repo_files(card.character, card.embedding),
-        front_matter=front_matter(card),
-    )
+def write_model_cards(card: ModelCard, folder: Path) -> None:
+    """Write README.md, which a hub shows, and the card of each other language beside it."""
+    for language, file in LANGUAGES.items():
+        write_text(folder / file, card_text(card, language))
 
 
-def capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def card_text(card: ModelCard, language: str = "en") -> str:
+    """The card in one language; the English one begins with what a hub reads."""
+    head = metadata(card) if LANGUAGES[language] == "README.md" else ""
+    return head + render("model_card.md.j2", language, card_facts(card))
 
 
-def trained_outfits(outfits: Row, base: PreviewBase) -> list[Row]:
-    """The outfits that have a trigger, each with its first preview prompt: what was rendered is there to copy."""
-    prompts: dict[str | None, str] = {}
-    for prompt in outfits["prompts"]:
-        prompts.setdefault(prompt.get("outfit"), with_manners(prompt["text"], base.prefix, base.suffix))
-    trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
-    return [{**outfit, "prompt": prompts.get(outfit["id"])} for outfit in trained]
-
-
-def front_matter(card: ModelCard) -> "Markup":
-    """The YAML that the hub reads. It refuses a base without a hub repo, which only the text names."""
-    import yaml
-    from markupsafe import Markup
-
-    licence = card.base.licence or "unknown"
-    values: Row = {"license": licence}
-    if licence not in licences.HUB:
-        name = re.sub(r"[^a-z0-9.+-]+", "-", licence.lower()).strip("-") or "unknown"
-        values = {"license": "other", "license_name": name}
-    if card.base.repo:
-        values |= {"base_model": card.base.repo, "base_model_relation": "adapter"}
-    values |= {
-        "pipeline_tag": "text-to-image",
-        "tags": ["lora", "stable-diffusion", "text-to-image", "charaloom"],
-        "instance_prompt": card.outfits["trigger"],
-        "widget": [{"text": entry["prompt"], "output": {"url": entry["file"]}} for entry in card.examples[:WIDGETS]],
+def card_facts(card: ModelCard) -> Row:
+    """What the template prints."""
+    weights, sweep = facts.sweep_rows(card)
+    made = card.rendering()
+    more, less = facts.turned(card.weight)
+    return {
+        "card": card,
+        "title": as_words(card.character),
+        "version": f"v-{card.version[:VERSION_DIGITS]}",
+        "family": facts.family_title(card),
+        "base": base_label(card.base.plain(), card.digest),
+        "selection": card.selection,
+        "entry": card.selection["per_base"][0],
+        "core": [as_words(tag) for tag in card.outfits["core"]],
+        "prompt": made.prompt,
+        "outfits": facts.outfit_rows(card),
+        "untrained": facts.untrained(card.outfits),
+        "weight_rows": facts.weight_rows(card),
+        "weights": weights,
+        "sweep": sweep,
+        "with_embedding": facts.embedding_row(card.selection),
+        "files": repo_files(card.character, facts.family_of(card.base.family), card.embedding),
+        "programs": PROGRAMS,
+        "checkpoints": CHECKPOINTS,
+        "code": pipeline_code(card.character, card.base, card.known, card.repo, made),
+        "embedding_code": embedding_code(card.character, card.base.family, card.repo),
+        "own_copy": None if card.known else own_copy(card.base),
+        "checkpoint_rows": facts.checkpoint_rows(card),
+        "close": facts.closely_chosen(card.selection),
+        "steps_to_try": facts.steps_to_try(card),
+        "more": more,
+        "less": less,
+        "made": list(facts.made_rows(card)),
+        "render_rows": facts.render_rows(card),
     }
-    return Markup(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10_000))
+
+
+def metadata(card: ModelCard) -> str:
+    """The front matter. A hub refuses a base that it does not have, which only the text names."""
+    values: Row = {
+        "language": ["en"],
+        **card.licence.metadata,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": [*TAGS, *(["stable-diffusion-xl"] if card.base.family == SDXL.name else [])],
+    }
+    if card.known:
+        values |= {"base_model": [card.known.repo], "base_model_relation": "adapter"}
+    if card.repositories:
+        values["datasets"] = [card.repositories["dataset"]]
+    widgets = [{"text": entry["prompt"], "output": {"url": entry["file"]}} for entry in card.widgets()]
+    return front_matter({**values, "instance_prompt": card.outfits["trigger"], "widget": widgets})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_json, write_text
+from charaloom.artifacts.files import read_json, safe_name, whole_folder, write_json
 from charaloom.artifacts.manifest import facet_digest, lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
@@ -16,9 +16,11 @@ from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_check
 from charaloom.errors import CharaloomError
 from charaloom.images.grid import write_grid
 from charaloom.outfits.prompts import PLAIN
-from charaloom.publishing.cards.model_card import ModelCard, card_text
+from charaloom.diffusion.lora import read_metadata
+from charaloom.publishing.cards.model_card import write_model_cards
+from charaloom.publishing.cards.model_facts import ModelCard
 from charaloom.publishing.comparison import compared, compared_columns, label
-from charaloom.publishing.layout import TRAINING
+from charaloom.publishing.layout import TRAINING, lora_file
 from charaloom.publishing.repos.weights import WeightsFacts, write_all_weights
 
 PREVIEWS_COPIED = 12  # into the repository; the grid shows the prompts that every base was given
@@ -60,7 +62,10 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
         write_all_weights(about, checkpoints, chosen, part)
         shutil.copyfile(inputs.selection, part / "selection.json")
         copy_training(inputs, part / TRAINING)
+        (part / "previews").mkdir()
         examples = copy_previews(rows, previews, selection, outfits["prompts"], part)
+        alone = text_alone(shown, selection)
+        examples += copy_previews(alone, previews, selection, outfits["prompts"], part, "text-", WIDGETS)
         write_comparison(rows, previews, selection, part / "previews" / "grid.webp")
         card = ModelCard(
             character=character,
@@ -71,8 +76,12 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
             version=facts.version,
             examples=examples,
             embedding=chosen.embedding is not None,
+            metadata=read_metadata(part / lora_file(character)),
+            pictures=read_json(inputs.content)["pictures"],
+            repositories=params.repositories,
+            contact=params.contact,
         )
-        write_text(part / "README.md", card_text(card))
+        write_model_cards(card, part)
     counts = {"step": selection["step"], "previews": len(examples), "embedding": chosen.embedding is not None}
     counts |= {"checkpoints": len(checkpoints), "weak": bool(selection["weak"])}
     write_manifest(manifest, facts, {"model": folder}, counts)
@@ -119,10 +128,26 @@ def copy_training(inputs: ModelInputs, folder: Path) -> None:
     write_json(folder / "lineage.json", lineage)
 
 
-def copy_previews(rows: list[Row], previews: Path, selection: Row, prompts: list[Row], folder: Path) -> list[Row]:
-    """Copy previews of the chosen checkpoint on the training base; returns {file, prompt, seed, outfit} of each.
+def text_alone(rows: list[Row], selection: Row) -> list[Row]:
+    """The previews of the chosen checkpoint that its LoRA rendered alone, where `compared` shows it with an embedding."""
+    own = [row for row in rows if row["checkpoint"] == selection["chosen"] and row["weight"] == 1]
+    return [row for row in own if not row["embedding"]] if any(row["embedding"] for row in own) else []
 
-    Outfits take turns. Within an outfit previews go by the order of `prompts`, in which a portrait comes first.
+
+def copy_previews(
+    rows: list[Row],
+    previews: Path,
+    selection: Row,
+    prompts: list[Row],
+    folder: Path,
+    start: str = "",
+    most: int = PREVIEWS_COPIED,
+) -> list[Row]:
+    """Copy previews of the chosen checkpoint on the training base, `most` or one of each outfit; returns {file, prompt,
+    seed, outfit, embedding, shown: whether it shows the character in that outfit} of each.
+
+    Outfits take turns. Within an outfit previews go by the order of `prompts`, in which a portrait comes first. `start`:
+    of the copies' names.
     """
     own = [row for row in by_prompt(rows, selection, prompts) if row["checkpoint"] == selection["chosen"]]
     of_outfit: Counter[str | None] = Counter()
@@ -130,12 +155,13 @@ def copy_previews(rows: list[Row], previews: Path, selection: Row, prompts: list
     for row in own:
         turns.append((of_outfit[row["outfit"]], len(turns), row))
         of_outfit[row["outfit"]] += 1
-    (folder / "previews").mkdir()
     copied = []
-    for _, _, row in sorted(turns, key=lambda entry: entry[:2])[:PREVIEWS_COPIED]:
-        name = f"previews/{Path(row['file']).name}"
+    for _, _, row in sorted(turns, key=lambda entry: entry[:2])[: max(most, len(of_outfit))]:
+        name = f"previews/{start}{Path(row['file']).name}"
         shutil.copyfile(previews / row["file"], folder / name)
-        copied.append({"file": name, "prompt": row["prompt"], "seed": row["seed"], "outfit": row["outfit"]})
+        shown = bool(row["recognised"]) and row["outfit_drawn"] == row["outfit"]
+        facts = {key: row[key] for key in ("prompt", "seed", "outfit", "embedding")}
+        copied.append({"file": name, **facts, "shown": shown})
     return copied
 
 
