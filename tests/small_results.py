@@ -212,7 +212,11 @@ def write_results(folder: Path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file")
-    rendered = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
+    rendered = {
+        "bases": [{"name": name, "family": "sd15"} for name in ("one", "two")],
+        "settings": SETTINGS,
+        "checkpoints": CHECKPOINTS,
+    }
     facts = lineage("previews", CHARACTER, STAGE_PARAMS, ())
     write_manifest(folder / "previews.manifest.json", facts, {}, {}, **rendered)
     write_manifest(

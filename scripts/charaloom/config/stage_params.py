@@ -107,7 +107,10 @@ def published_as(config: Config, name: str) -> Config:
         if target and target["kind"] == "hub":
             names = {kind: (target.get(kind) or NAME).replace(NAME, name) for kind in ("dataset", "model")}
             names = {kind: f"{target['namespace']}/{own}" for kind, own in names.items()}
-            return {**contact, "repositories": {**names, "endpoint": (target.get("endpoint") or PUBLIC_HUB).rstrip("/")}}
+            return {
+                **contact,
+                "repositories": {**names, "endpoint": (target.get("endpoint") or PUBLIC_HUB).rstrip("/")},
+            }
     return contact
 
 

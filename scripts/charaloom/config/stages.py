@@ -17,7 +17,7 @@ STAGE_VERSION: dict[str, int] = {
     "selection": 4,
     "model": 6,
     "published": 2,
-    "report": 7,
+    "report": 8,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

@@ -21,7 +21,8 @@ FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`
     "outfits": {"seed", "prefix", "suffix"},
     "checkpoints": {"seed", "trigger", "regularisation_digest", "previews", "by_pictures"},
     "previews": {"seed", "selection"},
-    "model": {"base"},
+    "dataset": {"repositories", "contact"},
+    "model": {"base", "repositories", "contact"},
     "published": {"target"},
 }
 SECTIONS = {"checkpoints": "training"}
@@ -29,7 +30,7 @@ UNREAD = {  # change no byte, or stand elsewhere
     "measured": {"threads"},
     "checkpoints": {"warm_seconds"},
     "previews": {"negative", "guidance"},
-    "published": {"targets"},
+    "published": {"targets", "contact"},
 }
 
 

@@ -101,6 +101,7 @@ def results(tmp_path) -> Path:
     write_json(folder / "selection.json", {**chosen, **MORE})
     outfit = {"id": "red", "trigger": "hana_red", "name": HOSTILE, "support": 9, "stability": 0.93, "trained": True}
     outfit |= {"signature": [{"tag": "red_kimono", "score": 0.9}, {"tag": ":|", "score": 0.5}], "representatives": []}
+    outfit["pictures"] = 9
     prompts = [{"id": "red-portrait", "outfit": "red", "text": f"hana_charaloom, hana_red, {HOSTILE}"}]
     outfits = {"trigger": "hana_charaloom", "core": ["blue_hair", "^_^"], "outfits": [outfit], "unassigned": 1}
     write_json(folder / "outfits.json", {**outfits, "prompts": prompts})
@@ -144,6 +145,9 @@ def test_the_files_of_the_repo(results):
     folder = build(results)
     assert [str(path) for path in files_below(folder)] == [
         "README.md",
+        "README_ja.md",
+        "README_ko.md",
+        "README_zh.md",
         "checkpoints/000100/hana-000100.safetensors",
         "checkpoints/000100/hana-000100_emb.safetensors",
         "checkpoints/000200/hana-000200.safetensors",
@@ -153,6 +157,8 @@ def test_the_files_of_the_repo(results):
         "hana.safetensors",
         "previews/grid.webp",
         "previews/red-portrait-7.png",
+        "previews/text-red-portrait-7.png",
+        "previews/text-red-standing-7.png",
         "selection.json",
         "training/config.py",
         "training/lineage.json",
@@ -240,12 +246,7 @@ def test_a_base_without_a_licence_and_a_step_without_previews_say_nothing_of_the
 def test_the_card_gives_prompts_as_they_were_rendered(results):
     text = parts(build(results))[1]
     assert f"masterpiece, |, hana_charaloom, hana_red, {HOSTILE}" in text
-    assert "| demo | DPM++ 2M Karras | 7.0 | - | noise |" in shown_words(text)
-
-
-def shown_words(text: str) -> str:
-    """The card without the backslashes that keep Markdown off."""
-    return text.replace("\\", "")
+    assert "| `demo` | DPM++ 2M Karras | 7 | – | noise |" in text
 
 
 def test_the_bundle_holds_both_in_the_layout_of_a1111(results):
@@ -280,15 +281,20 @@ def test_the_front_matter_is_what_the_hub_reads(results):
     front, _ = parts(build(results, repo="someone/demo", licence="Fair AI Public License 1.0 SD"))
     assert (front["license"], front["license_name"]) == ("other", "fair-ai-public-license-1.0-sd")
     assert (front["base_model"], front["base_model_relation"]) == ("someone/demo", "adapter")
-    assert front["tags"] == ["lora", "stable-diffusion", "text-to-image", "charaloom"]
+    assert {"lora", "diffusers", "template:sd-lora"} <= set(front["tags"])
+    assert (front["library_name"], front["pipeline_tag"]) == ("diffusers", "text-to-image")
+    assert front["license_link"].startswith("https://freedevproject.org")
     assert front["instance_prompt"] == "hana_charaloom"
-    assert [entry["output"]["url"] for entry in front["widget"]] == ["previews/red-portrait-7.png"]
+    assert [entry["output"]["url"] for entry in front["widget"]] == [
+        f"previews/text-red-{scene}-7.png" for scene in ("portrait", "standing")
+    ]
+    assert "hana_emb" not in front["widget"][0]["text"], "the hub's snippet loads the LoRA alone"
     front, text = parts(build(results))
     assert front["license"] == "creativeml-openrail-m"
     assert "license_name" not in front
     assert "base_model" not in front
     assert "restrictions of use" in text
-    assert "any commercial use" in parts(build(results, licence="noobai-xl"))[1]
+    assert "forbids commercial use" in parts(build(results, licence="noobai-xl"))[1]
     assert "`demo`" in text
 
 
@@ -299,7 +305,7 @@ def test_the_hub_accepts_the_card(results):
 
 def test_text_from_strangers_stays_text(results):
     page = shown(parts(build(results))[1])
-    assert page.count("<img") == 1  # the grid
+    assert page.count("<img") == 2  # the grid, the outfit
     assert "evil" in page
     assert "<b>" not in page
     assert "<em>star" not in page
@@ -310,9 +316,10 @@ def test_text_from_strangers_stays_text(results):
 
 def test_who_reads_which_file_is_one_table(results):
     page = shown(parts(build(results))[1])
-    rows = [line for line in page.split("<tr>") if ".safetensors</code></td>" in line]
-    assert [row.count("<td>") for row in rows] == [2 + len(programs.PROGRAMS)] * 3
-    assert "refused" in rows[2]
+    rows = [line for line in page.split("<tr>") if "safetensors</a></td>" in line]
+    assert {row.count("<td>") for row in rows} == {2 + len(programs.PROGRAMS)}
+    assert ["hana_bundle" in row for row in rows] == [False, False, True]
+    assert "no, it raises an error" in rows[2]
 
 
 def test_prompts_can_be_copied_as_they_are(results):
@@ -323,8 +330,7 @@ def test_prompts_can_be_copied_as_they_are(results):
 
 def test_the_card_tells_what_was_measured(results):
     page = re.sub(r"<[^>]+>", "", shown(parts(build(results))[1]))
-    assert "2 of 2 previews are recognised" in page
-    assert "2 of 2 previews recognised with the embedding, 0 of 2 by the text trigger alone" in page
+    assert re.search(r"LoRA and embedding\s+2 of 2\s+LoRA alone\s+0 of 2", page)
     assert "SHA-256" in page
     assert facet_digest(results / "dataset.training.json")[:12] in page
 
@@ -336,7 +342,7 @@ def test_the_card_of_a_weak_model_begins_with_it(results: Path) -> None:
     front, text = parts(build(results))
     page = shown(text)
     assert page.index("<strong>This model is weak.</strong>") < page.index("<h2>Trigger")
-    assert "<li>raise training.rate_unet</li>" in page
+    assert "2 of 2 previews show the character; without the LoRA it is 0 of 2" in page
     assert "evil" not in "".join(re.findall(r"<img[^>]*>", page))
     assert read_json(results / "model.manifest.json")["counts"]["weak"] is True
     assert "weak" not in str(front)

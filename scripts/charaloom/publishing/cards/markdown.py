@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 INVISIBLE = ("Cc", "Cs")  # Unicode categories: control characters and halves of surrogate pairs
-DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the text around them
+DIRECTIONS = (
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the text around them
+)
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~&$@^=]|:(?=//)|(?<=www)\.|^[-+](?=\s|$)|(?<=^\d)[.)](?=\s|$))", re.IGNORECASE)
 
 
 def plain(value: Any) -> str:
     """Text on one line, without characters that nobody sees."""
     line = " ".join(str(value).split())
-    return "".join(letter for letter in line if unicodedata.category(letter) not in INVISIBLE and letter not in DIRECTIONS)
+    return "".join(
+        letter for letter in line if unicodedata.category(letter) not in INVISIBLE and letter not in DIRECTIONS
+    )
 
 
 def escape_markdown(value: Any) -> str:

@@ -82,7 +82,7 @@ def metadata(card: ModelCard) -> str:
         "tags": [*TAGS, *(["stable-diffusion-xl"] if card.base.family == SDXL.name else [])],
     }
     if card.known:
-        values |= {"base_model": [card.known.repo], "base_model_relation": "adapter"}
+        values |= {"base_model": card.known.repo, "base_model_relation": "adapter"}
     if card.repositories:
         values["datasets"] = [card.repositories["dataset"]]
     widgets = [{"text": entry["prompt"], "output": {"url": entry["file"]}} for entry in card.widgets()]

@@ -51,7 +51,8 @@ class ModelCard:
     @property
     def digest(self) -> str | None:
         """SHA-256 of the base that was trained on."""
-        entry = next((base for base in self.selection["bases"] if base["name"] == self.base.name), {})
+        own = (base for base in self.selection["bases"] if base["name"] == self.base.name)
+        entry: Row = next(own, {})
         return entry.get("digest") or self.metadata.get("ss_new_sd_model_hash")
 
     @property
@@ -85,14 +86,15 @@ class ModelCard:
         return with_manners(text, self.base.prefix, self.base.suffix)
 
     def widgets(self) -> list[Row]:
-        """Previews whose prompt needs nothing but the LoRA; where none was kept, others, without the embedding's word."""
+        """Previews whose prompt needs the LoRA alone; where none was kept, others, without the embedding's word."""
         alone = [entry for entry in self.examples if not entry.get("embedding")]
         start = f"{self.word}, "
         return [{**entry, "prompt": entry["prompt"].replace(start, "")} for entry in alone or self.examples][:WIDGETS]
 
     def rendering(self) -> Rendering:
         """The first widget as the code renders it."""
-        first = next(iter(self.widgets()), {"prompt": self.manners(self.outfits["trigger"]), "seed": 0})
+        plain: Row = {"prompt": self.manners(self.outfits["trigger"]), "seed": 0}
+        first = next(iter(self.widgets()), plain)
         settings = self.selection["settings"]
         size = {name: settings[name] for name in ("width", "height", "steps")}
         return Rendering(prompt=first["prompt"], seed=first["seed"], weight=self.weight, **size)
@@ -200,7 +202,9 @@ def copies(numbers: Row) -> tuple[int, int] | None:
 def label_of(card: ModelCard, name: str) -> Any:
     """A base of the previews, as a card names it."""
     entry = next((base for base in card.selection["bases"] if base["name"] == name), {"name": name})
-    return base_label(card.base.plain(), card.digest) if name == card.base.name else base_label(entry, entry.get("digest"))
+    return (
+        base_label(card.base.plain(), card.digest) if name == card.base.name else base_label(entry, entry.get("digest"))
+    )
 
 
 def embedding_row(selection: Row) -> Row | None:

@@ -149,4 +149,3 @@ def python(imported: str, *lines: str) -> str:
 def quoted(text: str) -> str:
     """A string as Python and JSON write it."""
     return json.dumps(text, ensure_ascii=False)
-

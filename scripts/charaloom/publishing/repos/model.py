@@ -13,12 +13,12 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Model
 from charaloom.diffusion.bases import without_path
 from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
+from charaloom.diffusion.lora import read_metadata
 from charaloom.errors import CharaloomError
 from charaloom.images.grid import write_grid
 from charaloom.outfits.prompts import PLAIN
-from charaloom.diffusion.lora import read_metadata
 from charaloom.publishing.cards.model_card import write_model_cards
-from charaloom.publishing.cards.model_facts import ModelCard
+from charaloom.publishing.cards.model_facts import WIDGETS, ModelCard
 from charaloom.publishing.comparison import compared, compared_columns, label
 from charaloom.publishing.layout import TRAINING, lora_file
 from charaloom.publishing.repos.weights import WeightsFacts, write_all_weights
@@ -129,7 +129,7 @@ def copy_training(inputs: ModelInputs, folder: Path) -> None:
 
 
 def text_alone(rows: list[Row], selection: Row) -> list[Row]:
-    """The previews of the chosen checkpoint that its LoRA rendered alone, where `compared` shows it with an embedding."""
+    """The previews of the chosen checkpoint by its LoRA alone, where `compared` shows it with an embedding."""
     own = [row for row in rows if row["checkpoint"] == selection["chosen"] and row["weight"] == 1]
     return [row for row in own if not row["embedding"]] if any(row["embedding"] for row in own) else []
 
@@ -146,8 +146,8 @@ def copy_previews(
     """Copy previews of the chosen checkpoint on the training base, `most` or one of each outfit; returns {file, prompt,
     seed, outfit, embedding, shown: whether it shows the character in that outfit} of each.
 
-    Outfits take turns. Within an outfit previews go by the order of `prompts`, in which a portrait comes first. `start`:
-    of the copies' names.
+    Outfits take turns. Within an outfit previews go by the order of `prompts`, in which a portrait comes first. The
+    names of the copies begin with `start`.
     """
     own = [row for row in by_prompt(rows, selection, prompts) if row["checkpoint"] == selection["chosen"]]
     of_outfit: Counter[str | None] = Counter()
