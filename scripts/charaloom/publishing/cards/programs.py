@@ -14,7 +14,7 @@ OF_BUNDLE = (READS, LORA, LORA, LORA_OR_EMBEDDING, REFUSED, LORA)
 
 
 def repo_files(character: str, family: Family, embedding: bool) -> list[Row]:
-    """The weights of the chosen checkpoint: {file, is, reads: what each of PROGRAMS does with it} by keys of the texts."""
+    """The weights of the chosen checkpoint: {file, is, reads: what PROGRAMS do with it}, as keys of the texts."""
     lora = {"file": lora_file(character), "is": "lora", "reads": OF_LORA}
     if not embedding:
         return [lora]
