@@ -4,7 +4,7 @@ from charaloom.artifacts.types import Row
 from charaloom.config.families import Family
 from charaloom.publishing.layout import bundle_file, embedding_file, lora_file
 
-PROGRAMS = ("A1111 1.7+", "A1111 1.6 and older", "Forge", "ComfyUI", "diffusers", "OneTrainer")
+PROGRAMS = ("A1111 ≥ 1.7", "A1111 ≤ 1.6", "Forge", "ComfyUI", "diffusers", "OneTrainer")
 READS, LORA, LORA_OR_EMBEDDING = "yes", "lora", "lora_or_embedding"  # what a program does with a file: keys of texts
 REFUSED, OTHER_KEY = "refused", "other_key"
 OF_LORA = (READS,) * len(PROGRAMS)

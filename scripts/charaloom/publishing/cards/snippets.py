@@ -39,7 +39,7 @@ def pipeline_code(character: str, base: PreviewBase, known: HubBase | None, repo
         "",
         'device = "cuda" if torch.cuda.is_available() else "cpu"',
         'dtype = torch.float16 if device == "cuda" else torch.float32',
-        f"pipeline = {pipeline}.{loading(base, known)}.to(device)",
+        *loading(base, known),
         f"pipeline.scheduler = {scheduler}.from_config({', '.join(scheduler_options(base))})",
         f"pipeline.load_lora_weights({quoted(repo)}, adapter_name={quoted(character)})",
         f"pipeline.set_adapters({quoted(character)}, {made.weight:g})",
@@ -51,18 +51,19 @@ def pipeline_code(character: str, base: PreviewBase, known: HubBase | None, repo
     return "\n".join(lines)
 
 
-def loading(base: PreviewBase, known: HubBase | None) -> str:
-    """The call that loads a base: from the hub where one has it, else from the reader's own copy."""
-    options = "torch_dtype=dtype"
+def loading(base: PreviewBase, known: HubBase | None) -> list[str]:
+    """The lines that load a base: from the hub where one has it, else from the reader's own copy."""
+    pipeline, options = family_of(base.family).pipeline, "torch_dtype=dtype"
     single = known.file if known else base.path and Path(base.path).suffix
     if single:
         place = f"{HUB}/{known.repo}/blob/{known.revision or 'main'}/{known.file}" if known else own_copy(base)
-        return f"from_single_file({quoted(place)}, {options})"
+        return [f"base = {quoted(place)}", f"pipeline = {pipeline}.from_single_file(base, {options}).to(device)"]
     if known and known.revision:
         options += f", revision={quoted(known.revision)}"
     if base.family != SDXL.name:
         options += ", safety_checker=None"
-    return f"from_pretrained({quoted(known.repo if known else own_copy(base))}, {options})"
+    place = known.repo if known else own_copy(base)
+    return [f"base = {quoted(place)}", f"pipeline = {pipeline}.from_pretrained(base, {options}).to(device)"]
 
 
 def own_copy(base: PreviewBase) -> str:

@@ -131,7 +131,7 @@ def test_a_base_of_one_file_is_loaded_as_one() -> None:
     assert "from_single_file(" in text
     assert "/blob/main/Illustrious-XL-v0.1.safetensors" in text
     own = card("sdxl", manners={"path": "/somewhere/mine.safetensors"})
-    assert 'from_single_file("tiny.safetensors"' in own
+    assert 'base = "tiny.safetensors"' in own
     assert "Replace `tiny.safetensors`" in own
 
 
