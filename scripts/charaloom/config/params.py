@@ -196,6 +196,7 @@ class Filtered(Stage):
     seed: int
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
+    blocked: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # tags; None: of an adult, who has none
     variants: bool = False  # whether a drawing with another face is kept
     trust: str | None = None  # identity: every picture shows the character; all: every picture may train
 

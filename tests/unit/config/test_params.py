@@ -15,7 +15,7 @@ from charaloom.config.stages import STAGES
 
 FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`)
     "raw": {"sources", "age", "seed", "removals"},
-    "filtered": {"seed", "tag", "ratings"},
+    "filtered": {"seed", "tag", "ratings", "blocked"},
     "tagged": {"tag", "trigger"},
     "clustered": {"seed", "trigger", "captions"},
     "outfits": {"seed", "prefix", "suffix"},
