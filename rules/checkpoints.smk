@@ -15,6 +15,7 @@ rule checkpoints:
         judged_by=early_stopping_inputs,
     output:
         config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
+        lineage=ensure("<results>/{character}/checkpoints.lineage.json", non_empty=True),  # published with the model
         manifest=ensure("<results>/{character}/checkpoints.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/checkpoints.log",

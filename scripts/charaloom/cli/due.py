@@ -38,7 +38,17 @@ PAGES = ("curation", "outfits")  # stages that no other reads; the receipts of `
 STAGE_OF = re.compile("[^./]*")  # of the name of a file below the character's folder
 COMPARED = (".json", ".html")  # endings of the files in a character's folder that are looked at
 TABLE = ".parquet"
-FOLDERS = ("dataset", "dataset/data", "checkpoints", "previews", "model", "model/previews")  # of many files
+FOLDERS = (  # of many files
+    "dataset",
+    "dataset/data",
+    "checkpoints",
+    "previews",
+    "model",
+    "model/previews",
+    "model/training",
+    "model/checkpoints",
+)
+NESTED = "checkpoints"  # name of a folder of a model repository, whose own folders are looked at, too
 FILES = {"table": "{stage}.parquet", "core": "core.json", "outfits": "outfits.json", "selection": "selection.json"}
 PAGE_OUTPUTS = ("page", "report")  # of manifests: an artifact's pages name them
 REPOSITORIES = ("dataset", "model")  # that a target has a copy of
@@ -293,9 +303,17 @@ def stats(folder: Path, deeper: Sequence[str | Path]) -> dict[str, tuple[int, in
     except FileNotFoundError:
         return {}
     for name in deeper:
+        path = str(name) if isinstance(name, Path) else f"{folder}/{name}"
         with suppress(OSError):
-            files[str(name)] = facts_of(os.stat(name if isinstance(name, Path) else f"{folder}/{name}"))
+            files[str(name)] = facts_of(os.stat(path))
+            if path.endswith(f"/model/{NESTED}"):
+                files.update((below, facts_of(os.stat(below))) for below in folders_in(path))
     return files
+
+
+def folders_in(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def facts_of(stat: os.stat_result) -> tuple[int, int, int]:

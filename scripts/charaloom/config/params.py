@@ -197,6 +197,7 @@ class Filtered(Stage):
     seed: int
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
+    blocked: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # tags; None: of an adult, who has none
     variants: bool = False  # whether a drawing with another face is kept
     trust: str | None = None  # identity: every picture shows the character; all: every picture may train
 
@@ -243,6 +244,8 @@ class Dataset(Stage):
     resolution: int  # pixels
     format: str  # WEBP, JPEG, PNG
     quality: int
+    repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # as of `Model`
+    contact: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +275,8 @@ class Selection(Stage, SelectionRule):
 @dataclass(frozen=True, kw_only=True)
 class Model(Stage):
     base: PreviewBase
+    repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # on a hub: model, dataset, endpoint
+    contact: str = ""  # for requests of removal
 
 
 @dataclass(frozen=True, kw_only=True)

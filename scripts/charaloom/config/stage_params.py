@@ -6,11 +6,11 @@ from pathlib import Path
 from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
-from charaloom.config.named_files import read_lock, read_removals, reference_folders, references_of
+from charaloom.config.named_files import read_lock, read_policy, read_removals, reference_folders, references_of
 from charaloom.config.params import CHARACTER
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
-from charaloom.config.roster import BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
+from charaloom.config.roster import ADULT, BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
 from charaloom.config.schemas import AUTO, Config
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
@@ -78,7 +78,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "filtered":
             ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
             named = {"references": references_of(config)}
-            return {**seed, **ratings, **named, "tag": character.tag, "variants": variants_of(config, character)}
+            own = {"tag": character.tag, "variants": variants_of(config, character)}
+            return {**seed, **ratings, **named, **own, **blocked_of(character)}
         case "tagged":
             return {"tag": character.tag, **trigger}
         case "clustered":
@@ -92,10 +93,37 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             bases = [preview_base(config, name) for name in preview_bases(config)]
             rule = {key: value for key, value in config["selection"].items() if key != "minimum"}
             return {**seed, "bases": bases, "selection": rule}
+        case "dataset":
+            return published_as(config, character.name)
         case "model":
-            return {"base": base_of(config, config["training"]["base"])}
+            return {"base": base_of(config, config["training"]["base"]), **published_as(config, character.name)}
         case _:
             return {}
+
+
+def published_as(config: Config, name: str) -> Config:
+    """What cards say of where a character is published: the repositories on the first hub among the targets, and who is
+    asked to remove a picture."""
+    published = config["published"]
+    contact = {"contact": published["contact"]}
+    for target in published["targets"].values():
+        if target and target["kind"] == "hub":
+            names = {kind: (target.get(kind) or NAME).replace(NAME, name) for kind in ("dataset", "model")}
+            names = {kind: f"{target['namespace']}/{own}" for kind, own in names.items()}
+            return {
+                **contact,
+                "repositories": {**names, "endpoint": (target.get("endpoint") or PUBLIC_HUB).rstrip("/")},
+            }
+    return contact
+
+
+NAME = "{character}"  # in the names of a target's repositories
+PUBLIC_HUB = "https://huggingface.co"  # where a target names no other
+
+
+def blocked_of(character: Character) -> Config:
+    """{blocked: tags} of a character who is not known to be an adult; nothing of others."""
+    return {} if character.age == ADULT else {"blocked": read_policy()["minors"]["blocked_tags"]}
 
 
 def variants_of(config: Config, character: Character) -> bool:

@@ -11,13 +11,13 @@ STAGE_VERSION: dict[str, int] = {
     "tagged": 3,
     "clustered": 4,
     "outfits": 1,
-    "dataset": 5,
+    "dataset": 6,
     "checkpoints": 5,
     "previews": 3,
     "selection": 4,
-    "model": 5,
+    "model": 6,
     "published": 2,
-    "report": 7,
+    "report": 8,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

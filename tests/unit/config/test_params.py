@@ -15,13 +15,14 @@ from charaloom.config.stages import STAGES
 
 FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`)
     "raw": {"sources", "age", "seed", "removals"},
-    "filtered": {"seed", "tag", "ratings"},
+    "filtered": {"seed", "tag", "ratings", "blocked"},
     "tagged": {"tag", "trigger"},
     "clustered": {"seed", "trigger", "captions"},
     "outfits": {"seed", "prefix", "suffix"},
     "checkpoints": {"seed", "trigger", "regularisation_digest", "previews", "by_pictures"},
     "previews": {"seed", "selection"},
-    "model": {"base"},
+    "dataset": {"repositories", "contact"},
+    "model": {"base", "repositories", "contact"},
     "published": {"target"},
 }
 SECTIONS = {"checkpoints": "training"}
@@ -29,7 +30,7 @@ UNREAD = {  # change no byte, or stand elsewhere
     "measured": {"threads"},
     "checkpoints": {"warm_seconds"},
     "previews": {"negative", "guidance"},
-    "published": {"targets"},
+    "published": {"targets", "contact"},
 }
 
 

@@ -12,10 +12,10 @@ from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
+from charaloom.publishing.cards.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.content import judging_content, training_content
-from charaloom.publishing.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.masks import other_people, parts_by_picture
-from charaloom.publishing.shards import write_shards
+from charaloom.publishing.repos.shards import write_shards
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DatasetFiles:
 
 
 def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files: DatasetFiles) -> None:
-    """Write the dataset repository `files.folder`: data/<split>-<number>.parquet and README.md.
+    """Write the dataset repository `files.folder`: data/<split>-<place>.parquet and README.md.
 
     A view is cut by its box, reduced to `resolution` squared pixels where it has more (`shards.reduced`), never
     enlarged, then encoded as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no
@@ -68,10 +68,18 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
             sources=provenance(inputs.raw, views),
             resolution=params.resolution,
         )
+        write_text(part / "identity.csv", distances(facts))
         write_text(part / "README.md", card_text(card))
     write_facet(files.training, training, pictures=counts["train"])
     write_facet(files.judging, judging)
     write_manifest(files.manifest, origin, {"folder": files.folder}, {"views": len(views), **counts})
+
+
+def distances(facts: dict[str, Row]) -> str:
+    """The CCIP distance of each view to the character, as CSV. It is measured to all others, so it changes with any of
+    them: in the shards it would change every one."""
+    lines = [f"{view},{facts[view]['identity_distance'] or 0:.6f}" for view in sorted(facts)]
+    return "\n".join(["view,identity_distance", *lines, ""])
 
 
 def facts_by_view(views: list[Row], inputs: DatasetInputs) -> dict[str, Row]:

@@ -1,0 +1,35 @@
+"""Where the files of a published model repository lie.
+
+The plain LoRA is the only weights file in the root: `load_lora_weights(repo)` of diffusers takes the first safetensors
+file of a repository whose path holds none of `checkpoint`, `optimizer` and `scheduler`, and of a local folder the first
+one in its root. Embedding, bundle and the other steps lie below `checkpoints/` for that reason.
+"""
+
+from charaloom.config.roster import embedding_word
+
+CHECKPOINTS = "checkpoints"
+CHOSEN = f"{CHECKPOINTS}/chosen"
+TRAINING = "training"  # the trainer's config, the loss, the lineage of the checkpoints
+DATASET_CONFIG = "charaloom.json"  # of a dataset repository: what a rebuild needs besides its pictures
+
+
+def lora_file(character: str) -> str:
+    """The LoRA of the chosen checkpoint, all that a program needs."""
+    return f"{character}.safetensors"
+
+
+def embedding_file(character: str) -> str:
+    """The embedding that was trained with the chosen LoRA."""
+    return f"{CHOSEN}/{embedding_word(character)}.safetensors"
+
+
+def bundle_file(character: str) -> str:
+    """Both in one file."""
+    return f"{CHOSEN}/{character}_bundle.safetensors"
+
+
+def step_files(character: str, step: int) -> tuple[str, str]:
+    """LoRA and embedding of one step; no two files of a repository share a stem, since programs list them by it."""
+    stem = f"{character}-{step:06d}"
+    folder = f"{CHECKPOINTS}/{step:06d}"
+    return f"{folder}/{lora_file(stem)}", f"{folder}/{embedding_word(stem)}.safetensors"
