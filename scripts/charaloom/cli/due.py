@@ -322,15 +322,15 @@ def facts_of(stat: os.stat_result) -> tuple[int, int, int]:
 
 # --- today's params
 
-ANYBODY = Character("anybody", "", "query-of-anybody", "trigger-of-anybody", "")
+ANYBODY = Character("name-of-anybody", "", "query-of-anybody", "trigger-of-anybody", "")
 Text = list[str | Callable[[Character], str]]  # of canonical JSON: what is the same for all, and what differs
 
 
 class ParamDigests:
     """Digests of today's params of each artifact, as a lineage has them.
 
-    Most characters have no config of their own: their params differ in query, trigger and folder alone, which are put
-    into a text that is made once for each source and age.
+    Most characters have no config of their own: their params differ in name, query, trigger and folder alone, which are
+    put into a text that is made once for each source and age.
     """
 
     def __init__(
@@ -360,6 +360,7 @@ class ParamDigests:
     def text_of(self, values: Config, anybody: Character) -> Text | str:
         """Canonical JSON of params, cut at what differs between characters; its digest where nothing does."""
         varying: dict[str, Callable[[Character], str]] = {
+            anybody.name: lambda character: character.name,  # in the names of repositories on a hub
             anybody.query: lambda character: inner_json(character.query),
             anybody.trigger: lambda character: inner_json(character.trigger),
         }

@@ -289,7 +289,6 @@ class Target(Params):
     namespace: str | None = field(default=None, metadata=ABSENT)  # user or organisation
     dataset: str | None = field(default=None, metadata=ABSENT)  # names of the repositories, with `{character}`
     model: str | None = field(default=None, metadata=ABSENT)
-    contact: str | None = field(default=None, metadata=ABSENT)  # for requests of removal
 
     def repository(self, kind: str, character: str) -> str:
         """The name on the hub of a character's `dataset` or `model`, with the namespace."""
@@ -299,7 +298,7 @@ class Target(Params):
 
     def without_place(self) -> dict[str, Any]:
         """What a receipt's version is a function of: no path, and no address, which may be a mirror's."""
-        return {key: value for key, value in self.plain().items() if key not in ("path", "endpoint", "contact")}
+        return {key: value for key, value in self.plain().items() if key not in ("path", "endpoint")}
 
 
 @dataclass(frozen=True, kw_only=True)

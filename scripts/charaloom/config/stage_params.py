@@ -108,17 +108,13 @@ def published_as(config: Config, name: str) -> Config:
     contact = {"contact": published["contact"]}
     for target in published["targets"].values():
         if target and target["kind"] == "hub":
-            names = {kind: (target.get(kind) or NAME).replace(NAME, name) for kind in ("dataset", "model")}
+            names = {kind: (target.get(kind) or CHARACTER).replace(CHARACTER, name) for kind in ("dataset", "model")}
             names = {kind: f"{target['namespace']}/{own}" for kind, own in names.items()}
             return {
                 **contact,
-                "repositories": {**names, "endpoint": (target.get("endpoint") or PUBLIC_HUB).rstrip("/")},
+                "repositories": {**names, "endpoint": (target.get("endpoint") or HUB).rstrip("/")},
             }
     return contact
-
-
-NAME = "{character}"  # in the names of a target's repositories
-PUBLIC_HUB = "https://huggingface.co"  # where a target names no other
 
 
 def blocked_of(character: Character) -> Config:

@@ -197,7 +197,9 @@ def test_only_the_stages_that_are_wanted_are_due(project: Project) -> None:
 
 def test_digests_of_params_are_those_of_the_rules(project: Project) -> None:
     """The text that is made once for everybody gives what each one's params give."""
-    after = changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
+    changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
+    hub = {"kind": "hub", "namespace": "ann", "dataset": "{character}-data"}
+    after = changed("config/config.yaml", published={"targets": {"hub": hub}})
     artifacts = artifacts_of(after)
     digests = ParamDigests(after, artifacts)
     for name in after.characters:

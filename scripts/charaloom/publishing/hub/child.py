@@ -36,7 +36,6 @@ def send_repositories(target: Target, private: bool, repositories: Mapping[str, 
         )
     request = {
         "endpoint": target.endpoint,
-        "contact": target.contact,
         "private": private,
         "repositories": [[kind, name, str(folder), tag] for kind, (name, folder, tag) in repositories.items()],
     }
@@ -70,7 +69,7 @@ def work(request: Row) -> None:
     for kind, name, folder, tag in request["repositories"]:
         remote = Remote(api, kind, name)
         files = describe(folder)["files"]
-        revision = Revision(Path(folder), files, tag, request["private"], request["contact"])
+        revision = Revision(Path(folder), files, tag, request["private"])
         done = publish_revision(remote, revision, Attempts(str(remote)))
         print(told(remote, revision, done), file=sys.stderr, flush=True)
 

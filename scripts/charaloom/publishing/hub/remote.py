@@ -99,7 +99,7 @@ class Remote:
         """The title of the newest commit of `main`."""
         return next((commit.title for commit in self.api.list_repo_commits(**self.named)), "")
 
-    def commit(self, folder: Path, changes: Changes, title: str, text: str, parent: str | None) -> str:
+    def commit(self, folder: Path, changes: Changes, title: str, parent: str | None) -> str:
         """Commit the changes at once, on top of `parent` and of nothing else; the id of the commit."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -112,7 +112,6 @@ class Remote:
             **self.named,
             operations=operations,
             commit_message=title,
-            commit_description=text,
             revision=MAIN,
             parent_commit=guard,
         )

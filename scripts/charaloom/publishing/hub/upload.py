@@ -23,7 +23,6 @@ class Revision:
     files: Mapping[str, Row]
     tag: str
     private: bool
-    contact: str | None = None
 
 
 def publish_revision(remote: Remote, revision: Revision, attempts: Attempts) -> Row:
@@ -104,8 +103,7 @@ def look(remote: Remote, place: str, attempts: Attempts) -> State:
 
 
 def send(remote: Remote, revision: Revision, changes: Changes, parent: str | None) -> str:
-    contact = f"Requests for removal: {revision.contact}" if revision.contact else ""
-    return remote.commit(revision.folder, changes, f"{OUR_TITLE}{revision.tag}", contact, parent)
+    return remote.commit(revision.folder, changes, f"{OUR_TITLE}{revision.tag}", parent)
 
 
 def set_tag(remote: Remote, revision: Revision, commit: str, attempts: Attempts) -> None:

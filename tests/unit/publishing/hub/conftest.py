@@ -32,10 +32,10 @@ class Place:
     name: str = "ann/hana"
     waits: list[float] = field(default_factory=list)
 
-    def publish(self, private: bool = True, contact: str | None = None) -> dict:
+    def publish(self, private: bool = True) -> dict:
         """Publish what the folder holds now."""
         files = describe(self.folder)["files"]
-        revision = Revision(self.folder, files, version_tag(digest(files)), private, contact)
+        revision = Revision(self.folder, files, version_tag(digest(files)), private)
         remote = Remote(hub_api(self.server.address), self.kind, self.name)
         return publish_revision(remote, revision, Attempts(str(remote), self.waits.append))
 
