@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.files import read_json
-from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.config.project import load_project
 from tests.servers.repo_hub import User
 from tests.servers.repo_hub_http import Server, serving
-from tests.unit.publishing.hub.conftest import TOKEN, fill
+from tests.unit.publishing.hub.conftest import TOKEN, fill_results
 from tests.workflow.conftest import trace_everything
 from tests.workflow.test_plan import change
 from tests.workflow.workplace import Workplace
@@ -32,21 +31,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def made(finished: Workplace) -> Workplace:
     """A project in which only the publishing of two characters is to be done: to a folder, and to a hub."""
     for name in ("hana", "mei"):
-        make(finished.folder / "results" / name)
+        fill_results(finished.folder / "results" / name)
     change(finished, published={"targets": {"hub": {"kind": "hub", "namespace": "ann", "dataset": "{character}-data"}}})
     trace_everything_made(finished.folder)
     return finished
-
-
-def make(folder: Path, seed: int = 0) -> None:
-    for stage in ("dataset", "model"):
-        fill(folder / stage, seed=seed)
-        write_manifest(
-            folder / f"{stage}.manifest.json",
-            lineage(stage, folder.name, {"version": 1}, ()),
-            {stage: folder / stage},
-            {"weak": False},
-        )
 
 
 def trace_everything_made(folder: Path) -> None:
@@ -84,7 +72,7 @@ def test_a_run_publishes_to_the_hub_once(made: Workplace, server: Server) -> Non
 
 def test_a_changed_model_is_published_again_by_the_rule_alone(made: Workplace, server: Server) -> None:
     assert made.charaloom("run", "hana", "--cores", "2", "--until", "published").returncode == 0
-    make(made.folder / "results/hana", seed=1)
+    fill_results(made.folder / "results/hana", seed=1)
     result = made.snakemake("results/hana/published/hub.json", "--allowed-rules", "published")
     assert result.returncode == 0, result.stdout
     assert [len(repo.history()) for repo in server.hub.repos.values()] == [3, 3]

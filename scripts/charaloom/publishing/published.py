@@ -15,7 +15,9 @@ from charaloom.artifacts.manifest import describe, lineage, read_manifest, write
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
+from charaloom.publishing.gate import refuse_publication
 from charaloom.publishing.hub.child import send_repositories
+from charaloom.publishing.repos.rebuild import rebuildable
 
 SCHEMA = 2  # of a receipt
 NOT_PUBLISHED = (
@@ -68,7 +70,8 @@ def publish(
 
     Of a weak model that the config does not ask for, the receipt holds only why it was withheld.
 
-    Raises CharaloomError for a target of an unknown kind, and where a folder is not what its manifest says.
+    Raises CharaloomError for a target of an unknown kind, where a folder is not what its manifest says, and where the
+    gate refuses what lies in it.
     """
     target = params.target
     if target.kind not in KINDS:
@@ -79,7 +82,10 @@ def publish(
     for name, (folder, manifest) in repositories.items():
         refuse_if_changed(name, folder, manifest)
     withheld = is_weak(model_manifest) and not params.weak
-    recorded = {**params.plain(), "target": target.without_place()}
+    if params.policy and not withheld:
+        refuse_publication(character, params, Path(dataset), Path(model))
+    plain = {key: value for key, value in params.plain().items() if key != "policy"}  # it decides, and adds nothing
+    recorded = {**plain, "target": target.without_place()}
     upstream = [manifest for _, manifest in repositories.values()]
     facts = lineage("published", character, params.plain(), upstream, recorded)
     content = {"schema": SCHEMA, "target": {"name": Path(receipt).stem, "kind": target.kind}, "version": facts.version}
@@ -87,8 +93,9 @@ def publish(
         print(f"{character}: {NOT_PUBLISHED}", file=sys.stderr)
         content |= {"withheld": NOT_PUBLISHED}
     else:
-        folders = {name: folder for name, (folder, _) in repositories.items()}
-        entries = KINDS[target.kind](target, character, folders, params.private)
+        with rebuildable(Path(dataset), Path(model), params.roster or {}) as staged:
+            folders = {"dataset": staged, "model": Path(model)}
+            entries = KINDS[target.kind](target, character, folders, params.private)
         content |= {"tag": version_tag(facts.version), **entries}
     write_lineage(receipt, facts)
     write_json(receipt, content)

@@ -156,6 +156,7 @@ def test_the_files_of_the_repo(results):
         "checkpoints/chosen/hana_emb.safetensors",
         "hana.safetensors",
         "previews/grid.webp",
+        "previews/previews.json",
         "previews/red-portrait-7.png",
         "previews/text-red-portrait-7.png",
         "previews/text-red-standing-7.png",

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
-from charaloom.artifacts.files import digest, files_below
-from charaloom.artifacts.manifest import describe
+from charaloom.artifacts.files import digest, files_below, write_json
+from charaloom.artifacts.manifest import describe, lineage, write_manifest
+from charaloom.publishing.gate import READ
 from charaloom.publishing.hub.attempts import Attempts
 from charaloom.publishing.hub.child import hub_api
 from charaloom.publishing.hub.remote import Remote
 from charaloom.publishing.hub.upload import Revision, publish_revision
+from charaloom.publishing.layout import LINEAGE, OUTFITS, PREVIEWS
 from charaloom.publishing.published import version_tag
 from tests.servers.repo_hub import Repo, User
 from tests.servers.repo_hub_http import Server, serving
@@ -68,6 +72,22 @@ def fill(folder: Path, seed: int = 0) -> Path:
     (folder / "data" / "train-00000.parquet").write_bytes(noise(30_000, f"{folder.name} {seed}"))
     (folder / "charaloom.json").write_text(f'{{"seed": {seed}}}\n')
     return folder
+
+
+def fill_results(folder: Path, seed: int = 0) -> None:
+    """A dataset and a model of a character as their stages leave them, with nothing in them that the gate refuses."""
+    fill(folder / "dataset", seed)
+    table = pa.table({name: pa.array([], pa.string()) for name in READ}, metadata={"seed": str(seed)})
+    pq.write_table(table, folder / "dataset" / "data" / "train-00000.parquet")
+    write_json(folder / "dataset" / OUTFITS, {"outfits": [], "core": [], "prompts": []})
+    write_json(folder / "model" / PREVIEWS, {"previews": []})
+    write_json(folder / "model" / "selection.json", {"step": 200, "seed": seed})
+    write_json(folder / "model" / LINEAGE, {"params": {}})
+    (folder / "model" / "README.md").write_text("# Hana\n")
+    (folder / "model" / "hana.safetensors").write_bytes(noise(50_000, f"lora {seed}"))
+    for name in ("dataset", "model"):
+        facts = lineage(name, folder.name, {"version": 1}, ())
+        write_manifest(folder / f"{name}.manifest.json", facts, {name: folder / name}, {"weak": False})
 
 
 def noise(size: int, seed: object) -> bytes:

@@ -14,7 +14,7 @@ from charaloom.errors import CharaloomError
 from charaloom.publishing.published import publish
 from tests.servers.repo_hub import User
 from tests.servers.repo_hub_http import Fault, Server, serving
-from tests.unit.publishing.hub.conftest import TOKEN, fill, noise
+from tests.unit.publishing.hub.conftest import TOKEN, fill_results, noise
 
 CHARACTER = "hana"
 SECONDS = 5.0  # that a publish of what is there already may take
@@ -32,18 +32,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results" / CHARACTER
-    fill(folder / "dataset")
-    (folder / "model").mkdir()
-    (folder / "model" / "hana.safetensors").write_bytes(noise(50_000, "lora"))
-    (folder / "model" / "README.md").write_text("# Hana\n")
-    describe_all(folder)
+    fill_results(folder)
     return folder
-
-
-def describe_all(folder: Path) -> None:
-    for name in ("dataset", "model"):
-        facts = lineage(name, CHARACTER, {"version": 1}, ())
-        write_manifest(folder / f"{name}.manifest.json", facts, {name: folder / name}, {"weak": False})
 
 
 def published(results: Path, server: Server, **changes: object) -> dict:
@@ -96,7 +86,8 @@ def test_a_receipt_holds_nothing_of_the_place_and_of_the_hubs_clock(results: Pat
 def test_only_the_model_changes(results: Path, server: Server) -> None:
     published(results, server)
     (results / "model" / "hana.safetensors").write_bytes(noise(50_000, "other"))
-    describe_all(results)
+    facts = lineage("model", CHARACTER, {"version": 1}, ())
+    write_manifest(results / "model.manifest.json", facts, {"model": results / "model"}, {"weak": False})
     published(results, server)
     assert len(server.hub.repos["dataset", "ann/hana-pictures"].history()) == 2
     assert len(server.hub.repos["model", "ann/hana"].history()) == 3
