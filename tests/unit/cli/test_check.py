@@ -337,7 +337,7 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
 }
 
 
-def test_a_hub_is_asked_before_anything_trains(
+def test_h6_a_hub_is_asked_before_anything_trains(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")

@@ -54,7 +54,7 @@ def published(results: Path, server: Server, **changes: object) -> dict:
 
 
 @pytest.mark.parametrize("server", ["lfs", "xet"], indirect=True)
-def test_both_repositories_arrive_and_a_second_run_makes_no_commit(results: Path, server: Server) -> None:
+def test_h4_both_repositories_arrive_in_two_commits_and_a_second_run_makes_none(results: Path, server: Server) -> None:
     receipt = published(results, server)
     for kind, name in (("dataset", "ann/hana-pictures"), ("model", "ann/hana")):
         repo = server.hub.repos[kind, name]
@@ -93,7 +93,7 @@ def test_only_the_model_changes(results: Path, server: Server) -> None:
     assert len(server.hub.repos["model", "ann/hana"].history()) == 3
 
 
-def test_the_error_is_the_hubs_and_nothing_of_the_token_is_told(
+def test_h5_the_error_is_the_hubs_and_nothing_of_the_token_is_told(
     results: Path, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.hub.users = {TOKEN: User("ann", role="read")}

@@ -51,7 +51,7 @@ def test_who_may_write_hears_nothing(server: Server, namespace: str) -> None:
     ],
     ids=["unknown", "read", "foreign", "reader", "fine-grained", "fine-grained-elsewhere"],
 )
-def test_who_may_not_write_hears_it_before_anything_trains(
+def test_h6_who_may_not_write_hears_it_before_anything_trains(
     server: Server, user: User | None, namespace: str, cause: str, cure: str
 ) -> None:
     server.hub.users = {TOKEN: user} if user else {}

@@ -156,7 +156,7 @@ def test_a_publish_that_ended_before_its_tag_is_gone_on_with(place: Place) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [CUT, HALF, LOST])
-def test_a_connection_that_breaks_at_any_call_loses_nothing_and_doubles_nothing(
+def test_h1_a_connection_that_breaks_at_any_call_loses_nothing_and_doubles_nothing(
     places: Callable[[str], Place], how: str
 ) -> None:
     """The first publish and a second one of changed files, with one of the calls cut."""
@@ -173,7 +173,7 @@ def test_a_connection_that_breaks_at_any_call_loses_nothing_and_doubles_nothing(
 
 @pytest.mark.parametrize("call", [COMMIT, CREATE, TAG], ids=["commit", "create", "tag"])
 @pytest.mark.parametrize("status", [500, 502, 504])
-def test_an_error_after_what_was_asked_for_has_happened_makes_it_no_second_time(
+def test_h3_an_error_after_what_was_asked_for_has_happened_makes_it_no_second_time(
     place: Place, call: str, status: int
 ) -> None:
     place.server.faults = [Fault(status, call=call, after=True)]
@@ -232,7 +232,7 @@ def test_a_wait_that_is_too_long_ends_the_run_and_says_so(place: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", [CUT, LOST, 503, 429], ids=str)
-def test_a_hub_that_never_recovers_keeps_the_old_revision_and_the_next_run_ends_it(
+def test_h1_a_hub_that_never_recovers_keeps_the_old_revision_and_the_next_run_ends_it(
     place: Place, fault: str | int
 ) -> None:
     place.publish()
@@ -248,21 +248,23 @@ def test_a_hub_that_never_recovers_keeps_the_old_revision_and_the_next_run_ends_
     place.assert_published(commits=2)
 
 
-def test_somebody_else_commits_in_between(place: Place) -> None:
+def test_h2_others_who_commit_in_between_lose_nothing_and_are_built_upon(place: Place) -> None:
     """The guard refuses, and the next look sees what is new: it is replaced in a commit on top of it."""
     place.publish()
     fill(place.folder, seed=1)
-    apply = place.server.hub.apply
+    apply, others = place.server.hub.apply, iter(range(5))
 
-    def slower(repo, revision, lines):
-        place.server.hub.apply = apply
-        repo.commit("another one", "", {**repo.head.files, "theirs.txt": Entry.regular(b"theirs")})
+    def later(repo, revision, lines):
+        for number in others:
+            repo.commit(f"other {number}", "", {**repo.head.files, "theirs.txt": Entry.regular(b"%d" % number)})
+            break
         return apply(repo, revision, lines)
 
-    place.server.hub.apply = slower
+    place.server.hub.apply = later
     place.publish()
-    assert [commit.title for commit in place.repo.history()][1] == "another one"
-    place.assert_published(commits=3)
+    titles = [commit.title for commit in place.repo.history()]
+    assert titles[1:6] == [f"other {number}" for number in reversed(range(5))]
+    place.assert_published(commits=7)
 
 
 def test_a_hub_without_guard_and_without_ids_is_served_the_same(place: Place) -> None:
