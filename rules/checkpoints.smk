@@ -22,6 +22,7 @@ rule checkpoints:
         ),
     output:
         config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
+        lineage=ensure("<results>/{character}/checkpoints.lineage.json", non_empty=True),  # published with the model
         manifest=ensure("<results>/{character}/checkpoints.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/checkpoints.log",

@@ -60,9 +60,13 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
 
 
 def meant_config(config: Config) -> Config:
-    """A merged config of its own, with what YAML read otherwise than it is meant."""
+    """A merged config of its own, with what YAML read otherwise than it is meant, and without targets taken away."""
     config = as_meant(copy.deepcopy(dict(config)), "config")
     config.pop("pathvars", None)
+    published = config.get("published")
+    targets = published.get("targets") if isinstance(published, dict) else None
+    if isinstance(published, dict) and isinstance(targets, dict):
+        published["targets"] = {name: target for name, target in targets.items() if target is not None}
     return config
 
 

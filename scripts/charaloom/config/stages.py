@@ -11,11 +11,11 @@ STAGE_VERSION: dict[str, int] = {
     "tagged": 3,
     "clustered": 4,
     "outfits": 2,
-    "dataset": 5,
+    "dataset": 6,
     "checkpoints": 5,
     "previews": 3,
     "selection": 5,
-    "model": 5,
+    "model": 6,
     "published": 2,
     "report": 8,
 }

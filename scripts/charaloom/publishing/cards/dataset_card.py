@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.publishing.shards import SPLITS
+from charaloom.publishing.content import SPLITS
 from charaloom.tagging.captions import as_words
 
 SIZES = (  # rows below which the hub calls a dataset so
