@@ -15,7 +15,7 @@ from PIL import Image
 from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.manifest import describe
 from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
-from charaloom.config.params import Dataset
+from charaloom.config.params import Dataset, Policy
 from charaloom.errors import CharaloomError
 from charaloom.publishing.repos import shards
 from charaloom.publishing.repos.dataset import DatasetFiles, DatasetInputs, build_dataset
@@ -268,6 +268,18 @@ def test_one_picture_less_of_500_changes_a_tenth_of_the_bytes_at_most(tmp_path: 
     after = describe(run(tmp_path))["files"]
     sent = sum(file["size"] for name, file in after.items() if before.get(name) != file)
     assert 0 < sent <= 0.1 * sum(file["size"] for file in after.values())
+
+
+def test_the_gate_refuses_before_anything_trains(tmp_path: Path) -> None:
+    """A rating that the config allowed and the policy does not: no dataset appears, so no training begins."""
+    write_world(tmp_path, SIZES)
+    policy = Policy(age="unknown", ratings=("general",), blocked=("swimsuit",))
+    with pytest.raises(CharaloomError, match=r"rating: danbooru:13 is sensitive; allowed: general") as refused:
+        run(tmp_path, policy=policy)
+    assert all(sha256_bytes(painting(index, size)) in str(refused.value) for index, size in enumerate(SIZES))
+    assert not (tmp_path / "dataset").exists()
+    run(tmp_path, policy=Policy(age="adult", ratings=("general", "sensitive"), blocked=()))
+    assert (tmp_path / "dataset" / "outfits.json").read_bytes() == (tmp_path / "outfits.json").read_bytes()
 
 
 def test_formats(tmp_path: Path) -> None:
