@@ -10,6 +10,7 @@ COMPARED = (".json", ".html", ".parquet")  # endings of the files in a character
 FOLDERS = (  # of many files
     "dataset",
     "dataset/data",
+    "dataset_pictures/data",
     "checkpoints",
     "previews",
     "model",

@@ -13,6 +13,7 @@ from charaloom.artifacts.typed import ABSENT, Params
 from charaloom.config.recipes import settled
 
 CHARACTER = "{character}"  # in the names of repositories
+EMBEDDED, LINKS = "embedded", "links"  # what a dataset holds of its pictures
 
 # --- what several stages share
 
@@ -211,6 +212,8 @@ class Dataset(Stage):
     resolution: int  # pixels
     format: str  # WEBP, JPEG, PNG
     quality: int
+    pictures: str = EMBEDDED  # or LINKS
+    kohya: bool = False  # whether an archive for kohya's trainers lies in it
     repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # as of `Model`
     contact: str = ""
     policy: Policy | None = field(default=None, metadata=ABSENT)
