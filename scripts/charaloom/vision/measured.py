@@ -251,7 +251,7 @@ def rows_of(models: ModelSet, pictures: list[Drawn]) -> dict[str, list[Row]]:
         picture = view_row(name, "picture", 0, grey, (0, 0, *image.size))
         picture |= picture_facts(data, grey, detections, scores)
         picture["aesthetic"] = rounded(models.aesthetic(scores["aesthetic"]))
-        rows[name] = [picture, *part_rows(name, grey, detections)]
+        rows[name] = [picture, *part_rows(name, image, grey, detections)]
         described.append((picture, whole))
         persons = [row for row in rows[name] if row["kind"] == "person"]
         if len(persons) > 1:
@@ -279,7 +279,7 @@ def ordered(detections: list[Detection]) -> list[Detection]:
     return sorted(solid, key=lambda detection: (-detection[1], detection[0]))
 
 
-def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
+def part_rows(name: str, image: "Image.Image", grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
     """Persons, half bodies and heads, each with the person that it belongs to."""
     persons = [box for box, _ in detections["person"]]
     rows = []
@@ -287,7 +287,7 @@ def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detectio
         for index, (box, confidence) in enumerate(detections[kind]):
             person = index if kind == "person" else owner(box, persons)
             row = {**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person}
-            rows.append(row | thumbnail_columns(grey, box) if kind == "head" else row)
+            rows.append(row | head_thumbnail(image.crop(box)) if kind == "head" else row)
     return rows
 
 
@@ -310,10 +310,18 @@ def picture_facts(
 
 
 def thumbnail_columns(grey: "np.ndarray", box: Box) -> Row:
-    """What copies and expressions are told apart by: the view in grey, small."""
+    """What copies are told by: the picture in grey, small."""
     x0, y0, x1, y1 = box
     small = thumbnail(grey[y0:y1, x0:x1])
     return {"thumbnail": small.tobytes(), "thumbnail_width": small.shape[1]}
+
+
+def head_thumbnail(head: "Image.Image") -> Row:
+    """What expressions are told apart by: luma, and below it the two colour differences of YCbCr."""
+    import numpy as np
+
+    planes = [thumbnail(np.asarray(plane)) for plane in head.convert("RGB").convert("YCbCr").split()]
+    return {"thumbnail": np.concatenate(planes).tobytes(), "thumbnail_width": planes[0].shape[1]}
 
 
 def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> Row:
