@@ -12,7 +12,13 @@ from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
-from charaloom.publishing.cards.dataset_card import DatasetCard, card_text, funnel, provenance
+from charaloom.publishing.cards.dataset_card import (
+    DatasetCard,
+    funnel,
+    provenance,
+    write_dataset_cards,
+    write_samples,
+)
 from charaloom.publishing.content import judging_content, training_content
 from charaloom.publishing.masks import other_people, parts_by_picture
 from charaloom.publishing.repos.shards import write_shards
@@ -67,9 +73,12 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
             funnel=funnel(inputs.filtered),
             sources=provenance(inputs.raw, views),
             resolution=params.resolution,
+            samples=write_samples(part, outfits),
+            repositories=params.repositories,
+            contact=params.contact,
         )
         write_text(part / "identity.csv", distances(facts))
-        write_text(part / "README.md", card_text(card))
+        write_dataset_cards(card, part)
     write_facet(files.training, training, pictures=counts["train"])
     write_facet(files.judging, judging)
     write_manifest(files.manifest, origin, {"folder": files.folder}, {"views": len(views), **counts})
