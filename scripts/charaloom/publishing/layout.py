@@ -9,6 +9,7 @@ from charaloom.config.roster import embedding_word
 
 CHECKPOINTS = "checkpoints"
 CHOSEN = f"{CHECKPOINTS}/chosen"
+PREVIEWS = "previews/previews.json"  # the pictures beside it, each with its prompt, seed and outfit
 TRAINING = "training"  # the trainer's config, the loss, the lineage of the checkpoints
 DATASET_CONFIG = "charaloom.json"  # of a dataset repository: what a rebuild needs besides its pictures
 

@@ -20,7 +20,7 @@ from charaloom.outfits.prompts import PLAIN
 from charaloom.publishing.cards.model_card import write_model_cards
 from charaloom.publishing.cards.model_facts import WIDGETS, ModelCard
 from charaloom.publishing.comparison import compared, compared_columns, label
-from charaloom.publishing.layout import TRAINING, lora_file
+from charaloom.publishing.layout import PREVIEWS, TRAINING, lora_file
 from charaloom.publishing.repos.weights import WeightsFacts, write_all_weights
 
 PREVIEWS_COPIED = 12  # into the repository; the grid shows the prompts that every base was given
@@ -66,6 +66,7 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
         examples = copy_previews(rows, previews, selection, outfits["prompts"], part)
         alone = text_alone(shown, selection)
         examples += copy_previews(alone, previews, selection, outfits["prompts"], part, "text-", WIDGETS)
+        write_json(part / PREVIEWS, examples)
         write_comparison(rows, previews, selection, part / "previews" / "grid.webp")
         card = ModelCard(
             character=character,
@@ -84,6 +85,7 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
         write_model_cards(card, part)
     counts = {"step": selection["step"], "previews": len(examples), "embedding": chosen.embedding is not None}
     counts |= {"checkpoints": len(checkpoints), "weak": bool(selection["weak"])}
+    counts |= {name: selection["per_base"][0]["with_lora"][name] for name in ("recognised", "asked")}
     write_manifest(manifest, facts, {"model": folder}, counts)
 
 
