@@ -115,6 +115,23 @@ class SelectionRule(Params):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Policy(Params):
+    """What may be published of a character: their age, and what config, policy and removals say of it."""
+
+    age: str  # adult, minor, unknown
+    ratings: tuple[str, ...]
+    blocked: tuple[str, ...]  # tags of pictures, outfits and prompts; empty of an adult
+    public: bool = False  # whether pictures may lie in repositories that everybody can read
+    reason: str | None = None  # why the policy was changed
+    removals: Mapping[str, list[str]] | None = field(
+        default=None, metadata=ABSENT
+    )  # ids by kind: posts, artists, pictures
+
+    def removed(self, kind: str) -> list[str]:
+        return (self.removals or {}).get(kind, [])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin(Params):
     """One source of a character: a board (`name`, the keys of `boards`, `query`), files of the user's (`path`), a
     dataset of the hub (`repo`), or a source of waifuc."""
@@ -245,6 +262,7 @@ class Dataset(Stage):
     quality: int
     repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # as of `Model`
     contact: str = ""
+    policy: Policy | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +294,7 @@ class Model(Stage):
     base: PreviewBase
     repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # on a hub: model, dataset, endpoint
     contact: str = ""  # for requests of removal
+    policy: Policy | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +310,8 @@ class Published(Stage):
     private: bool
     weak: bool  # whether a weak model is published, too
     target: Target
+    policy: Policy | None = field(default=None, metadata=ABSENT)
+    roster: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # the character's row, without a path
 
 
 @dataclass(frozen=True, kw_only=True)

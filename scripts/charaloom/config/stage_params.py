@@ -92,9 +92,10 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             rule = {key: value for key, value in config["selection"].items() if key != "minimum"}
             return {**seed, "bases": bases, "selection": rule}
         case "dataset":
-            return published_as(config, character.name)
+            return {**published_as(config, character.name), "policy": policy_of(config, character)}
         case "model":
-            return {"base": base_of(config, config["training"]["base"]), **published_as(config, character.name)}
+            facts = {"base": base_of(config, config["training"]["base"]), "policy": policy_of(config, character)}
+            return {**facts, **published_as(config, character.name)}
         case _:
             return {}
 
@@ -124,6 +125,14 @@ def blocked_of(character: Character) -> Config:
     return {} if character.age == ADULT else {"blocked": read_policy()["minors"]["blocked_tags"]}
 
 
+def policy_of(config: Config, character: Character) -> Config:
+    """What may be published of a character, without the removals, which for the most part name other pictures."""
+    ratings = allowed_ratings(config["raw"]["ratings"], character.age)
+    blocked = blocked_of(character).get("blocked", [])
+    said = {"public": read_policy()["pictures"]["public"], "reason": read_policy()["reason"]}
+    return {"age": character.age, "blocked": blocked, "ratings": ratings, **said}
+
+
 def variants_of(config: Config, character: Character) -> bool:
     """Whether a drawing with another face is kept: as the config says, else in folders, where sprites lie."""
     wanted = config["filtered"]["variants"]
@@ -132,13 +141,23 @@ def variants_of(config: Config, character: Character) -> bool:
 
 def publish_params(project: Project, name: str, target: str) -> Config:
     """What publishing one character to one target reads."""
-    section = project.config_of(name)["published"]
+    config = project.config_of(name)
+    section = config["published"]
     return {
         **stage_params(project, name, "published"),
         "private": section["private"],
         "weak": section["weak"],
         "target": section["targets"][target],
+        "policy": {**policy_of(config, project.characters[name]), **read_removals(config["removals"])},
+        "roster": row_of(project.characters[name]),
     }
+
+
+def row_of(character: Character) -> Config:
+    """A character's row of the roster, as others may read it: of a folder without its path."""
+    query = {} if character.source == FOLDER else {"query": character.query}
+    own = {"character": character.name, "source": character.source, "trigger": character.trigger, "age": character.age}
+    return {**own, **query}
 
 
 def models_params(project: Project) -> Config:

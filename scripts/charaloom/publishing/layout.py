@@ -1,4 +1,4 @@
-"""Where the files of a published model repository lie.
+"""Where the files of the published repositories lie.
 
 The plain LoRA is the only weights file in the root: `load_lora_weights(repo)` of diffusers takes the first safetensors
 file of a repository whose path holds none of `checkpoint`, `optimizer` and `scheduler`, and of a local folder the first
@@ -9,9 +9,14 @@ from charaloom.config.roster import embedding_word
 
 CHECKPOINTS = "checkpoints"
 CHOSEN = f"{CHECKPOINTS}/chosen"
-PREVIEWS = "previews/previews.json"  # the pictures beside it, each with its prompt, seed and outfit
 TRAINING = "training"  # the trainer's config, the loss, the lineage of the checkpoints
-DATASET_CONFIG = "charaloom.json"  # of a dataset repository: what a rebuild needs besides its pictures
+LINEAGE = f"{TRAINING}/lineage.json"
+PREVIEWS = "previews/previews.json"  # every picture of the repository, with its prompt and its rating
+GRID = "previews/grid.webp"
+
+# Of a dataset repository:
+OUTFITS = "outfits.json"  # triggers, core tags, outfits, prompts
+REBUILD = "charaloom.json"  # what a rebuild of the model needs besides
 
 
 def lora_file(character: str) -> str:

@@ -13,6 +13,8 @@ from charaloom.artifacts.manifest import describe, lineage, read_manifest, write
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
+from charaloom.publishing.gate import refuse_publication
+from charaloom.publishing.repos.rebuild import rebuildable
 
 SCHEMA = 2  # of a receipt
 NOT_PUBLISHED = (
@@ -47,7 +49,8 @@ def publish(
 
     Of a weak model that the config does not ask for, the receipt holds only why it was withheld.
 
-    Raises CharaloomError for a target of an unknown kind, and where a folder is not what its manifest says.
+    Raises CharaloomError for a target of an unknown kind, where a folder is not what its manifest says, and where the
+    gate refuses what lies in it.
     """
     target = params.target
     if target.kind not in KINDS:
@@ -58,7 +61,10 @@ def publish(
     for name, (folder, manifest) in repositories.items():
         refuse_if_changed(name, folder, manifest)
     withheld = is_weak(model_manifest) and not params.weak
-    recorded = {**params.plain(), "target": {"kind": target.kind}}
+    if params.policy and not withheld:
+        refuse_publication(character, params, Path(dataset), Path(model))
+    plain = {key: value for key, value in params.plain().items() if key != "policy"}  # it decides, and adds nothing
+    recorded = {**plain, "target": {"kind": target.kind}}
     upstream = [manifest for _, manifest in repositories.values()]
     facts = lineage("published", character, params.plain(), upstream, recorded)
     content = {"schema": SCHEMA, "target": {"name": Path(receipt).stem, "kind": target.kind}, "version": facts.version}
@@ -67,7 +73,9 @@ def publish(
         content |= {"withheld": NOT_PUBLISHED}
     else:
         place = KINDS[target.kind]
-        places = {name: place(target, character, name, folder) for name, (folder, _) in repositories.items()}
+        with rebuildable(Path(dataset), Path(model), params.roster or {}) as staged:
+            folders = {"dataset": staged, "model": Path(model)}
+            places = {name: place(target, character, name, folder) for name, folder in folders.items()}
         content |= {"tag": version_tag(facts.version), **{name: entry(name, at) for name, at in places.items()}}
     write_lineage(receipt, facts)
     write_json(receipt, content)

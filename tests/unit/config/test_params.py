@@ -21,9 +21,9 @@ FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`
     "outfits": {"seed", "prefix", "suffix"},
     "checkpoints": {"seed", "trigger", "regularisation_digest", "previews", "by_pictures"},
     "previews": {"seed", "selection"},
-    "dataset": {"repositories", "contact"},
-    "model": {"base", "repositories", "contact"},
-    "published": {"target"},
+    "dataset": {"repositories", "contact", "policy"},
+    "model": {"base", "repositories", "contact", "policy"},
+    "published": {"target", "policy", "roster"},
 }
 SECTIONS = {"checkpoints": "training"}
 UNREAD = {  # change no byte, or stand elsewhere

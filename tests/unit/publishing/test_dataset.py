@@ -27,6 +27,7 @@ POST = {
     **{"site": "danbooru", "post_id": "12", "page_url": "https://danbooru.donmai.us/posts/12", "rating": "general"},
     **{"artists": ["maker"], "tags_general": [], "tags_character": [], "tags_copyright": [], "tags_meta": []},
 }
+RATING = [{"name": name, "score": score} for name, score in (("safe", 0.9), ("r15", 0.1), ("r18", 0.0))]
 OUTFITS = {
     "trigger": "hana_charaloom",
     "core": ["blue_hair"],
@@ -77,7 +78,11 @@ def write_world(folder: Path, sizes: list[tuple[int, int]]) -> None:
         view = {"view": f"{name}/{kind}/0", "picture": name, "kind": kind}
         view |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
         split = "held_out" if index == 2 else "train"
-        measured.append({**dict.fromkeys(MEASURED.names), **view, "sharpness": 9.0})
+        whole = {"view": f"{name}/picture/0", "picture": name, "kind": "picture", "rating": RATING}
+        crop = {**view, "sharpness": 9.0}
+        measured += [
+            {**dict.fromkeys(MEASURED.names), **row} for row in ([whole, crop] if kind == "person" else [whole | crop])
+        ]
         filtered.append({**dict.fromkeys(FILTERED.names), **view, "verdict": "keep", "identity_distance": 0.05})
         text = "hana_charaloom, hana_red_kimono, 1girl, red kimono, smile"
         outfit = "hat" if index == 3 else "red_kimono"

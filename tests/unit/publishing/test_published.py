@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charaloom.artifacts.files import files_below, read_json, write_text
+from charaloom.artifacts.files import files_below, read_json, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
@@ -24,6 +24,9 @@ def results(tmp_path) -> Path:
     ):
         for file in files:
             write_text(folder / name / file, f"{name} {file}")
+        if name == "model":
+            write_json(folder / name / "selection.json", {"step": 200})
+            write_json(folder / name / "training" / "lineage.json", {"params": {}})
         write_manifest(
             folder / f"{name}.manifest.json", lineage(name, CHARACTER, STAGE_PARAMS, ()), {name: folder / name}, COUNTS
         )
@@ -53,9 +56,10 @@ def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path)
     receipt = publish(results, tmp_path / "shelf")
     for name in ("dataset", "model"):
         target = tmp_path / "shelf" / CHARACTER / name
-        assert {path: (target / path).read_bytes() for path in files_below(target)} == {
-            path: (results / name / path).read_bytes() for path in files_below(results / name)
-        }
+        files = {path: (target / path).read_bytes() for path in files_below(target)}
+        added = {Path("charaloom.json")} if name == "dataset" else set()
+        assert files.keys() - added == set(files_below(results / name))
+        assert all(files[path] == (results / name / path).read_bytes() for path in files_below(results / name))
         assert set(receipt[name]["files"]) == {str(path) for path in files_below(target)}
         assert receipt[name]["version"] == receipt[name]["digest"], "equal bytes have equal versions"
     assert receipt["target"] == {"name": "shelf", "kind": "folder"}
@@ -91,6 +95,8 @@ def test_a_new_version_replaces_the_old_and_leaves_nothing_of_it(results, tmp_pa
     assert {str(path) for path in files_below(tmp_path / "shelf" / CHARACTER / "model")} == {
         "README.md",
         "new.safetensors",
+        "selection.json",
+        "training/lineage.json",
     }
     assert state(tmp_path / "shelf" / CHARACTER / "dataset") == dataset
 

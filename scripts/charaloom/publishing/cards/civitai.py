@@ -49,7 +49,7 @@ def read_card(character: str, results: Path) -> ModelCard:
         outfits=read_json(results / "outfits.json"),
         content=trained["digest"],
         version=origin["digest"],
-        examples=read_json(model / PREVIEWS),
+        examples=[entry for entry in read_json(model / PREVIEWS)["previews"] if entry["file"]],
         embedding=(model / embedding_file(character)).is_file(),
         metadata=read_metadata(model / lora_file(character)),
         pictures=trained["pictures"],

@@ -100,7 +100,7 @@ def write_samples(folder: Path, outfits: Row) -> dict[str, str]:
         for place, view in enumerate(outfit["representatives"])
     }
     best: dict[str, tuple[int, bytes]] = {}
-    for row in shard_rows(folder / "data", "train", ("view",)) if wanted else ():
+    for row in shard_rows(folder / "data", "train", ("view",)) if wanted and has_pictures(folder) else ():
         outfit, place = wanted.get(row["view"], ("", 0))
         if outfit and row["image"] and row["image"]["bytes"] and place < best.get(outfit, (len(wanted), b""))[0]:
             best[outfit] = place, row["image"]["bytes"]
@@ -112,6 +112,13 @@ def write_samples(folder: Path, outfits: Row) -> dict[str, str]:
             image.thumbnail(SAMPLE_SIZE)
             image.convert("RGB").save(folder / paths[outfit], "WEBP", quality=85)
     return paths
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether the shards of a dataset hold pictures, and not links alone."""
+    import pyarrow.parquet as pq
+
+    return all("image" in pq.read_schema(shard).names for shard in (folder / "data").glob("train-*.parquet"))
 
 
 def write_dataset_cards(card: DatasetCard, folder: Path) -> None:

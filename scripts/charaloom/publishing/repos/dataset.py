@@ -4,6 +4,7 @@ Pixels are cut here (`shards`) and nowhere else. `datasets.load_dataset` and the
 are; a few pictures are in memory at a time, whatever the size of the set.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from charaloom.publishing.cards.dataset_card import (
     write_samples,
 )
 from charaloom.publishing.content import judging_content, training_content
+from charaloom.publishing.gate import refuse_dataset
+from charaloom.publishing.layout import OUTFITS
 from charaloom.publishing.masks import other_people, parts_by_picture
 from charaloom.publishing.repos.shards import write_shards
 
@@ -52,7 +55,7 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
 
     A view is cut by its box, reduced to `resolution` squared pixels where it has more (`shards.reduced`), never
     enlarged, then encoded as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no
-    longer fits the views.
+    longer fits the views, and where the gate refuses a picture: before anything trains on it.
     """
     origin = lineage("dataset", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.clustered), key=lambda row: row["view"])
@@ -61,6 +64,9 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
         (part / "data").mkdir()
         facts = facts_by_view(views, inputs)
         counts = write_shards(views, facts, inputs.raw, outfits, params, part / "data")
+        shutil.copyfile(inputs.outfits, part / OUTFITS)
+        if params.policy:
+            refuse_dataset(character, part, params.policy)
         training = training_content(part / "data", outfits)
         judging = judging_content(part / "data", inputs.measured, views, outfits["core"])
         card = DatasetCard(
@@ -92,9 +98,10 @@ def distances(facts: dict[str, Row]) -> str:
 
 
 def facts_by_view(views: list[Row], inputs: DatasetInputs) -> dict[str, Row]:
-    """What the rows hold of each view besides its caption: sharpness, distance to the character, other people."""
+    """What the rows hold of each view besides its caption: sharpness, rating of its picture, other people."""
     names = {view["view"] for view in views}
-    measured = read_table(inputs.measured, ["sharpness", *(name for name, _ in VIEW_COLUMNS)])
+    measured = read_table(inputs.measured, ["sharpness", "rating", *(name for name, _ in VIEW_COLUMNS)])
+    ratings = {row["picture"]: row["rating"] for row in measured if row["kind"] == "picture"}
     filtered = read_table(inputs.filtered, ["view", "identity_distance"])
     facts = {row["view"]: row for row in measured if row["view"] in names}
     for row in filtered:
@@ -102,5 +109,6 @@ def facts_by_view(views: list[Row], inputs: DatasetInputs) -> dict[str, Row]:
             facts[row["view"]] |= row
     parts = parts_by_picture(measured, {view["picture"] for view in views})
     for row in facts.values():
+        row["rating_model"] = {entry["name"]: entry["score"] for entry in ratings.get(row["picture"]) or []}
         row["masked"] = other_people(row, parts.get(row["picture"], []))
     return facts

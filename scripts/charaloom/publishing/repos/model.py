@@ -20,7 +20,8 @@ from charaloom.outfits.prompts import PLAIN
 from charaloom.publishing.cards.model_card import write_model_cards
 from charaloom.publishing.cards.model_facts import WIDGETS, ModelCard
 from charaloom.publishing.comparison import compared, compared_columns, label
-from charaloom.publishing.layout import PREVIEWS, TRAINING, lora_file
+from charaloom.publishing.gate import refuse_model
+from charaloom.publishing.layout import GRID, LINEAGE, PREVIEWS, TRAINING, lora_file
 from charaloom.publishing.repos.weights import WeightsFacts, write_all_weights
 
 PREVIEWS_COPIED = 12  # into the repository; the grid shows the prompts that every base was given
@@ -51,13 +52,15 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
     chosen = chosen_checkpoint(selection, checkpoints, inputs)
     shown = [row for row in read_table(previews / "scores.parquet") if row["kept"]]
     rows = compared(shown, selection)
+    first = first_previews(shown, selection, outfits["prompts"])
+    small = [listed(row, within=f"thumbnail of {checkpoint}") for checkpoint, row in first.items()]
     with whole_folder(folder) as part:
         about = WeightsFacts(
             character=character,
             base=params.base,
             outfits=outfits,
             weight=recommended_weight(selection),
-            previews=first_previews(shown, previews, selection, outfits["prompts"]),
+            previews={checkpoint: previews / row["file"] for checkpoint, row in first.items()},
         )
         write_all_weights(about, checkpoints, chosen, part)
         shutil.copyfile(inputs.selection, part / "selection.json")
@@ -66,8 +69,10 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
         examples = copy_previews(rows, previews, selection, outfits["prompts"], part)
         alone = text_alone(shown, selection)
         examples += copy_previews(alone, previews, selection, outfits["prompts"], part, "text-", WIDGETS)
-        write_json(part / PREVIEWS, examples)
-        write_comparison(rows, previews, selection, part / "previews" / "grid.webp")
+        write_comparison(rows, previews, selection, part / GRID)
+        write_json(part / PREVIEWS, {"previews": [*examples, *(listed(row, within=GRID) for row in rows), *small]})
+        if params.policy:
+            refuse_model(character, part, params.policy)
         card = ModelCard(
             character=character,
             base=params.base,
@@ -105,12 +110,19 @@ def recommended_weight(selection: Row) -> float | None:
     return next((entry["recommended"] for entry in selection["sweep"] if entry["base"] == selection["base"]), None)
 
 
-def first_previews(rows: list[Row], previews: Path, selection: Row, prompts: list[Row]) -> dict[str, Path]:
+def first_previews(rows: list[Row], selection: Row, prompts: list[Row]) -> dict[str, Row]:
     """The first preview of each checkpoint on the base of the training, where one was kept."""
-    first: dict[str, Path] = {}
+    first: dict[str, Row] = {}
     for row in by_prompt(rows, selection, prompts):
-        first.setdefault(row["checkpoint"], previews / row["file"])
+        first.setdefault(row["checkpoint"], row)
     return first
+
+
+def listed(row: Row, file: str | None = None, within: str | None = None) -> Row:
+    """A preview as the repository lists it: as a `file`, or in the picture that it is a part of."""
+    known = {key: row[key] for key in ("base", "checkpoint", "embedding", "outfit", "prompt", "seed", "asked")}
+    rating = {entry["name"]: entry["score"] for entry in row["rating"] or []}
+    return {**known, "name": row["file"], "file": file, "in": within, "rating": rating}
 
 
 def by_prompt(rows: list[Row], selection: Row, prompts: list[Row]) -> list[Row]:
@@ -127,7 +139,7 @@ def copy_training(inputs: ModelInputs, folder: Path) -> None:
         shutil.copyfile(Path(inputs.checkpoints) / name, folder / name)
     lineage = read_json(inputs.trained)
     del lineage["params_digest"]  # of params with paths of this machine: no other could compare it
-    write_json(folder / "lineage.json", lineage)
+    write_json(folder / Path(LINEAGE).name, lineage)
 
 
 def text_alone(rows: list[Row], selection: Row) -> list[Row]:
@@ -145,8 +157,8 @@ def copy_previews(
     start: str = "",
     most: int = PREVIEWS_COPIED,
 ) -> list[Row]:
-    """Copy previews of the chosen checkpoint on the training base, `most` or one of each outfit; returns {file, prompt,
-    seed, outfit, embedding, shown: whether it shows the character in that outfit} of each.
+    """Copy previews of the chosen checkpoint on the training base, `most` or one of each outfit; returns how each is
+    `listed`, and as `shown` whether it shows the character in its outfit.
 
     Outfits take turns. Within an outfit previews go by the order of `prompts`, in which a portrait comes first. The
     names of the copies begin with `start`.
@@ -162,8 +174,7 @@ def copy_previews(
         name = f"previews/{start}{Path(row['file']).name}"
         shutil.copyfile(previews / row["file"], folder / name)
         shown = bool(row["recognised"]) and row["outfit_drawn"] == row["outfit"]
-        facts = {key: row[key] for key in ("prompt", "seed", "outfit", "embedding")}
-        copied.append({"file": name, **facts, "shown": shown})
+        copied.append({**listed(row, name), "shown": shown})
     return copied
 
 

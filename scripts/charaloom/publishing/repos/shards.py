@@ -32,7 +32,7 @@ PLACE_DIGITS = 4  # hexadecimal, of a picture's hash: its place among the shards
 PLACES = 16**PLACE_DIGITS
 LOSSY = ("WEBP", "JPEG")  # formats with a `quality`
 RATINGS = ("general", "sensitive", "questionable", "explicit")  # the strictest last
-POST_KEYS = ("site", "post_id", "page_url", "source", "rating", "md5", "created", "artists")
+POST_KEYS = ("site", "post_id", "page_url", "file_url", "source", "rating", "md5", "created", "artists")
 
 
 def features() -> "datasets.Features":
@@ -40,10 +40,7 @@ def features() -> "datasets.Features":
     from datasets import Features, Image, List, Value
 
     text, number = Value("string"), Value("int32")
-    post = {
-        **dict.fromkeys(("site", "post_id", "page_url", "source", "rating", "md5", "created"), text),
-        "artists": List(text),
-    }
+    post = {**dict.fromkeys(POST_KEYS, text), "artists": List(text)}
     return Features(
         {
             "image": Image(),
@@ -62,7 +59,8 @@ def features() -> "datasets.Features":
             "height": number,
             "masked": List({"kind": text, "box": List(number, length=4)}),  # not the character, in pixels of `image`
             "opacity": Image(),  # grey, of the size of `image`; null where all of it is opaque
-            "rating": text,
+            "rating": text,  # the strictest of its posts
+            "rating_model": dict.fromkeys(("safe", "r15", "r18"), Value("float32")),  # scores of the whole picture
             "sharpness": Value("float32"),
             "posts": List(post),
         }
@@ -193,6 +191,7 @@ def example(
         "masked": in_stored(facts["masked"], view, shown.size),
         "opacity": stored_opacity(ground, view, shown.size, f"{Path(name).stem}.png"),
         "rating": strictest(posts),
+        "rating_model": facts["rating_model"],
         "sharpness": facts["sharpness"],
         "posts": [{key: post[key] for key in POST_KEYS} for post in posts],
     }
