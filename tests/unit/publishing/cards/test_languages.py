@@ -94,7 +94,7 @@ def test_no_link_of_a_card_is_broken(tmp_path: Path, changes: Row) -> None:
     write_model_cards(card, folder)
     for file in LANGUAGES.values():
         for target in links((folder / file).read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (folder / target).is_file(), (file, target)
+            assert target.startswith(("https://", "mailto:")) or (folder / target).is_file(), (file, target)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -114,7 +114,7 @@ def test_a_hub_shows_the_repositories_of_the_card() -> None:
     assert "datasets:\n- someone/hana-set\n" in text
     assert 'load_lora_weights("someone/hana"' in text
     assert "(https://hub.example/datasets/someone/hana-set)" in text
-    assert "removal\\@example.org" in text
+    assert "[removal\\@example.org](mailto:removal@example.org)" in text
 
 
 def test_weights_belong_to_their_base_by_its_name() -> None:
