@@ -2,8 +2,8 @@
 
 import io
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charaloom.artifacts.files import safe_name, write_text
@@ -25,8 +25,7 @@ SAMPLE_SIZE = (384, 384)  # pixels, at most
 ARTISTS_NAMED = 50  # on the card; the rows name all
 MODEL = "../model/README.md"  # the model's card, where no hub has it
 DIGITS = 12  # of a digest
-COLUMNS = ("image", "caption", "tags", "outfit", "repeats", "picture", "pixels_sha256", "masked", "rating")
-TABLE = (*COLUMNS, "sharpness", "posts")  # of the table of columns
+COLUMNS = ("image", "caption", "tags", "outfit", "repeats", "picture", "pixels_sha256", "masked", "rating", "sharpness")
 
 
 def funnel(filtered: PathLike) -> Row:
@@ -75,6 +74,8 @@ class DatasetCard:
     samples: Mapping[str, str] = field(default_factory=dict)  # by outfit, a picture of the repository
     repositories: Mapping[str, str] | None = None  # on a hub: `model`, `dataset`, `endpoint`; None without one
     contact: str = ""  # for requests of removal
+    pictures: bool = True  # whether the rows hold them, and not links alone
+    archive: str | None = None  # for kohya's trainers, in the repository
 
     @property
     def repo(self) -> str:
@@ -122,9 +123,14 @@ def has_pictures(folder: Path) -> bool:
 
 
 def write_dataset_cards(card: DatasetCard, folder: Path) -> None:
-    """Write README.md, which a hub shows, and the card of each other language beside it."""
+    """Write README.md, which a hub shows, and the card of each other language beside it.
+
+    Whether there are pictures, and an archive, is read from `folder`.
+    """
+    archive = next((f"{KOHYA}/{path.name}" for path in sorted((folder / KOHYA).glob("*.zip"))), None)
+    whole = replace(card, pictures=has_pictures(folder), archive=archive)
     for language, file in LANGUAGES.items():
-        write_text(folder / file, card_text(card, language))
+        write_text(folder / file, card_text(whole, language))
 
 
 def card_text(card: DatasetCard, language: str = "en") -> str:
@@ -145,12 +151,21 @@ def card_facts(card: DatasetCard, language: str) -> Row:
         "outfits": outfit_rows(card),
         "untrained": [outfit["name"] for outfit in card.outfits["outfits"] if not outfit["trained"]],
         "rules": [(rules.get(rule, as_words(rule)), count) for rule, count in card.funnel["dropped"]],
-        "codes": loading_codes(card.repo, card.outfits["trigger"]),
+        "codes": list(loading(card)),
         "kohya": KOHYA,
-        "columns": TABLE,
+        "columns": [*COLUMNS, "posts"] if card.pictures else ["url", *COLUMNS[1:], "posts"],
         "artists": named,
         "more": len(more),
     }
+
+
+def loading(card: DatasetCard) -> Iterator[tuple[str, str, str]]:
+    """(key of the texts, language, code) of each way to load the rows."""
+    for program, (language, code) in loading_codes(card.repo, card.outfits["trigger"]).items():
+        if program == "polars" and not card.pictures:
+            yield "polars_links", language, code
+        elif program != KOHYA or (card.pictures and not card.archive):
+            yield program, language, code
 
 
 def outfit_rows(card: DatasetCard) -> list[Row]:

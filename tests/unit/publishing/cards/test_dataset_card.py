@@ -21,6 +21,8 @@ CARDS: dict[str, Row] = {
     "whole": {},
     "of a folder": {"sources": {"sites": [], "artists": [], "pictures": 54}, "core": []},
     "without outfits": {"outfits": {**outfits_file(), "outfits": []}},
+    "of links": {"pictures": False, "samples": {}},
+    "with an archive": {"archive": "kohya/hana.zip"},
     "on a hub": {
         "repositories": {"model": "someone/hana", "dataset": "someone/hana-set", "endpoint": "https://hub.example"},
         "contact": "https://example.org/removal",
@@ -51,6 +53,20 @@ def test_columns_of_the_card_are_those_of_the_rows() -> None:
     named = re.findall(r"^\| `(\w+)` \|", card_text(dataset_card()), re.MULTILINE)
     assert set(named) <= set(features())
     assert {"image", "caption", "tags", "outfit", "posts"} <= set(named)
+
+
+def test_a_dataset_of_links_promises_no_pictures() -> None:
+    text = card_text(dataset_card(pictures=False, samples={}))
+    assert "This dataset holds no pictures" in text
+    assert "image" not in body(text)
+    assert "kohya" not in text
+    assert "| `url` |" in text
+
+
+def test_an_archive_for_kohya_stands_in_place_of_the_code() -> None:
+    text = card_text(dataset_card(archive="kohya/hana.zip"))
+    assert "[kohya/hana.zip](kohya/hana.zip)" in text
+    assert "enumerate(data)" not in text
 
 
 def test_what_a_hub_reads() -> None:
