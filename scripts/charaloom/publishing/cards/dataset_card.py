@@ -74,6 +74,7 @@ class DatasetCard:
     samples: Mapping[str, str] = field(default_factory=dict)  # by outfit, a picture of the repository
     repositories: Mapping[str, str] | None = None  # on a hub: `model`, `dataset`, `endpoint`; None without one
     contact: str = ""  # for requests of removal
+    minor: bool = False  # whether the character is not known to be an adult
     pictures: bool = True  # whether the rows hold them, and not links alone
     archive: str | None = None  # for kohya's trainers, in the repository
 

@@ -13,6 +13,7 @@ from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
+from charaloom.config.roster import ADULT
 from charaloom.publishing.cards.dataset_card import (
     DatasetCard,
     funnel,
@@ -82,6 +83,7 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
             samples=write_samples(part, outfits),
             repositories=params.repositories,
             contact=params.contact,
+            minor=params.policy is not None and params.policy.age != ADULT,
         )
         write_text(part / "identity.csv", distances(facts))
         write_dataset_cards(card, part)

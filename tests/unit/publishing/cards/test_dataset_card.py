@@ -25,6 +25,7 @@ CARDS: dict[str, Row] = {
     "with an archive": {"archive": "kohya/hana.zip"},
     "on a hub": {
         "repositories": {"model": "someone/hana", "dataset": "someone/hana-set", "endpoint": "https://hub.example"},
+        "minor": True,
         "contact": "https://example.org/removal",
     },
     "of many artists": {

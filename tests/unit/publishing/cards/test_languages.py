@@ -69,6 +69,7 @@ CARDS: dict[str, Row] = {
     "without an embedding": {"embedding": False},
     "on a hub": {
         "repositories": {"model": "someone/hana", "dataset": "someone/hana-set", "endpoint": "https://hub.example"},
+        "minor": True,
         "contact": "removal@example.org",
     },
     "weak": {"selection": {**selection(), "weak": {"why": ["x"], "advice": ["y"]}}},
@@ -113,6 +114,8 @@ def test_a_hub_shows_the_repositories_of_the_card() -> None:
     text = card_text(model_card(**CARDS["on a hub"]))
     assert "datasets:\n- someone/hana-set\n" in text
     assert 'load_lora_weights("someone/hana"' in text
+    assert "counts as a minor" in text
+    assert "counts as a minor" not in card_text(model_card())
     assert "(https://hub.example/datasets/someone/hana-set)" in text
     assert "[removal\\@example.org](mailto:removal@example.org)" in text
 
