@@ -41,6 +41,7 @@ TABLE = ".parquet"
 FOLDERS = (  # of many files
     "dataset",
     "dataset/data",
+    "dataset_pictures/data",
     "checkpoints",
     "previews",
     "model",
@@ -49,7 +50,13 @@ FOLDERS = (  # of many files
     "model/checkpoints",
 )
 NESTED = "checkpoints"  # name of a folder of a model repository, whose own folders are looked at, too
-FILES = {"table": "{stage}.parquet", "core": "core.json", "outfits": "outfits.json", "selection": "selection.json"}
+FILES = {  # by the name of an output
+    "pictures": "dataset_pictures",
+    "table": "{stage}.parquet",
+    "core": "core.json",
+    "outfits": "outfits.json",
+    "selection": "selection.json",
+}
 PAGE_OUTPUTS = ("page", "report")  # of manifests: an artifact's pages name them
 REPOSITORIES = ("dataset", "model")  # that a target has a copy of
 COPIED = tuple(folder for folder in FOLDERS if folder.startswith(("dataset/", "model/")))
@@ -321,15 +328,15 @@ def facts_of(stat: os.stat_result) -> tuple[int, int, int]:
 
 # --- today's params
 
-ANYBODY = Character("anybody", "", "query-of-anybody", "trigger-of-anybody", "")
+ANYBODY = Character("name-of-anybody", "", "query-of-anybody", "trigger-of-anybody", "")
 Text = list[str | Callable[[Character], str]]  # of canonical JSON: what is the same for all, and what differs
 
 
 class ParamDigests:
     """Digests of today's params of each artifact, as a lineage has them.
 
-    Most characters have no config of their own: their params differ in query, trigger and folder alone, which are put
-    into a text that is made once for each source and age.
+    Most characters have no config of their own: their params differ in name, query, trigger and folder alone, which are
+    put into a text that is made once for each source and age.
     """
 
     def __init__(
@@ -361,6 +368,7 @@ class ParamDigests:
         varying: dict[str, Callable[[Character], str]] = {
             anybody.query: lambda character: inner_json(character.query),
             anybody.trigger: lambda character: inner_json(character.trigger),
+            anybody.name: lambda character: inner_json(character.name),
         }
         if anybody.source == FOLDER:
             varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)
