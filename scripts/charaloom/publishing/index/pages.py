@@ -11,11 +11,24 @@ from charaloom.tagging.captions import as_words
 
 PAGE, FOLDER = "index.md", "index"  # below the results
 TABLE = "characters.parquet"
-HEAD = ("character", "trigger", "base model", "outfits", "pictures", "recognised", "step", "version", "published", "")
-MEANING = """`recognised` counts the previews of the chosen step, on the base model of the training, that CCIP takes for
-the character, of `asked`; `pictures` are those trained on; `outfits` have a trigger of their own; `weak` models are
-recognised no better than the base alone, or too rarely; `version` stands in the model's card, `tag` is that of the
-published revision."""
+HEAD = (
+    "character",
+    "trigger",
+    "base model",
+    "outfits",
+    "pictures",
+    "score",
+    "recognised",
+    "step",
+    "version",
+    "published",
+    "",
+)
+MEANING = """`score` is the weighted mean by which the step was chosen; it depends on the character's outfits, so
+compare it with care. `recognised` counts the previews of the chosen step, on the base model of the
+training, that CCIP takes for the character, of `asked`; `pictures` are those trained on; `outfits`
+have a trigger of their own; `weak` models are recognised no better than the base alone, or too
+rarely; `version` stands in the model's card, `tag` is that of the published revision."""
 
 
 def write_index(rows: list[Row], results: Path) -> list[Path]:
@@ -68,6 +81,7 @@ def cells(row: Row, local: bool) -> list[str]:
         str(link(name, model) if model else escape_markdown(name)) + (" **weak**" if row["weak"] else ""),
         str(code_span(row["trigger"])),
         *(str(escape_markdown("–" if value is None else value)) for value in values),
+        "–" if row["score"] is None else f"{row['score']:.3f}",
         recognised,
         str(escape_markdown("–" if row["step"] is None else row["step"])),
         str(code_span(row["version"])),

@@ -16,6 +16,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (  # of a row, with the type of pyarrow
     ("outfits", "int32"),  # that have a trigger
     ("pictures", "int32"),  # that were trained on
     ("step", "int32"),
+    ("score", "double"),  # of the chosen step, by the rule that chose it
     ("recognised", "int32"),  # previews of the chosen step on the base of the training
     ("asked", "int32"),  # of so many
     ("weak", "bool"),
@@ -47,7 +48,7 @@ def index_row(folder: Path, name: str, trigger: str) -> Row | None:
         "base_model": params["base"].get("repo") or params["base"]["name"],
         "outfits": count(folder, "clustered", "trained"),
         "pictures": count(folder, "dataset", "train"),
-        **{key: counts.get(key) for key in ("step", "recognised", "asked")},
+        **{key: counts.get(key) for key in ("step", "score", "recognised", "asked")},
         "weak": bool(counts["weak"]),
         "version": f"v-{origin['digest'][:VERSION_DIGITS]}",
         "tag": tags[0] if tags else None,

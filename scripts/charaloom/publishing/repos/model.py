@@ -92,7 +92,7 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
         write_model_cards(card, part)
     counts = {"step": selection["step"], "previews": len(examples), "embedding": chosen.embedding is not None}
     counts |= {"checkpoints": len(checkpoints), "weak": bool(selection["weak"])}
-    counts |= {name: selection["per_base"][0]["with_lora"][name] for name in ("recognised", "asked")}
+    counts |= {name: selection["per_base"][0]["with_lora"][name] for name in ("score", "recognised", "asked")}
     write_manifest(manifest, facts, {"model": folder}, counts)
 
 

@@ -18,7 +18,7 @@ HUB = {"model": "someone/hana", "dataset": "someone/hana-set", "endpoint": "http
 def write_character(results: Path, name: str, recognised: int, published: bool = True, **params: object) -> None:
     folder = results / name
     files = {f"checkpoints/{step:06d}/{name}.safetensors": {"sha256": "ab" * 32, "size": 9} for step in range(60)}
-    counts = {"step": 1500, "recognised": recognised, "asked": 20, "weak": recognised < 5}
+    counts = {"step": 1500, "score": 0.8125, "recognised": recognised, "asked": 20, "weak": recognised < 5}
     write_json(folder / "model.manifest.json", {"outputs": {"model": {"files": files}}, "counts": counts})
     base = {"name": "illustrious", "repo": "OnomaAIResearch/Illustrious"}
     write_json(folder / "model.lineage.json", {"digest": "cd" * 32, "params": {"base": base, **params}})
@@ -47,7 +47,7 @@ def test_the_index_lists_models_with_scores_versions_and_links(results: Path) ->
     page, readme = (path.read_text(encoding="utf-8") for path in write_index(rows, results))
     hana = next(line for line in page.splitlines() if "hana" in line)
     assert "[hana](hana/model/README.md)" in hana
-    assert "18 of 20 (90%)" in hana
+    assert "| 0.812 | 18 of 20 (90%) |" in hana
     assert "`v-cdcdcdcdcdcd` | `v-123456789abc`" in hana
     assert "[report](hana/report.html), [dataset](hana/dataset/README.md)" in hana
     assert "[hana](https://hub.example/someone/hana)" in readme
@@ -70,7 +70,7 @@ def test_every_line_of_the_table_is_one(results: Path) -> None:
     page, _ = write_index(index_rows(CHARACTERS, results), results)
     parser = pytest.importorskip("markdown_it").MarkdownIt().enable("table")
     rows = re.findall(r"<tr>(.*?)</tr>", parser.render(page.read_text(encoding="utf-8")), re.DOTALL)
-    assert [row.count("<t") for row in rows] == [10, 10, 10]
+    assert [row.count("<t") for row in rows] == [11, 11, 11]
 
 
 def test_the_same_results_give_the_same_index(results: Path) -> None:
