@@ -4,8 +4,8 @@
     make drill-kills ARGS="--kills 20 --until outfits"   quicker
 
 A run is killed after a random time, started again by the same command, killed again, until it has finished; then all
-its bytes are compared with those of an undisturbed run, and the next one begins. Killed are, by turns, the whole tree of
-processes, Snakemake alone, the command alone, and the process of one stage. Prints a line for each finished run and,
+its bytes are compared with those of an undisturbed run, and the next one begins. Killed are, by turns, the whole tree
+of processes, Snakemake alone, the command alone, and the process of one stage. Prints a line for each finished run and,
 last, JSON with the keys `kills`, `runs`, `same`.
 """
 
