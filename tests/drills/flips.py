@@ -5,9 +5,9 @@
     make drill-flips ARGS="--only measured"       kinds of files whose name holds a word
 
 Two small characters are built once. Then, again and again, a bit flips in a file of `results`, `work` or a published
-copy, whose modification time stays; where it is a cache, the artifact that is made with it is removed, so that the cache
-is read. `charaloom run` must end well with the bytes of before (healed), or say which file is damaged (refused). Prints
-a line for each and, last, JSON with the keys `flips`, `healed`, `refused`, `wrong`.
+copy, whose modification time stays; where it is a cache, the artifact that is made with it is removed, so that the
+cache is read. `charaloom run` must end well with the bytes of before (healed), or say which file is damaged (refused).
+Prints a line for each and, last, JSON with the keys `flips`, `healed`, `refused`, `wrong`.
 """
 
 import argparse
