@@ -14,9 +14,10 @@ from charaloom.config.params import Base, PreviewBase
 from charaloom.errors import CharaloomError
 from charaloom.runtime.hub import Digests, fetch_repository, fetched_before, hub_file, is_address
 from charaloom.tagging.lint import CLIP
-from charaloom.weights.conversion import CONVERSION_VERSION, VOCABULARY, brings_words, write_folder
+from charaloom.weights.conversion import CONVERSION_VERSION, write_folder
 from charaloom.weights.digests import Read, read_files
 from charaloom.weights.models import Model, check_numbers, model_digest, read_whole
+from charaloom.weights.tokenizers import VOCABULARY, brings_words
 
 HUB, MAIN = "https://huggingface.co", "main"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

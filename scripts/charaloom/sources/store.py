@@ -51,6 +51,9 @@ class Store:
         """Check each file by its digest and by what the list says; remove what is damaged, replaced, or may not be
         kept."""
         posts = {file_name(entry.post): entry.post for entry in listed if entry.problem is None}
+        for post_id in {entry.post["post_id"] for entry in listed if entry.problem == REMOVED}:
+            self.digests.pop(post_id, None)
+            self.failures.pop(post_id, None)
         for name, path in list(self.present.items()):
             sha256, md5 = digests_of(path)
             post = posts.get(name)

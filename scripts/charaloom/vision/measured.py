@@ -93,6 +93,13 @@ def cache_key(models: Row) -> str:
     return digest({"models": models["models"], "version": STAGE_VERSION["measured"]})[:16]
 
 
+def forget(work: Path, pictures: Iterable[str]) -> None:
+    """Delete what the caches in `work` hold of pictures, by SHA-256."""
+    for picture in pictures:
+        for file in sorted(work.glob(f"*/{picture[:2]}/{picture}.*")):
+            file.unlink(missing_ok=True)
+
+
 Views = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
 
 
