@@ -227,7 +227,7 @@ def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path, monkeypatch: 
         ("kill -KILL $$", "ended by signal 9 .*memory ran out"),
     ],
 )
-def test_each_ending_of_the_trainer_is_named(
+def test_c8_each_ending_of_the_trainer_is_named(
     ending: str, message: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, program = local_base(params(tiny_base).base, tmp_path), tmp_path / "program"
