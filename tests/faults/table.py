@@ -76,7 +76,7 @@ LIST = {  # what each row asks for
 }
 
 
-def tests_by_row(page: str) -> dict[str, list[str]]:
+def nodes_by_row(page: str) -> dict[str, list[str]]:
     """Node ids of the tests of each row of the list, by what the page and the names of tests say."""
     defined = {path: DEFINED.findall(path.read_text()) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -116,7 +116,7 @@ def table(page: str, results: dict[str, str]) -> str:
     """The list as Markdown: id, figure, how many tests it has, how they ended."""
     lines = ["| id | asked for | tests | last run |", "| --- | --- | --- | --- |"]
     covered = 0
-    for row, nodes in tests_by_row(page).items():
+    for row, nodes in nodes_by_row(page).items():
         covered += bool(nodes)
         ends = [results.get(node, "not run") for node in nodes]
         said = ", ".join(
@@ -139,11 +139,11 @@ def main(rows: list[str]) -> int:
     failed = False
     if rows:
         chosen = LIST if rows == ["all"] else rows
-        nodes = sorted({node for row in chosen for node in tests_by_row(page)[row]})
+        nodes = sorted({node for row in chosen for node in nodes_by_row(page)[row]})
         ended = run(nodes)
         results.update(ended)
         failed = "failed" in ended.values()
-        known = {node for nodes in tests_by_row(page).values() for node in nodes}
+        known = {node for nodes in nodes_by_row(page).values() for node in nodes}
         kept = {node: end for node, end in sorted(results.items()) if node in known}
         RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
     PAGE.write_text(written(page, results))

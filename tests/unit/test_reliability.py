@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.faults.table import BEGIN, tests_by_row, written
+from tests.faults.table import BEGIN, nodes_by_row, written
 
 ROOT = Path(__file__).parents[2]
 CASES = {*(f"P{number}" for number in range(1, 11)), *(f"{kind}{number}" for kind in "CBK" for number in range(1, 7))}
@@ -27,7 +27,7 @@ ABSENT = {"H1", "H2", "H3", "H4", "H6"}
 
 def test_every_row_of_the_list_has_tests_but_those_about_what_is_not_there() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
-    rows = tests_by_row(page)
+    rows = nodes_by_row(page)
     assert len(rows) == 49
     assert {row for row, tests in rows.items() if not tests} <= ABSENT
     assert set(re.findall(r"^\| (\w+) \|", written(page, {}).partition(BEGIN)[2], re.MULTILINE)) == {"id", *rows}
