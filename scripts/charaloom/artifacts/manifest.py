@@ -176,7 +176,7 @@ def read_manifest(path: PathLike) -> dict[str, Any]:
 
 def read_lineage(path: PathLike) -> dict[str, Any] | None:
     """A lineage; None where it is missing or not what was written."""
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         content = read_json(path)
         written = Lineage(*(content[key] for key in ("stage", "character", "params_digest", "params", "inputs")))
         if content == written.plain():

@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -27,7 +28,7 @@ from charaloom.config.params import Measured
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 from charaloom.images.boxes import area, box_of, overlap
-from charaloom.images.decoding import open_drawn
+from charaloom.images.decoding import open_drawn, open_lazily
 from charaloom.images.fingerprints import perceptual_hash, thumbnail
 from charaloom.images.generated import generation_parameters
 from charaloom.vision.model_set import Box, Detection, ModelInput, ModelSet, Scores, TaggerOutput, pictures_per_batch
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 TAG_FLOOR = 0.05  # score above which a tag is stored, set by hand
 VECTORS = ("ccip", "tag_embedding")
+LARGE_PIXELS = 16_000_000  # a picture of 100 megapixels takes a gigabyte while it is decoded; set by hand
 BATCHES_AHEAD = 2  # per thread, set by hand: bounds the pictures in memory
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -128,7 +130,7 @@ class Measurer:
         cv2.setNumThreads(1)  # as the models: the parallel work is several pictures
         self.cache, self.hub = cache, hub
         self.batch = pictures_per_batch()
-        self.lock = Lock()
+        self.lock, self.large = Lock(), Lock()
 
     @property
     def models(self) -> ModelSet:
@@ -153,7 +155,8 @@ class Measurer:
     def __call__(self, pictures: list[Row]) -> list[Views]:
         cached = {picture["picture"]: self.cached(picture) for picture in pictures}
         missing = [picture for picture in pictures if cached[picture["picture"]] is None]
-        fresh = self.measured(missing) if missing else {}
+        with self.large if any(is_large(picture["bytes"]) for picture in missing) else nullcontext():
+            fresh = self.measured(missing) if missing else {}
         for name, rows in fresh.items():
             if rows[0]["problem"] is None:
                 with sealed_file(self.file(name)) as part:
@@ -199,6 +202,15 @@ class Measurer:
                 for picture in pictures:
                     rows |= self.measured([picture])
         return rows
+
+
+def is_large(data: bytes) -> bool:
+    """Whether a picture is one that no other large one may be in memory with."""
+    try:
+        with open_lazily(data) as image:
+            return image.width * image.height > LARGE_PIXELS
+    except Exception:  # `measured` says what is wrong with it
+        return False
 
 
 def problem_of(error: Exception) -> str:
