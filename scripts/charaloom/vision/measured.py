@@ -66,8 +66,7 @@ def measure(
 ) -> None:
     """Write the views of every picture of `inputs.raw` (schema MEASURED): at least one row per picture.
 
-    `work` is a cache that survives failures and that characters may share. `threads` pictures are measured side by
-    side, which changes no number.
+    `work` is a cache that characters may share. `threads` pictures are measured side by side, which changes no number.
     Raises CharaloomError where a model is missing or broken; a picture that cannot be measured gets a `problem`.
     """
     origin = lineage("measured", character, params.plain(), inputs.upstream)
@@ -95,9 +94,8 @@ def cache_key(models: Row) -> str:
 
 def forget(work: Path, pictures: Iterable[str]) -> None:
     """Delete what the caches in `work` hold of pictures, by SHA-256."""
-    for picture in pictures:
-        for file in sorted(work.glob(f"*/{picture[:2]}/{picture}.*")):
-            file.unlink(missing_ok=True)
+    for file in (file for picture in pictures for file in work.glob(f"*/{picture[:2]}/{picture}.*")):
+        file.unlink(missing_ok=True)
 
 
 Views = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
