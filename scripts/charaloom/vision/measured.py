@@ -1,8 +1,7 @@
 """Measured: whatever needs pixels or a neural network, once per picture; every later decision reads this table.
 
-A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256, under a
-key of the model files and of this stage's version: a killed run keeps its rows, and neither a picture that two
-characters share nor a new threshold in a later stage measures anything again.
+A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256 and
+the model files: neither a killed run, nor a picture that characters share, nor a new threshold measures one again.
 """
 
 import sys
