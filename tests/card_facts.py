@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.types import Row
 from charaloom.config.params import PreviewBase, SelectionRule
+from charaloom.evaluation import previews
 from charaloom.evaluation.selection import choose
 from charaloom.images.grid import write_grid
 from charaloom.publishing.cards.dataset_card import DatasetCard
@@ -153,8 +154,7 @@ def counted(embedding: bool) -> Row:
     names = [f"step-{step:06d}" for step in STEPS]
     chosen = choose(rows, list(BASES), names, rule, 0.178, "scores.parquet")
     bases = [base_of(name) for name in BASES]
-    shown = ("prefix", "suffix", "negative", "sampler", "schedule", "guidance", "rescale", "prediction", "zero_snr")
-    manners = [{"base": base.name, **{key: getattr(base, key) for key in shown}} for base in bases]
+    manners = [{"base": base.name, **{key: getattr(base, key) for key in previews.MANNERS}} for base in bases]
     settings = {"threshold": 0.178, "bases": manners, "width": 832, "height": 1216, "steps": 25}
     recorded = [
         {"name": base.name, "repo": base.repo, "file": base.file, "digest": base.digest or "ab" * 32} for base in bases

@@ -21,7 +21,7 @@ CHARACTER = "hana"
 HOSTILE = '<script>alert("x")</script>'
 BOX = {"x0": 0, "y0": 0, "x1": 200, "y1": 240}
 MANNERS = {"sampler": "DPM++ 2M", "schedule": "Karras", "guidance": 7.0, "rescale": 0.0}
-MANNERS |= {"prediction": "epsilon", "zero_snr": False, "suffix": ""}
+MANNERS |= {"prediction": "epsilon", "zero_snr": False, "suffix": "", "clip_skip": 1}
 BASES = [
     {"base": "one", "prefix": "best quality", "negative": "nsfw", **MANNERS},
     {"base": "two", "prefix": "", "negative": "lowres", **MANNERS},

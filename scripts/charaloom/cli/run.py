@@ -22,7 +22,7 @@ from charaloom.cli.due import MODELS, Due, Plan
 from charaloom.cli.progress import Estimate, Line, latest_line
 from charaloom.cli.slices import FIRST_SLICE, SLICE, SLICE_ON_CLUSTER, Queue, stages_of, targets_of
 from charaloom.cli.snakemake import Running, Snakemake, error_lines
-from charaloom.cli.status import status_table
+from charaloom.cli.status import status_table, use_lines
 from charaloom.cli.text import about, clock, counted, folder_line
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
@@ -48,6 +48,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)  # character: the stage it failed in
     broken: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)  # Snakemake's last ones, where a job failed
+    built: list[str] = field(default_factory=list)  # characters of whom this run made something
 
     @property
     def code(self) -> int:
@@ -85,6 +86,8 @@ def run(
     print()
     standings = Standings(outcome.project)
     print(status_table(outcome.project, standings))
+    for line in use_lines(outcome.project, standings, outcome.built):
+        print(line)
     write_status_page(outcome.project, standings)
     print_weak(outcome.project, standings)
     print_failures(outcome)
@@ -238,6 +241,7 @@ class Builder:
                 continue
             if missing:
                 failed[name] = missing[0].stage
+            self.outcome.built += [name] if name not in self.outcome.built else []
             self.made[name].update(artifact.manifest for artifact in plan.now)
         ran = {log.parent.name for log in running.failed}
         failed = {name: stage for name, stage in failed.items() if name in ran or (running.errors[stage] and not ran)}

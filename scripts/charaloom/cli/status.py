@@ -5,17 +5,23 @@ With `--needs`: time and memory that each stage needed, by the benchmark files o
 
 import statistics
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from charaloom.artifacts.files import read_json
 from charaloom.artifacts.types import Row
 from charaloom.cli.progress import records
 from charaloom.cli.text import clock, counted, table
 from charaloom.config.project import Project
 from charaloom.config.stages import PASSES
 from charaloom.pages.standing import Standing, Standings, results_of
+from charaloom.publishing.cards.model_facts import recommended
+from charaloom.publishing.layout import lora_file
 
 NEEDS = ("stage", "jobs", "median", "longest", "most memory")
 COLUMNS = ("character", "seen", "kept", "outfits", "checkpoint", "recognised", "report")
+MOST_USES = 8  # characters of which a run says at its end how to use them; set by hand
 MOST_ROWS = 40  # of the table; set by hand
 STATES = ("finished", "weak", "failed", "begun", "waiting")
 REASON_LENGTH = 100  # characters of a reason in the table
@@ -33,6 +39,23 @@ def status_table(project: Project, standings: Standings | None = None) -> str:
         page = Path(project.config["paths"]["results"]) / "status.html"
         lines.append(f"… and {len(everybody) - len(shown):,} more: {page} lists them all")
     return "\n".join([*lines, totals(everybody)])
+
+
+def use_lines(project: Project, standings: Standings, names: Sequence[str]) -> Iterator[str]:
+    """For each finished character what to load, at which weight, what to write and where to look."""
+    finished = [name for name in names if standings.by_name[name].state == "finished"]
+    for name in finished[:MOST_USES]:
+        folder = results_of(project, name)
+        with suppress(OSError, ValueError, KeyError):
+            selection, outfits = read_json(folder / "selection.json"), read_json(folder / "outfits.json")
+            weight = recommended(selection).get(selection["base"]) or 1.0
+            file, report = folder / "model" / lora_file(name), folder / "report.html"
+            yield f"{name}: load {file} at weight {weight:g} and write {outfits['trigger']}"
+            yield f"    prompts of {counted(trained(outfits), 'outfit')}, previews, numbers: {report}"
+
+
+def trained(outfits: Row) -> int:
+    return sum(outfit["trained"] for outfit in outfits["outfits"])
 
 
 def row_of(project: Project, character: Standing) -> dict[str, str | None]:

@@ -7,17 +7,17 @@ STAGE_VERSION: dict[str, int] = {
     "raw": 4,
     "measured": 6,
     "filtered": 5,
-    "curation": 2,
+    "curation": 3,
     "tagged": 3,
     "clustered": 4,
-    "outfits": 2,
+    "outfits": 3,
     "dataset": 6,
     "checkpoints": 5,
     "previews": 3,
-    "selection": 5,
+    "selection": 6,
     "model": 6,
     "published": 2,
-    "report": 8,
+    "report": 9,
 }
 
 STAGES: tuple[str, ...] = tuple(STAGE_VERSION)

@@ -27,7 +27,18 @@ from charaloom.evaluation.renderer import Renderer, copy_pictures, forget_others
 from charaloom.evaluation.rounds import part_of, schedule, segments, survivors
 
 # What a reader needs of a base to render as the previews were.
-MANNERS = ("prefix", "suffix", "negative", "sampler", "schedule", "guidance", "rescale", "prediction", "zero_snr")
+MANNERS = (
+    "prefix",
+    "suffix",
+    "negative",
+    "sampler",
+    "schedule",
+    "guidance",
+    "rescale",
+    "clip_skip",
+    "prediction",
+    "zero_snr",
+)
 
 
 @dataclass(frozen=True)

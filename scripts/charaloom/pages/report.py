@@ -3,6 +3,7 @@
 Thumbnails and styles are inlined: the page loads nothing. A picture that a rating rule dropped is counted, not shown.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -22,10 +23,11 @@ from charaloom.pages.previews import picture_of
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile, without_numbers
 from charaloom.pages.verdicts import active_rules, doubtful, dropped_by, explain
+from charaloom.publishing.cards.model_facts import recommended
 from charaloom.publishing.cards.programs import PROGRAMS, repo_files
 from charaloom.publishing.cards.texts import Texts
 from charaloom.publishing.comparison import compared, label
-from charaloom.publishing.layout import embedding_file
+from charaloom.publishing.layout import embedding_file, lora_file
 from charaloom.tagging.captions import as_words, with_manners
 
 KEPT_SHOWN = 24
@@ -62,14 +64,48 @@ def write_report(
         "character": character,
         "outfits_file": read_json(results / "outfits.json"),
         "core": read_json(results / "core.json"),
+        "use": use_section(character, selection, manners),
         "version": facts.version,
         **pictures_section(results, thumbnails),
         **previews_section(results, thumbnails),
+        "best": best_previews(results / "previews", selection, thumbnails),
         "loss": loss_chart(results / "checkpoints" / "loss.tsv", selection),
         **files_section(character, results, receipts),
     }
     write_text(page, render_page("report.html.j2", content))
     write_manifest(manifest, facts, {"report": page}, {"thumbnails": thumbnails.made})
+
+
+# --- what a person types ----------------------------------------------------------------------------------------------
+
+
+def use_section(character: str, selection: Row, manners: Row) -> Row:
+    """File, weight and settings on the base that was trained on; `tag` is what A1111 reads in a prompt."""
+    weight = recommended(selection).get(selection["base"]) or 1.0
+    settings = {name: selection["settings"][name] for name in ("width", "height", "steps")}
+    tag = f" <lora:{character}:{weight:g}>"
+    return {**manners, **settings, "file": lora_file(character), "weight": weight, "tag": tag}
+
+
+def best_previews(previews: Path, selection: Row, thumbnails: Thumbnails) -> dict[str | None, str | None]:
+    """By outfit the preview of the chosen checkpoint that shows the character best: recognised, in the outfit that was
+    asked for, nearest to the held-out pictures."""
+    rows = [
+        row
+        for row in read_table(previews / "scores.parquet")
+        if row["kept"] and (row["base"], row["checkpoint"]) == (selection["base"], selection["chosen"])
+    ]
+    best: dict[str | None, Row] = {}
+    for row in sorted(rows, key=goodness):
+        best.setdefault(row["outfit"], row)
+    return {outfit: picture_of(previews, row, thumbnails) for outfit, row in best.items()}
+
+
+def goodness(row: Row) -> tuple[bool, bool, float, str]:
+    """Sort key of a preview, the best first."""
+    distance = row["identity_distance"]
+    wrong = row["outfit"] is not None and row["outfit_drawn"] != row["outfit"]
+    return not row["recognised"], wrong, math.inf if distance is None else distance, row["file"]
 
 
 # --- pictures: what was kept, what was dropped and why ----------------------------------------------------------------
@@ -126,6 +162,8 @@ def previews_section(results: Path, thumbnails: Thumbnails) -> Row:
         "numbers": [{**entry, "label": label(entry["checkpoint"])} for entry in scores if entry["pictures"]],
         "grids": [preview_grid(previews, rows, base["name"], selection, thumbnails) for base in selection["bases"]],
         "per_base": selection["per_base"],
+        "recommended": recommended(selection),
+        "chosen_score": next(row["score"] for row in scores if row["checkpoint"] == selection["chosen"]) or 0.0,
     }
 
 
