@@ -35,7 +35,7 @@ class State:
     """What a repository holds at one commit; no commit where nothing was ever committed."""
 
     commit: str | None
-    private: bool
+    private: bool | None  # None: the hub does not tell
     files: Mapping[str, Any]  # RepoFile by path, without the hub's own
 
 
@@ -76,7 +76,7 @@ class Remote:
                 raise
             return None
         files = self.files(info.sha) if info.sha else {}
-        return State(info.sha, bool(info.private), files)
+        return State(info.sha, info.private, files)
 
     def files(self, commit: str) -> dict[str, Any]:
         """The files of a commit by path, without the hub's own."""

@@ -61,7 +61,7 @@ def opened(remote: Remote, private: bool, attempts: Attempts) -> State:
 
 
 def refuse_public(remote: Remote, state: State, private: bool) -> None:
-    if private and not state.private:
+    if private and state.private is False:
         raise CharaloomError(
             f"{remote}: is public, and `published.private` is true; write `private: false`, or make it private on its "
             "page of the hub"
