@@ -320,6 +320,39 @@ def tag(asked: Asked) -> Answer:
     return Answer.json({})
 
 
+def delete_tag(asked: Asked) -> Answer:
+    if asked.own_repo.tags.pop(asked.named(2), None) is None:
+        raise Refused(404, "RevisionNotFound", "no such tag")
+    return Answer.json({})
+
+
+def squash(asked: Asked) -> Answer:
+    asked.hub.squash(asked.own_repo, asked.value["message"])
+    return Answer.json({})
+
+
+def large_files(asked: Asked) -> Answer:
+    """The objects that commits of this repository named, also those that nothing leads to any more."""
+    commits = asked.own_repo.commits.values()
+    named = {entry.sha256: path for own in commits for path, entry in own.files.items() if entry.sha256}
+    rows = [(sha, path) for sha, path in sorted(named.items()) if sha not in asked.hub.deleted]
+    date = "2026-01-01T00:00:00.000Z"
+    return Answer.json(
+        [
+            {"fileOid": sha, "filename": path, "oid": "0" * 40, "pushedAt": date, "ref": "main", "size": 1}
+            for sha, path in rows
+        ]
+    )
+
+
+def delete_large(asked: Asked) -> Answer:
+    assert asked.own_repo
+    for sha in asked.value["deletions"]["sha"]:
+        asked.hub.objects.pop(sha, None)
+        asked.hub.deleted.add(sha)
+    return Answer.json({})
+
+
 def resolve(asked: Asked) -> Answer:
     """A file's facts; a large one lies elsewhere."""
     found = asked.repo.at(asked.named(2))
@@ -363,6 +396,10 @@ ROUTES: list[tuple[str, Callable[[Asked], Answer]]] = [
     (rf"GET {REPO}/refs", refs),
     (rf"GET {REPO}/commits/[^/]+", commits),
     (rf"POST {REPO}/tag/([^/]+)", tag),
+    (rf"DELETE {REPO}/tag/([^/]+)", delete_tag),
+    (rf"POST {REPO}/super-squash/main", squash),
+    (rf"GET {REPO}/lfs-files", large_files),
+    (rf"POST {REPO}/lfs-files/batch", delete_large),
     (rf"(?:GET|HEAD) {SHOWN}/resolve/([^/]+)/(.+)", resolve),
     (r"(?:GET|HEAD) /blob/([0-9a-f]{64})", blob),
 ]

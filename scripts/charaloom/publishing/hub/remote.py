@@ -95,6 +95,25 @@ class Remote:
     def tag(self, name: str, commit: str) -> None:
         self.api.create_tag(**self.named, tag=name, revision=commit)
 
+    def delete_tag(self, name: str) -> None:
+        self.api.delete_tag(**self.named, tag=name)
+
+    def squash(self, title: str) -> None:
+        """Make one commit of all of `main`."""
+        self.api.super_squash_history(**self.named, branch=MAIN, commit_message=title)
+
+    def large_files(self) -> list[Any]:
+        """Every large file that the hub keeps for this repository; none where it does not tell."""
+        try:
+            return list(self.api.list_lfs_files(**self.named))
+        except Exception as problem:
+            if status_of(problem) in NO_SUCH_CALL:
+                return []
+            raise
+
+    def delete_large(self, files: Sequence[Any]) -> None:
+        self.api.permanently_delete_lfs_files(**self.named, lfs_files=files)
+
     def newest_title(self) -> str:
         """The title of the newest commit of `main`."""
         return next((commit.title for commit in self.api.list_repo_commits(**self.named)), "")
