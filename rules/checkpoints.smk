@@ -1,6 +1,6 @@
 """Training with HCP-Diffusion: a LoRA and an embedding, kept at each milestone.
 
-READS   dataset/, outfits.json, the base model; for early stopping also what previews are judged by
+READS   dataset/ (or dataset_pictures/), outfits.json, the base model; for early stopping also what previews are judged by
 MAKES   checkpoints/   step-NNNNNN.safetensors in kohya keys, their embeddings, the trainer's config, the loss
 
 The trainer's own state lives in work/, so that a killed run continues; here appears only what is finished.

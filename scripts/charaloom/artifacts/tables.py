@@ -7,6 +7,7 @@ schema version and lineage, and neither clock nor host.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -204,6 +205,22 @@ def stream_table(path: PathLike, columns: Iterable[str] | None = None) -> Iterat
     source = pq.ParquetFile(path)
     for batch in source.iter_batches(batch_size=16, columns=list(columns) if columns else None):
         yield from batch.to_pylist()
+
+
+def with_pictures(dataset: PathLike) -> Path:
+    """The folder whose shards hold the pictures: the dataset, or the one beside it where that has links alone."""
+    beside = pictures_beside(dataset)
+    return beside if beside.is_dir() else Path(dataset)
+
+
+def pictures_beside(dataset: PathLike) -> Path:
+    """Where the pictures of a dataset lie that has links alone."""
+    return Path(dataset).with_name(f"{Path(dataset).name}_pictures")
+
+
+def picture_shards(dataset: PathLike, split: str) -> list[Path]:
+    """The shards of one split in the order of their rows."""
+    return sorted((with_pictures(dataset) / "data").glob(f"{split}-*.parquet"))
 
 
 def read_rows(

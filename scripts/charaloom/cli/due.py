@@ -41,6 +41,7 @@ TABLE = ".parquet"
 FOLDERS = (  # of many files
     "dataset",
     "dataset/data",
+    "dataset_pictures/data",
     "checkpoints",
     "previews",
     "model",
@@ -49,7 +50,13 @@ FOLDERS = (  # of many files
     "model/checkpoints",
 )
 NESTED = "checkpoints"  # name of a folder of a model repository, whose own folders are looked at, too
-FILES = {"table": "{stage}.parquet", "core": "core.json", "outfits": "outfits.json", "selection": "selection.json"}
+FILES = {  # by the name of an output
+    "pictures": "dataset_pictures",
+    "table": "{stage}.parquet",
+    "core": "core.json",
+    "outfits": "outfits.json",
+    "selection": "selection.json",
+}
 PAGE_OUTPUTS = ("page", "report")  # of manifests: an artifact's pages name them
 REPOSITORIES = ("dataset", "model")  # that a target has a copy of
 COPIED = tuple(folder for folder in FOLDERS if folder.startswith(("dataset/", "model/")))
@@ -363,6 +370,7 @@ class ParamDigests:
             anybody.name: lambda character: character.name,  # in the names of repositories on a hub
             anybody.query: lambda character: inner_json(character.query),
             anybody.trigger: lambda character: inner_json(character.trigger),
+            anybody.name: lambda character: inner_json(character.name),
         }
         if anybody.source == FOLDER:
             varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)

@@ -14,6 +14,7 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 from charaloom.config.recipes import settled
 
 CHARACTER = "{character}"  # in the names of repositories
+EMBEDDED, LINKS = "embedded", "links"  # what a dataset holds of its pictures
 ABSENT = {"absent": True}  # of a field that plain values may leave out: None stands for that, and is left out again
 
 
@@ -261,6 +262,8 @@ class Dataset(Stage):
     resolution: int  # pixels
     format: str  # WEBP, JPEG, PNG
     quality: int
+    pictures: str = EMBEDDED  # or LINKS
+    kohya: bool = False  # whether an archive for kohya's trainers lies in it
     repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # as of `Model`
     contact: str = ""
     policy: Policy | None = field(default=None, metadata=ABSENT)

@@ -4,6 +4,7 @@ It trusts no earlier stage. It reads the repositories as they would be published
 policy: the character's age, the ratings that they may have, blocked tags, removals.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -148,9 +149,10 @@ def rated(name: str, where: str, ratings: list[str | None], policy: Policy) -> I
 
 def measured(name: str, scores: Row | None) -> Iterator[Refusal]:
     """Scores {safe, r15, r18} of the rating model. What it has not seen is refused, too."""
-    if not scores or any(scores.get(key) is None for key in ("safe", "r15", "r18")):
+    known = [score for key in ("safe", "r15", "r18") if (score := (scores or {}).get(key)) is not None]
+    if scores is None or len(known) < 3 or not all(map(math.isfinite, known)):
         yield Refusal(name, "not rated", "no score of the rating model")
-    elif not scores["r15"] + scores["r18"] < UNSAFE_SCORE:
+    elif scores["r15"] + scores["r18"] >= UNSAFE_SCORE:
         yield Refusal(name, "rating model", f"r15 and r18 reach {scores['r15'] + scores['r18']:.2f} of {UNSAFE_SCORE}")
 
 
@@ -158,16 +160,19 @@ def of_a_minor(name: str, tags: Iterable[str], policy: Policy) -> Iterator[Refus
     """Blocked tags of a character who is not known to be an adult."""
     if policy.age == ADULT:
         return
-    found = blocked_tags(map(plain, tags), map(plain, policy.blocked))
+    found = blocked_tags(map(bare, tags), map(plain, policy.blocked))
     if found:
         yield Refusal(name, "minor", f"{', '.join(sorted(found))}; the age in the roster is {policy.age}")
 
 
 def plain(text: str) -> str:
-    """A tag as boards write it, whatever letters, case, spaces and weights a prompt or a list puts around it."""
-    letters = unicodedata.normalize("NFKC", text).casefold()
-    bare = re.sub(r":[\d.]+(?=\W*$)", "", letters).strip(" \t\n()[]{}\\")
-    return re.sub(r"[\s_]+", "_", bare)
+    """A name as boards write it, whatever letters, case and spaces somebody gave it."""
+    return re.sub(r"[\s_]+", "_", unicodedata.normalize("NFKC", text).casefold().strip())
+
+
+def bare(text: str) -> str:
+    """A tag of a prompt, without the parentheses and the weight around it."""
+    return re.sub(r":[\d.]+$", "", plain(text).strip("()[]{}\\")).strip("()[]{}\\_")
 
 
 # --- models

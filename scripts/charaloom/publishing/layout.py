@@ -39,3 +39,8 @@ def step_files(character: str, step: int) -> tuple[str, str]:
     stem = f"{character}-{step:06d}"
     folder = f"{CHECKPOINTS}/{step:06d}"
     return f"{folder}/{lora_file(stem)}", f"{folder}/{embedding_word(stem)}.safetensors"
+
+
+def kohya_file(character: str) -> str:
+    """The training pictures of a dataset for kohya's trainers."""
+    return f"kohya/{character}.zip"

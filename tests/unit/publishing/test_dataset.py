@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,18 +13,29 @@ import pytest
 import yaml
 from PIL import Image
 
-from charaloom.artifacts.files import sha256_bytes
+from charaloom.artifacts.files import read_json, sha256_bytes
 from charaloom.artifacts.manifest import describe
-from charaloom.artifacts.tables import CLUSTERED, FILTERED, MEASURED, RAW, read_table, write_table
-from charaloom.config.params import Dataset
+from charaloom.artifacts.tables import (
+    CLUSTERED,
+    FILTERED,
+    MEASURED,
+    RAW,
+    picture_shards,
+    read_table,
+    with_pictures,
+    write_table,
+)
+from charaloom.config.params import Dataset, Policy
 from charaloom.errors import CharaloomError
 from charaloom.publishing.repos import shards
 from charaloom.publishing.repos.dataset import DatasetFiles, DatasetInputs, build_dataset
 from charaloom.publishing.repos.shards import cut, reduced
 
 PARAMS = Dataset(version=1, resolution=70, format="WEBP", quality=95)
+FILE_URL = "https://cdn.example/12.png"
 POST = {
-    **dict.fromkeys(("file_url", "md5", "score", "favourites", "parent_id", "created", "source")),
+    "file_url": FILE_URL,
+    **dict.fromkeys(("md5", "score", "favourites", "parent_id", "created", "source")),
     **{"site": "danbooru", "post_id": "12", "page_url": "https://danbooru.donmai.us/posts/12", "rating": "general"},
     **{"artists": ["maker"], "tags_general": [], "tags_character": [], "tags_copyright": [], "tags_meta": []},
 }
@@ -270,6 +282,18 @@ def test_one_picture_less_of_500_changes_a_tenth_of_the_bytes_at_most(tmp_path: 
     assert 0 < sent <= 0.1 * sum(file["size"] for file in after.values())
 
 
+def test_the_gate_refuses_before_anything_trains(tmp_path: Path) -> None:
+    """A rating that the config allowed and the policy does not: no dataset appears, so no training begins."""
+    write_world(tmp_path, SIZES)
+    policy = Policy(age="unknown", ratings=("general",), blocked=("swimsuit",))
+    with pytest.raises(CharaloomError, match=r"rating: danbooru:13 is sensitive; allowed: general") as refused:
+        run(tmp_path, policy=policy)
+    assert all(sha256_bytes(painting(index, size)) in str(refused.value) for index, size in enumerate(SIZES))
+    assert not (tmp_path / "dataset").exists()
+    run(tmp_path, policy=Policy(age="adult", ratings=("general", "sensitive"), blocked=()))
+    assert (tmp_path / "dataset" / "outfits.json").read_bytes() == (tmp_path / "outfits.json").read_bytes()
+
+
 def test_formats(tmp_path: Path) -> None:
     write_world(tmp_path, SIZES)
     with pytest.raises(CharaloomError, match="BMP"):
@@ -305,3 +329,56 @@ def test_a_picture_that_left_raw_is_an_error(tmp_path: Path) -> None:
 def test_a_picture_is_reduced_in_area(size: tuple[int, int], expected: tuple[int, int]) -> None:
     view = {"x0": 0, "y0": 0, "x1": size[0], "y1": size[1]}
     assert cut(Image.new("RGB", size), view, 64).size == reduced(size, 64) == expected
+
+
+def pictures_of(folder: Path) -> list[bytes]:
+    return [row["image"]["bytes"] for split in ("train", "held_out") for row in split_rows(folder, split)]
+
+
+def test_links_keep_the_pictures_beside_the_dataset_and_change_nothing_of_the_training(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES)
+    embedded = pictures_of(run(tmp_path))
+    facets = [(tmp_path / f"dataset.{part}.json").read_bytes() for part in ("training", "judging")]
+    folder = run(tmp_path, pictures="links")
+    assert [(tmp_path / f"dataset.{part}.json").read_bytes() for part in ("training", "judging")] == facets
+    for row in split_rows(folder, "train"):
+        assert not {"image", "opacity"} & set(row)
+        assert row["url"] == FILE_URL
+        assert len(row["picture"]) == len(row["pixels_sha256"]) == 64
+    held = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert not any(picture in held for picture in embedded)
+    beside = with_pictures(folder)
+    assert (beside.name, pictures_of(beside)) == ("dataset_pictures", embedded)
+    assert [path.name for path in picture_shards(folder, "held_out")] == ["held_out-0000.parquet"]
+    assert set(read_json(tmp_path / "dataset.manifest.json")["outputs"]) == {"folder", "pictures"}
+
+    assert with_pictures(run(tmp_path)) == folder, "embedded again: nothing stays beside it"
+    assert not beside.exists()
+
+
+def test_a_dataset_of_links_is_read_by_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import load_dataset
+
+    write_world(tmp_path, SIZES)
+    rows = load_dataset(str(run(tmp_path, pictures="links")), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows[0]["url"] == FILE_URL
+    assert len(rows) == 3
+
+
+def test_an_archive_for_kohya_has_a_caption_beside_each_training_picture(tmp_path: Path) -> None:
+    write_world(tmp_path, SIZES)
+    folder = run(tmp_path, kohya=True)
+    path = folder / "kohya" / "hana.zip"
+    first = path.read_bytes()
+    with ZipFile(path) as archive:
+        names = archive.namelist()
+        trained = split_rows(folder, "train")
+        assert len(names) == 2 * len(trained)
+        assert {Path(name).parent.name for name in names} == {"2_hana_charaloom"}
+        for row in trained:
+            stored = f"2_hana_charaloom/{row['image']['path']}"
+            assert archive.read(stored) == row["image"]["bytes"]
+            assert archive.read(str(Path(stored).with_suffix(".txt"))).decode() == row["caption"]
+    assert (run(tmp_path, kohya=True) / "kohya" / "hana.zip").read_bytes() == first
+    assert not (run(tmp_path) / "kohya").exists()

@@ -61,7 +61,7 @@ def score_row(base: str, step: int, scene: str, embedding: bool, weight: float =
         "seed": 7,
         "file": f"{base}/{checkpoint}{alone}{'' if weight == 1 else weight}/red-{scene}-7.png",
         "kept": not (recognised and scene == "standing" and base == "demo"),
-        "rating": [],
+        "rating": [{"name": name, "score": score} for name, score in (("safe", 0.9), ("r15", 0.1), ("r18", 0.0))],
         "identity_distance": 0.1 if recognised else 0.4,
         "recognised": recognised,
         "outfit_drawn": "red",
@@ -110,10 +110,10 @@ def results(tmp_path) -> Path:
     return folder
 
 
-def build(results: Path, name: str = "model", **base) -> Path:
+def build(results: Path, name: str = "model", policy: dict | None = None, **base) -> Path:
     model.build_model(
         character=CHARACTER,
-        params=Model.of({"version": 1, "base": {**BASE, **base}}),
+        params=Model.of({"version": 1, "base": {**BASE, **base}, "policy": policy}),
         inputs=model.ModelInputs(
             checkpoints=results / "checkpoints",
             previews=results / "previews",
@@ -167,6 +167,25 @@ def test_the_files_of_the_repo(results):
     ]
     assert (folder / "selection.json").read_bytes() == (results / "selection.json").read_bytes()
     assert "params_digest" not in read_json(folder / "training" / "lineage.json")
+
+
+def test_every_picture_is_listed_with_its_rating(results):
+    """Also what the grid and the thumbnails are made of: the gate reads nothing else."""
+    folder = build(results)
+    listed = read_json(folder / "previews" / "previews.json")["previews"]
+    pictures = {str(path) for path in files_below(folder) if path.suffix in (".png", ".webp")}
+    assert pictures == {entry["file"] or entry["in"] for entry in listed if "thumbnail" not in str(entry["in"])}
+    assert {entry["in"] for entry in listed if entry["in"]} >= {"previews/grid.webp", "thumbnail of step-000100"}
+    assert all(set(entry["rating"]) == {"safe", "r15", "r18"} for entry in listed)
+
+
+def test_a_preview_that_is_not_rated_stops_the_model(results):
+    rows = [{**row, "rating": []} if row["step"] == 200 else row for row in score_rows()]
+    write_table(results / "previews" / "scores.parquet", rows, SCORES, "file")
+    policy = {"age": "adult", "ratings": ["general"], "blocked": []}
+    with pytest.raises(CharaloomError, match=r"previews/red-portrait-7\.png: not rated"):
+        build(results, policy=policy)
+    assert not (results / "model").exists()
 
 
 def test_weights_are_what_their_previews_name_them_by(results):

@@ -13,6 +13,7 @@ from charaloom.publishing import published
 STAGE_PARAMS = {"version": 1}
 COUNTS = {"weak": False}
 CHARACTER = "hana"
+ROSTER = {"character": CHARACTER, "source": "folder", "trigger": "hana_charaloom", "age": "unknown"}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def publish(results: Path, target: Path, kind: str = "folder", weak: bool = Fals
     receipt = results / "published" / "shelf.json"
     published.publish(
         character=CHARACTER,
-        params=Published(version=1, private=True, weak=weak, target=Target(kind=kind, path=str(target))),
+        params=Published(version=1, roster=ROSTER, private=True, weak=weak, target=Target(kind=kind, path=str(target))),
         dataset=results / "dataset",
         dataset_manifest=results / "dataset.manifest.json",
         model=results / "model",
@@ -65,6 +66,23 @@ def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path)
     assert receipt["target"] == {"name": "shelf", "kind": "folder"}
     assert receipt["tag"] == f"v-{receipt['version'][:12]}"
     assert str(tmp_path) not in (results / "published" / "shelf.json").read_text()
+
+
+def test_a_published_dataset_says_how_its_model_was_trained(results: Path, tmp_path: Path) -> None:
+    publish(results, tmp_path / "shelf")
+    said = read_json(tmp_path / "shelf" / CHARACTER / "dataset" / "charaloom.json")
+    assert said["roster"] == ROSTER
+    assert said["checkpoints"] == {"params": {}}
+    assert said["chosen"] == 200
+    assert not list(results.glob(".*")), "nothing stays beside the dataset"
+    assert not (results / "dataset" / "charaloom.json").exists()
+
+
+def test_what_a_killed_publication_left_is_cleared_away(results: Path, tmp_path: Path) -> None:
+    left = results / ".dataset_to_publish.x.part"
+    write_text(left / "README.md", "half")
+    publish(results, tmp_path / "shelf")
+    assert not left.exists()
 
 
 def test_a_second_run_touches_nothing(results, tmp_path):

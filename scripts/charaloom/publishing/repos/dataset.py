@@ -5,19 +5,23 @@ are; a few pictures are in memory at a time, whatever the size of the set.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from charaloom.artifacts.files import digest, read_json, whole_folder, write_text
 from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
-from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
+from charaloom.artifacts.tables import VIEW_COLUMNS, pictures_beside, read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.config.params import Dataset
+from charaloom.config.params import LINKS, Dataset
 from charaloom.publishing.cards.dataset_card import DatasetCard, card_text, funnel, provenance
 from charaloom.publishing.content import judging_content, training_content
 from charaloom.publishing.gate import refuse_dataset
-from charaloom.publishing.layout import OUTFITS
+from charaloom.publishing.layout import OUTFITS, kohya_file
 from charaloom.publishing.masks import other_people, parts_by_picture
+from charaloom.publishing.repos.kohya import write_kohya
+from charaloom.publishing.repos.links import write_links
 from charaloom.publishing.repos.shards import write_shards
 
 
@@ -45,7 +49,7 @@ class DatasetFiles:
 
 
 def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files: DatasetFiles) -> None:
-    """Write the dataset repository `files.folder`: data/<split>-<place>.parquet and README.md.
+    """Write the dataset repository `files.folder`: data/<split>-<place>.parquet, outfits.json, the card.
 
     A view is cut by its box, reduced to `resolution` squared pixels where it has more (`shards.reduced`), never
     enlarged, then encoded as `format` (WEBP, JPEG with `quality`; PNG). Raises CharaloomError where the raw table no
@@ -54,15 +58,19 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
     origin = lineage("dataset", character, params.plain(), inputs.upstream)
     views = sorted(read_table(inputs.clustered), key=lambda row: row["view"])
     outfits = read_json(inputs.outfits)
-    with whole_folder(files.folder) as part:
-        (part / "data").mkdir()
+    with whole_folder(files.folder) as part, shards_folder(files.folder, part, params) as data:
         facts = facts_by_view(views, inputs)
-        counts = write_shards(views, facts, inputs.raw, outfits, params, part / "data")
+        counts = write_shards(views, facts, inputs.raw, outfits, params, data)
+        if params.pictures == LINKS:
+            write_links(data, part / "data")
+        if params.kohya:
+            trained = (row for shard in sorted(data.glob("train-*.parquet")) for row in stream_table(shard))
+            write_kohya(part / kohya_file(character), trained, outfits["trigger"])
         shutil.copyfile(inputs.outfits, part / OUTFITS)
         if params.policy:
             refuse_dataset(character, part, params.policy)
-        training = training_content(part / "data", outfits)
-        judging = judging_content(part / "data", inputs.measured, views, outfits["core"])
+        training = training_content(data, outfits)
+        judging = judging_content(data, inputs.measured, views, outfits["core"])
         card = DatasetCard(
             character=character,
             content=digest(training),
@@ -78,13 +86,32 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
         write_text(part / "README.md", card_text(card))
     write_facet(files.training, training, pictures=counts["train"])
     write_facet(files.judging, judging)
-    write_manifest(files.manifest, origin, {"folder": files.folder}, {"views": len(views), **counts})
+    outputs = {"folder": files.folder}
+    if params.pictures == LINKS:
+        outputs["pictures"] = pictures_beside(files.folder)
+    write_manifest(files.manifest, origin, outputs, {"views": len(views), **counts})
+
+
+@contextmanager
+def shards_folder(dataset: PathLike, part: Path, params: Dataset) -> Iterator[Path]:
+    """Where the shards with the pictures go: into `part`, the dataset before it is there, or beside the dataset, where
+    it has links alone: training and previews read them."""
+    (part / "data").mkdir()
+    beside = pictures_beside(dataset)
+    if params.pictures == LINKS:
+        with whole_folder(beside) as pictures:
+            (pictures / "data").mkdir()
+            yield pictures / "data"
+    else:
+        yield part / "data"
+        shutil.rmtree(beside, ignore_errors=True)  # what earlier settings left there
 
 
 def distances(facts: dict[str, Row]) -> str:
     """The CCIP distance of each view to the character, as CSV. It is measured to all others, so it changes with any of
     them: in the shards it would change every one."""
-    lines = [f"{view},{facts[view]['identity_distance'] or 0:.6f}" for view in sorted(facts)]
+    known = {view: facts[view]["identity_distance"] for view in sorted(facts)}
+    lines = [f"{view},{'' if distance is None else f'{distance:.6f}'}" for view, distance in known.items()]
     return "\n".join(["view,identity_distance", *lines, ""])
 
 

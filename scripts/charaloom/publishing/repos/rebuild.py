@@ -1,4 +1,4 @@
-"""What a dataset repository says so that another machine trains the same model from it: `charaloom.json`.
+"""What a dataset repository says, so that another machine trains the same model from it: `charaloom.json`.
 
 It holds the character's row of the roster and the lineage of the checkpoints: settings, software, digest of the base
 model, digest of what was trained on. It is added where the repository is published and not where it is made, since it

@@ -4,6 +4,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
 from charaloom.artifacts.manifest import describe, write_facet
 from charaloom.cli.rebuild.comparison import MISSING, NOT_MADE, Compared, compared
 from charaloom.cli.rebuild.repositories import Repository, facts_of, opened
-from charaloom.cli.rebuild.training import FACET, base_here, differences, ending_with, params_of
+from charaloom.cli.rebuild.training import FACET, base_here, differences, ending_with, params_of, refuse_links
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.diffusion.checkpoints import Checkpoint
 from charaloom.diffusion.lora import bundle_weights, write_weights
@@ -190,6 +192,16 @@ def test_settings_of_another_version_are_refused() -> None:
 def test_regularisation_pictures_are_not_published() -> None:
     with pytest.raises(CharaloomError, match="regularisation pictures, which are not published"):
         params_of(recorded(regularisation_digest="ab"), {"path": "base"})
+
+
+def test_a_dataset_of_links_trains_nobody(tmp_path: Path) -> None:
+    with pytest.raises(CharaloomError, match="holds no pictures, but links"):
+        refuse_links(tmp_path)
+    pq.write_table(pa.table({"url": ["https://board.example/1.png"]}), tmp_path / "train-0000.parquet")
+    with pytest.raises(CharaloomError, match="holds no pictures, but links"):
+        refuse_links(tmp_path)
+    pq.write_table(pa.table({"image": [b""]}), tmp_path / "train-0000.parquet")
+    refuse_links(tmp_path)
 
 
 def test_the_base_of_this_machine() -> None:
