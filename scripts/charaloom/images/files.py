@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
+from charaloom.artifacts.files import digest, sha256_file
+from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.artifacts.types import PathLike
 from charaloom.images.formats import HEAD_BYTES, reads_heif, sniff, unread
 
@@ -245,7 +246,7 @@ def contents(folder: PathLike, work: PathLike | None = None) -> dict[Path, str]:
             after[name] = [*signature, content]
     if store and after != before:
         with suppress(OSError):  # a work folder that cannot be written costs the next look its speed alone
-            write_json(store, after)
+            write_sealed(store, {"files": after})
     return found
 
 
@@ -256,7 +257,7 @@ def store_of(folder: PathLike, work: PathLike) -> Path:
 
 def known_digests(store: Path | None) -> dict[str, list[object]]:
     """[size, time, inode, SHA-256] by name, as the last look left them."""
-    with suppress(OSError, ValueError, AttributeError):
-        content = read_json(store) if store else {}
+    with suppress(OSError, AttributeError):
+        content = read_kept(store).get("files", {}) if store else {}
         return {name: facts for name, facts in content.items() if isinstance(facts, list) and len(facts) == 4}
     return {}

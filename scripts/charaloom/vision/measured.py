@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.rounding import rounded
+from charaloom.artifacts.sealed import sealed_file, whole_sealed
 from charaloom.artifacts.tables import MEASURED, read_table, stream_table, write_stream, write_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Measured
@@ -90,6 +91,13 @@ def cache_key(models: Row) -> str:
     return digest({"models": models["models"], "version": STAGE_VERSION["measured"]})[:16]
 
 
+def forget(work: Path, pictures: Iterable[str]) -> None:
+    """Delete what the caches in `work` hold of pictures, by SHA-256."""
+    for picture in pictures:
+        for file in sorted(work.glob(f"*/{picture[:2]}/{picture}.*")):
+            file.unlink(missing_ok=True)
+
+
 Views = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
 
 
@@ -148,7 +156,8 @@ class Measurer:
         fresh = self.measured(missing) if missing else {}
         for name, rows in fresh.items():
             if rows[0]["problem"] is None:
-                write_table(self.file(name), rows, MEASURED, "view")
+                with sealed_file(self.file(name)) as part:
+                    write_table(part, rows, MEASURED, "view")
         return [
             (cached[name] or as_arrays(fresh.get(name) or []), cached[name] is None)
             for name in (picture["picture"] for picture in pictures)
@@ -159,13 +168,12 @@ class Measurer:
 
     def cached(self, picture: Row) -> list[Row] | None:
         """Rows of a picture that is in the cache, or that has no usable file; None where it has to be measured."""
-        import pyarrow as pa
-
         if picture["problem"] is not None or picture["bytes"] is None:
             return [unmeasured(picture["picture"], picture["problem"] or "no file")]
         try:
-            return as_arrays(read_table(self.file(picture["picture"])))
-        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            file = whole_sealed(self.file(picture["picture"]))
+            return as_arrays(read_table(file)) if file else None
+        except OSError:  # another job measures it just now
             return None
 
     def measured(self, pictures: list[Row]) -> dict[str, list[Row]]:

@@ -68,7 +68,8 @@ def refuse_links(data: Path) -> None:
     shards = sorted(data.glob("train-*.parquet"))
     if not shards or any(IMAGE not in pq.read_schema(shard).names for shard in shards):
         raise CharaloomError(
-            "the dataset holds no pictures, but links (`dataset.pictures: links`): nobody can train on it as it is published"
+            "the dataset holds no pictures, but links (`dataset.pictures: links`): nobody can train on it as it is "
+            "published"
         )
 
 

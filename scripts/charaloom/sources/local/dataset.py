@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charaloom.artifacts.files import files_below, read_json, whole_folder, write_json
+from charaloom.artifacts.files import files_below, whole_folder
+from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.reader import FolderReport, FolderSource
 from charaloom.sources.folders.side_files import Side, merged, side_of_object
@@ -73,12 +74,11 @@ class DatasetSource:
     def posts_of_tables(self, tables: list[Path]) -> Iterator[ListedPost]:
         files, report = self.folder / "files", self.folder / "report.json"
         limit = self.rules.limits.maximum_bytes
-        if not report.is_file():
+        if (counts := whole_files(report)) is None:
             with whole_folder(files) as part:
                 facts = {"path": str(self.path), "folder": str(part), "tables": list(map(str, tables))}
-                said = run("charaloom.sources.local.tables", {**facts, "file_bytes": limit}, TABLES_BYTES)
-            write_json(report, said)
-        counts = read_json(report)
+                counts = run("charaloom.sources.local.tables", {**facts, "file_bytes": limit}, TABLES_BYTES)
+            seal_files(report, below(files), counts)
         self.numbers = {"large_entries": counts["large"], "empty_rows": counts["empty"]}
         with (files / LISTING).open(encoding="utf-8") as lines:
             for line in lines:
