@@ -23,8 +23,8 @@ from charaloom.artifacts.types import PathLike
 LINEAGE_SCHEMA = 1
 MANIFEST_ENDING, LINEAGE_ENDING = ".manifest.json", ".lineage.json"
 PAGE_OUTPUT, REPORT_OUTPUT = "page", "report"  # of manifests: an artifact's pages
-FILES = {
-    "pictures": "dataset_pictures",  # where an output lies, by its name in a manifest; a folder has the name of its stage
+FILES = {  # where an output lies, by its name in a manifest; a folder has the name of its stage
+    "pictures": "dataset_pictures",
     "table": "{stage}.parquet",
     "core": "core.json",
     "outfits": "outfits.json",
