@@ -129,6 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def send(self, answer: Answer) -> None:
+        answer = part_of(answer, self.headers.get("Range", "")) if self.command == "GET" else answer
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -144,6 +145,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def part_of(answer: Answer, wanted: str) -> Answer:
+    """The range of bytes that is asked for, of a file."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
+    if not found or answer.status != 200 or "ETag" not in answer.headers:
+        return answer
+    first, size = int(found[1]), len(answer.body)
+    last = min(int(found[2] or size), size - 1)
+    headers = {**answer.headers, "Content-Range": f"bytes {first}-{last}/{size}"}
+    return Answer(206, answer.body[first : last + 1], headers)
 
 
 def answered(handler: Handler, body: bytes) -> Answer:
@@ -291,13 +303,27 @@ def info(asked: Asked) -> Answer:
 
 
 def tree(asked: Asked) -> Answer:
-    entries = asked.hub.listing(asked.repo.at(asked.named(2)))
+    """What lies in a folder, or at the top; pages name the next one."""
+    folder = f"{asked.named(3)}/" if asked.parts[3] else ""
+    entries = [own for own in asked.hub.listing(asked.repo.at(asked.named(2))) if own["path"].startswith(folder)]
+    if asked.query.get("recursive", ["false"])[0].lower() != "true":
+        entries = [own for own in entries if "/" not in own["path"].removeprefix(folder)]
+    if folder and not entries:
+        raise Refused(404, "EntryNotFound", "no such folder")
     start, page = int(asked.query.get("cursor", ["0"])[0]), asked.hub.page
     headers = {}
     if start + page < len(entries):
-        path = f"{asked.server.address}/api/{asked.parts[0]}/{asked.parts[1]}/tree/{asked.parts[2]}"
+        path = f"{asked.server.address}/api/{asked.parts[0]}/{asked.parts[1]}/tree/{asked.parts[2]}/{folder}"
         headers["Link"] = f'<{path}?recursive=true&expand=false&cursor={start + page}>; rel="next"'
     return Answer.json(entries[start : start + page], **headers)
+
+
+def paths_info(asked: Asked) -> Answer:
+    """Entries of the files and folders that are named, in a form or in JSON."""
+    form = parse_qs(asked.body.decode())
+    paths = form["paths"] if "paths" in form else asked.value["paths"]
+    entries = asked.hub.listing(asked.repo.at(asked.named(2)))
+    return Answer.json([entry for entry in entries if entry["path"] in paths])
 
 
 def refs(asked: Asked) -> Answer:
@@ -392,7 +418,8 @@ ROUTES: list[tuple[str, Callable[[Asked], Answer]]] = [
     (rf"GET {REPO}/xet-(read|write)-token/.*", xet_token),
     (rf"POST {REPO}/commit/([^/]+)", commit),
     (rf"GET {REPO}(?:/revision/([^/]+))?", info),
-    (rf"GET {REPO}/tree/([^/]+)", tree),
+    (rf"GET {REPO}/tree/([^/]+)(?:/(.*?))?/?", tree),
+    (rf"POST {REPO}/paths-info/([^/]+)", paths_info),
     (rf"GET {REPO}/refs", refs),
     (rf"GET {REPO}/commits/[^/]+", commits),
     (rf"POST {REPO}/tag/([^/]+)", tag),
