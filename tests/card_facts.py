@@ -16,6 +16,7 @@ from charaloom.artifacts.types import Row
 from charaloom.config.params import PreviewBase, SelectionRule
 from charaloom.evaluation.selection import choose
 from charaloom.images.grid import write_grid
+from charaloom.publishing.cards.dataset_card import DatasetCard
 from charaloom.publishing.cards.model_facts import ModelCard
 from charaloom.publishing.layout import bundle_file, embedding_file, lora_file, step_files
 
@@ -225,3 +226,25 @@ def drawn(number: int) -> Image.Image:
     pen.ellipse((72, 52, 136, 132), fill=(250, 220, 200))
     pen.polygon([(104, 130), (40, 290), (168, 290)], fill=((90 * number) % 256, 60, 120))
     return image
+
+
+def dataset_card(**changes: Any) -> DatasetCard:
+    """The card of the dataset that the model was trained on."""
+    views = [
+        {"view": f"{number:064x}/picture/0", "split": "held_out" if number % 10 == 0 else "train", "outfit": outfit}
+        for outfit, _, _, pictures, _ in OUTFITS
+        for number in range(pictures)
+    ]
+    values: Row = {
+        "character": CHARACTER,
+        "content": "cd" * 32,
+        "outfits": outfits_file(),
+        "core": [{"tag": "blue_hair", "share": 0.97}, {"tag": "long_hair", "share": 0.91}],
+        "views": views,
+        "counts": {"train": 48, "held_out": 6},
+        "funnel": {"pictures": 90, "views": 110, "kept": 54, "dropped": [("identity", 30), ("duplicate", 26)]},
+        "sources": {"sites": [("danbooru", 60)], "artists": [("aoi", 30), ("maker_(b)", 3)], "pictures": 54},
+        "resolution": 1280,
+        "samples": {"red_kimono": "samples/red_kimono.webp"},
+    }
+    return DatasetCard(**{**values, **changes})

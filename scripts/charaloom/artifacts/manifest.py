@@ -24,11 +24,11 @@ LINEAGE_SCHEMA = 1
 MANIFEST_ENDING, LINEAGE_ENDING = ".manifest.json", ".lineage.json"
 PAGE_OUTPUT, REPORT_OUTPUT = "page", "report"  # of manifests: an artifact's pages
 FILES = {  # where an output lies, by its name in a manifest; a folder has the name of its stage
-    "pictures": "dataset_pictures",
     "table": "{stage}.parquet",
     "core": "core.json",
     "outfits": "outfits.json",
     "selection": "selection.json",
+    "pictures": "dataset_pictures",
     PAGE_OUTPUT: "{stage}.html",
     REPORT_OUTPUT: "report.html",
 }
@@ -176,7 +176,7 @@ def read_manifest(path: PathLike) -> dict[str, Any]:
 
 def read_lineage(path: PathLike) -> dict[str, Any] | None:
     """A lineage; None where it is missing or not what was written."""
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         content = read_json(path)
         written = Lineage(*(content[key] for key in ("stage", "character", "params_digest", "params", "inputs")))
         if content == written.plain():

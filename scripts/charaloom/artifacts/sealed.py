@@ -47,14 +47,12 @@ def read_sealed(path: PathLike) -> dict[str, Any]:
     """
     try:
         content = read_json(path)
-    except ValueError as error:  # no JSON, no UTF-8
+        seal, schema = content.pop(SEAL, None), content.get("schema")
+        old = seal is None and not (isinstance(schema, int) and schema >= SEALED_SCHEMA)
+        whole = old or seal == digest(content)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:  # no JSON, no UTF-8, no object
         raise damaged(path) from error
-    if not isinstance(content, dict):
-        raise damaged(path)
-    seal, schema = content.pop(SEAL, None), content.get("schema")
-    if seal is None and not (isinstance(schema, int) and schema >= SEALED_SCHEMA):
-        return content
-    if seal != digest(content):
+    if not whole:
         raise damaged(path)
     return content
 

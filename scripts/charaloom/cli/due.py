@@ -326,10 +326,9 @@ class ParamDigests:
     def text_of(self, values: Config, anybody: Character) -> Text | str:
         """Canonical JSON of params, cut at what differs between characters; its digest where nothing does."""
         varying: dict[str, Callable[[Character], str]] = {
-            anybody.name: lambda character: character.name,  # in the names of repositories on a hub
             anybody.query: lambda character: inner_json(character.query),
             anybody.trigger: lambda character: inner_json(character.trigger),
-            anybody.name: lambda character: inner_json(character.name),
+            anybody.name: lambda character: inner_json(character.name),  # in the names of repositories on a hub
         }
         if anybody.source == FOLDER:
             varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)

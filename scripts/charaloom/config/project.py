@@ -152,6 +152,13 @@ def refuse_passwords(config: Config) -> None:
                 f"`root: https://board.example`; an account belongs into the environment: {variable}_USERNAME and "
                 f"{variable}_API_KEY."
             )
+    models = config.get("models")
+    hub = models.get("hub") if isinstance(models, dict) else None
+    if isinstance(hub, str) and "@" in hub.partition("://")[2].partition("/")[0]:
+        raise CharaloomError(
+            "models.hub: the address has a user name. Name the hub alone, as in `hub: https://huggingface.co`; an"
+            " account belongs into the environment: HF_TOKEN."
+        )
 
 
 # --- files of characters

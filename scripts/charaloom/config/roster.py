@@ -18,7 +18,7 @@ FOLDER, BOARD = "folder", "board"
 DATASET, WAIFUC = "dataset", "waifuc"
 KINDS = (BOARD, FOLDER, "archive", "video", DATASET, WAIFUC)  # of sources
 # Folders beside the characters':
-RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "logs", "measured"})
+RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "index", "logs", "measured"})
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
@@ -140,6 +140,11 @@ def check_row(row: dict[str, str], where: str, boards: Config) -> None:
     broken = violation(row, "roster")
     if broken:
         raise CharaloomError(f"{where}: {broken[0][0]}: {broken[1]}")
+    if not row.get("trigger", "").isprintable():
+        raise CharaloomError(
+            f"{where}: trigger: {row['trigger']!r} holds a letter that cannot be seen, such as NUL or a line break; "
+            "write it anew"
+        )
     name, source = row["character"], row["source"]
     if name in RESERVED:
         raise CharaloomError(f"{where}: character: {name!r} is a folder of Charaloom's own; take another name")

@@ -248,6 +248,7 @@ def folder_model(folder: Path) -> Model:
         files += [header.path for header in headers]
         parts[part] = folder_part(headers, part, folder, family)
         plain &= len(headers) == 1 and headers[0].path.name == f"{STEMS.get(part, 'model')}.safetensors"
+        plain &= not any((folder / part).glob("*.index*.json"))  # which diffusers would follow, to files that may lack
         plain &= all(
             tensor.tensor.dtype not in FP8 and tensor.tensor.shape == tensor.shape for tensor in parts[part].values()
         )

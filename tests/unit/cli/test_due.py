@@ -123,7 +123,7 @@ def test_what_is_lost_is_made_again(project: Project) -> None:
     assert due(project) == ([], [])
 
 
-def test_c9_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost(project: Project) -> None:
+def test_c10_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost_or_another(project: Project) -> None:
     """Also those of a folder, and the published copies."""
     folder = Path("results/mei")
     files = {"stage": "model", "file": folder / "model" / "mei.safetensors"}

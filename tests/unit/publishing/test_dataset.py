@@ -203,7 +203,7 @@ def test_card_tells_funnel_traits_and_removal(tmp_path: Path) -> None:
     head = yaml.safe_load(front)
     assert head["license"] == "other"
     assert [entry["split"] for entry in head["configs"][0]["data_files"]] == ["train", "held_out"]
-    for part in ("hana_charaloom", "`blue hair` (97%)", "hana_red_kimono", "dropped by `monochrome` | 1", "removed"):
+    for part in ("hana_charaloom", "`blue hair` (97%)", "hana_red_kimono", "black and white | 1", "removed"):
         assert part in body
     assert "hana_hat" not in body
     assert str(tmp_path) not in front + body

@@ -389,3 +389,15 @@ def test_code_cannot_be_left_from_inside(text):
     escaped = text.replace("<", "&lt;").replace(">", "&gt;")
     assert shown(str(markdown.code_span(text))) == f"<p><code>{escaped}</code></p>\n"
     assert shown(str(markdown.code_block(text))) == f'<pre><code class="language-text">{escaped}\n</code></pre>\n'
+
+
+def test_a_folder_for_civitai_is_made_of_a_finished_model(results):
+    from charaloom.publishing.cards.civitai import read_card, write_civitai
+
+    folder = build(results)
+    card = read_card(CHARACTER, results)
+    made = write_civitai(card, "adult", folder, results / "civitai")
+    names = [entry["file"] for entry in read_json(made / "images.json")]
+    assert names[0].startswith("01_")
+    assert {name[3:] for name in names} == {path.name for path in (folder / "previews").glob("*.png")}
+    assert card.version == read_json(results / "model.lineage.json")["digest"]

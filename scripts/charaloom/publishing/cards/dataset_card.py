@@ -1,11 +1,18 @@
-"""The card of a dataset repository."""
+"""The cards of a dataset repository, one per language, and the pictures of its outfits that they show."""
 
+import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from charaloom.artifacts.files import safe_name, write_text
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.publishing.content import SPLITS
+from charaloom.publishing.cards.markdown import front_matter, plain
+from charaloom.publishing.cards.snippets import HERE, KOHYA, loading_codes
+from charaloom.publishing.cards.texts import LANGUAGES, render, words_of
+from charaloom.publishing.content import SPLITS, shard_rows
 from charaloom.tagging.captions import as_words
 
 SIZES = (  # rows below which the hub calls a dataset so
@@ -13,20 +20,12 @@ SIZES = (  # rows below which the hub calls a dataset so
     (10_000, "1K<n<10K"),
     (100_000, "10K<n<100K"),
 )
-COLUMNS = """## Columns
-
-`image` with its `caption` (also as `text`) and the caption's `tags`; `outfit`; `repeats`, how often a training epoch
-sees it; `picture`, the SHA-256 of the file that the source served, and the `box` cut from it; `pixels_sha256` of what
-is stored here; `masked`, boxes of other people in its pixels, and `opacity`, where the file is transparent; `rating`,
-`identity_distance` (CCIP), `sharpness`; `posts`, where the picture came from.
-
-```python
-from datasets import load_dataset
-
-data = load_dataset("<this repository>", split="train")
-```"""
-REMOVAL = """To have a picture removed, open a discussion in this repository and name the post, the artist or the
-`picture` hash. It is put on the removals list and leaves this dataset, and every model made of it, at the next run."""
+SAMPLES = "samples"  # folder of the outfits' pictures
+SAMPLE_SIZE = (384, 384)  # pixels, at most
+ARTISTS_NAMED = 50  # on the card; the rows name all
+MODEL = "../model/README.md"  # the model's card, where no hub has it
+DIGITS = 12  # of a digest
+COLUMNS = ("image", "caption", "tags", "outfit", "repeats", "picture", "pixels_sha256", "masked", "rating", "sharpness")
 
 
 def funnel(filtered: PathLike) -> Row:
@@ -43,13 +42,18 @@ def funnel(filtered: PathLike) -> Row:
 
 
 def provenance(raw: PathLike, views: list[Row]) -> Row:
-    """Posts by site and number of artists of the kept pictures."""
+    """Of the kept pictures: how many, posts by site, and artists with their pictures, most first."""
     names = {view["picture"] for view in views}
     rows = [row for row in read_table(raw, ["picture", "posts"]) if row["picture"] in names]
     posts = [post for row in rows for post in row["posts"] or []]
+    artists = Counter(
+        artist
+        for row in rows
+        for artist in sorted({name for post in row["posts"] or [] for name in post["artists"] or []})
+    )
     return {
         "sites": sorted(Counter(post["site"] for post in posts).items()),
-        "artists": len({artist for post in posts for artist in post["artists"] or []}),
+        "artists": sorted(artists.items(), key=lambda item: (-item[1], item[0])),
         "pictures": len(names),
     }
 
@@ -67,82 +71,136 @@ class DatasetCard:
     funnel: Row
     sources: Row
     resolution: int  # pixels of a side: the square of it is the area that larger pictures are reduced to
+    samples: Mapping[str, str] = field(default_factory=dict)  # by outfit, a picture of the repository
+    repositories: Mapping[str, str] | None = None  # on a hub: `model`, `dataset`, `endpoint`; None without one
+    contact: str = ""  # for requests of removal
+    minor: bool = False  # whether the character is not known to be an adult
+    pictures: bool = True  # whether the rows hold them, and not links alone
+    archive: str | None = None  # for kohya's trainers, in the repository
+
+    @property
+    def repo(self) -> str:
+        return self.repositories["dataset"] if self.repositories else HERE
+
+    @property
+    def model(self) -> str:
+        """Where the model's card is read."""
+        return f"{self.repositories['endpoint']}/{self.repositories['model']}" if self.repositories else MODEL
 
 
-def card_text(card: DatasetCard) -> str:
-    """README.md of the dataset: front matter for the hub, then what a person asks first."""
-    import yaml
+def write_samples(folder: Path, outfits: Row) -> dict[str, str]:
+    """A small picture of each trained outfit that has one among the training rows, below `folder`; paths by outfit.
 
-    front = {
-        "license": "other",
-        "license_name": "as-in-source",
-        "task_categories": ["text-to-image"],
-        "pretty_name": f"{as_words(card.character)}, a character dataset by Charaloom",
-        "tags": ["charaloom", "anime", "character", "art"],
-        "size_categories": [size_category(len(card.views))],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in SPLITS],
-            }
-        ],
+    Of an outfit's representatives the first that trains; it is read from the shards, so it is what they hold.
+    """
+    from PIL import Image
+
+    wanted = {
+        view: (outfit["id"], place)
+        for outfit in outfits["outfits"]
+        if outfit["trained"]
+        for place, view in enumerate(outfit["representatives"])
     }
-    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
-    sections = [
-        f"# {as_words(card.character)}",
-        f"Pictures of one character, chosen, cut and captioned by Charaloom: {card.counts['train']} to train with, "
-        f"{card.counts['held_out']} held out to judge by. What is trained on has the digest `{card.content[:12]}`.",
-        trigger_section(card.outfits["trigger"], card.core),
-        outfit_section(card.outfits, card.views),
-        funnel_section(card.funnel),
-        sizes_section(card.resolution),
-        COLUMNS,
-        source_section(card.sources),
+    best: dict[str, tuple[int, bytes]] = {}
+    for row in shard_rows(folder / "data", "train", ("view",)) if wanted and has_pictures(folder) else ():
+        outfit, place = wanted.get(row["view"], ("", 0))
+        if outfit and row["image"] and row["image"]["bytes"] and place < best.get(outfit, (len(wanted), b""))[0]:
+            best[outfit] = place, row["image"]["bytes"]
+    paths = {}
+    for outfit, (_, data) in sorted(best.items()):
+        paths[outfit] = f"{SAMPLES}/{safe_name(outfit)}.webp"
+        (folder / SAMPLES).mkdir(exist_ok=True)
+        with Image.open(io.BytesIO(data)) as image:
+            image.thumbnail(SAMPLE_SIZE)
+            image.convert("RGB").save(folder / paths[outfit], "WEBP", quality=85)
+    return paths
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether the shards of a dataset hold pictures, and not links alone."""
+    import pyarrow.parquet as pq
+
+    return all("image" in pq.read_schema(shard).names for shard in (folder / "data").glob("train-*.parquet"))
+
+
+def write_dataset_cards(card: DatasetCard, folder: Path) -> None:
+    """Write README.md, which a hub shows, and the card of each other language beside it.
+
+    Whether there are pictures, and an archive, is read from `folder`.
+    """
+    archive = next((f"{KOHYA}/{path.name}" for path in sorted((folder / KOHYA).glob("*.zip"))), None)
+    whole = replace(card, pictures=has_pictures(folder), archive=archive)
+    for language, file in LANGUAGES.items():
+        write_text(folder / file, card_text(whole, language))
+
+
+def card_text(card: DatasetCard, language: str = "en") -> str:
+    """The card in one language; the English one begins with what a hub reads."""
+    head = metadata(card) if LANGUAGES[language] == "README.md" else ""
+    return head + render("dataset_card.md.j2", language, card_facts(card, language))
+
+
+def card_facts(card: DatasetCard, language: str) -> Row:
+    """What the template prints."""
+    named, more = card.sources["artists"][:ARTISTS_NAMED], card.sources["artists"][ARTISTS_NAMED:]
+    rules = words_of(language)["rules"]
+    return {
+        "card": card,
+        "title": as_words(card.character),
+        "content": card.content[:DIGITS],
+        "core": [(as_words(row["tag"]), f"{row['share']:.0%}") for row in card.core],
+        "outfits": outfit_rows(card),
+        "untrained": [outfit["name"] for outfit in card.outfits["outfits"] if not outfit["trained"]],
+        "rules": [(rules.get(rule, as_words(rule)), count) for rule, count in card.funnel["dropped"]],
+        "codes": list(loading(card)),
+        "kohya": KOHYA,
+        "columns": [*COLUMNS, "posts"] if card.pictures else ["url", *COLUMNS[1:], "posts"],
+        "artists": named,
+        "more": len(more),
+    }
+
+
+def loading(card: DatasetCard) -> Iterator[tuple[str, str, str]]:
+    """(key of the texts, language, code) of each way to load the rows."""
+    for program, (language, code) in loading_codes(card.repo, card.outfits["trigger"]).items():
+        if program == "polars" and not card.pictures:
+            yield "polars_links", language, code
+        elif program != KOHYA or (card.pictures and not card.archive):
+            yield program, language, code
+
+
+def outfit_rows(card: DatasetCard) -> list[Row]:
+    """The outfits that have a trigger."""
+    pictures = Counter(view["outfit"] for view in card.views if view["split"] == "train")
+    return [
+        {
+            "name": outfit["name"],
+            "trigger": outfit["trigger"],
+            "pictures": pictures[outfit["id"]],
+            "tags": ", ".join(as_words(row["tag"]) for row in outfit["signature"]),
+            "sample": card.samples.get(outfit["id"]),
+        }
+        for outfit in card.outfits["outfits"]
+        if outfit["trained"]
     ]
-    return f"---\n{head}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
 
 
-def trigger_section(trigger: str, core: list[Row]) -> str:
-    traits = ", ".join(f"`{as_words(row['tag'])}` ({row['share']:.0%})" for row in core)
-    left_out = "nothing: no trait is constant"
-    if traits:
-        left_out = f"what it means, with the share of views that show it: {traits}"
-    return f"## Trigger\n\n`{trigger}` stands for the character. Captions leave out {left_out}."
-
-
-def sizes_section(resolution: int) -> str:
-    return (
-        f"## Sizes\n\nLarger pictures are reduced to the area of {resolution} x {resolution} pixels, their short side "
-        f"to no less than {resolution // 2}; smaller ones are as they were. None is enlarged."
+def metadata(card: DatasetCard) -> str:
+    """The front matter, by which a hub finds the rows and shows what they are."""
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in SPLITS]
+    return front_matter(
+        {
+            "language": ["en"],
+            "license": "other",
+            "license_name": "as-in-source",
+            "pretty_name": f"{plain(as_words(card.character))}, a character dataset by Charaloom",
+            "task_categories": ["text-to-image"],
+            "tags": ["charaloom", "anime", "character", "art", "image"],
+            "size_categories": [size_category(len(card.views))],
+            "configs": [{"config_name": "default", "data_files": files}],
+        }
     )
 
 
 def size_category(rows: int) -> str:
     return next((name for limit, name in SIZES if rows < limit), "100K<n<1M")
-
-
-def outfit_section(outfits: Row, views: list[Row]) -> str:
-    trained = [outfit for outfit in outfits["outfits"] if outfit["trained"]]
-    if not trained:
-        return "## Outfits\n\nNo outfit has enough pictures of its own; all are captioned plainly."
-    pictures = Counter(view["outfit"] for view in views if view["split"] == "train")
-    lines = ["| outfit | trigger | pictures | what it is |", "| --- | --- | ---: | --- |"]
-    for outfit in trained:
-        signature = ", ".join(as_words(row["tag"]) for row in outfit["signature"])
-        lines.append(f"| {outfit['name']} | `{outfit['trigger']}` | {pictures[outfit['id']]} | {signature} |")
-    return "## Outfits\n\n" + "\n".join(lines)
-
-
-def funnel_section(funnel: Row) -> str:
-    lines = ["| | views |", "| --- | ---: |", f"| of {funnel['pictures']} pictures | {funnel['views']} |"]
-    lines += [f"| dropped by `{rule}` | {count} |" for rule, count in funnel["dropped"]]
-    return "## How they were chosen\n\n" + "\n".join([*lines, f"| kept | {funnel['kept']} |"])
-
-
-def source_section(sources: Row) -> str:
-    sites = ", ".join(f"{site} ({count})" for site, count in sources["sites"]) or "a folder of the person who made this"
-    return (
-        f"## Where the pictures come from, and how to have one removed\n\n"
-        f"{sources['pictures']} pictures, posts by site: {sites}; {sources['artists']} artists named. Rights stay with "
-        f"their artists; no licence is given here. Every row names its posts, pages and artists.\n\n{REMOVAL}"
-    )

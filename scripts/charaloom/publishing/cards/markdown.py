@@ -15,7 +15,9 @@ INVISIBLE = ("Cc", "Cs")  # Unicode categories: control characters and halves of
 DIRECTIONS = (
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the text around them
 )
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|!~&$@^=]|:(?=//)|(?<=www)\.|^[-+](?=\s|$)|(?<=^\d)[.)](?=\s|$))", re.IGNORECASE)
+SPECIAL = re.compile(
+    r"([\\`*_{}\[\]<>#|!~&$@^=]|:(?=//)|(?<=www)\.|^[-+](?=[-+\s]|$)|(?<=^\d)[.)](?=\s|$))", re.IGNORECASE
+)
 
 
 def plain(value: Any) -> str:
@@ -71,6 +73,15 @@ def link(text: Any, target: str) -> "Markup":
     from markupsafe import Markup
 
     return Markup(f"[{escape_markdown(text)}]({target})")
+
+
+def contact_link(contact: str) -> "Markup | str":
+    """A URL or a mail address as a link; anything else as text."""
+    if re.fullmatch(r"https?://[^\s<>()\[\]|`]+", contact):
+        return link(contact, contact)
+    if re.fullmatch(r"[\w.+-]+@[\w.-]+", contact):
+        return link(contact, f"mailto:{contact}")
+    return contact
 
 
 def longest_run(text: str) -> int:

@@ -39,6 +39,7 @@ class ModelCard:
     pictures: int | None = None  # that were trained on
     repositories: Mapping[str, str] | None = None  # on a hub: `model`, `dataset`, `endpoint`; None without one
     contact: str = ""  # for requests of removal
+    minor: bool = False  # whether the character is not known to be an adult
 
     @property
     def word(self) -> str:

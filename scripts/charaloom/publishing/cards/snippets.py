@@ -122,7 +122,8 @@ def embedding_code(character: str, family: str, repo: str) -> str:
 def loading_codes(repo: str, trigger: str) -> Mapping[str, tuple[str, str]]:
     """(language, code) by program: how a dataset is loaded, and written as a folder for kohya's trainer."""
     files = f"{'' if repo == HERE else f'hf://datasets/{repo}/'}data/train-*.parquet"
-    load = f"data = load_dataset({quoted(repo)}, split={quoted('train')})"
+    rows = f'"parquet", data_files={quoted(files)}' if repo == HERE else quoted(repo)
+    load = f'data = load_dataset({rows}, split="train")'
     kohya = [
         "from pathlib import Path",
         "",

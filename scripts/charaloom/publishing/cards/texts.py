@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.types import Row
-from charaloom.publishing.cards.markdown import code_block, code_span, escape_markdown, link
+from charaloom.publishing.cards.markdown import code_block, code_span, contact_link, escape_markdown, link
 from charaloom.tagging.captions import as_words
 
 if TYPE_CHECKING:
@@ -74,7 +74,13 @@ def render(template: str, language: str, facts: Row) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: dict[str, Callable[..., Any]] = {"words": as_words, "code": code_span, "block": code_block, "link": link}
+    filters: dict[str, Callable[..., Any]] = {
+        "words": as_words,
+        "code": code_span,
+        "block": code_block,
+        "link": link,
+        "contact": contact_link,
+    }
     environment.filters |= filters
     names = [(words_of(other)["name"], file) for other, file in LANGUAGES.items()]
     texts = Texts(language)

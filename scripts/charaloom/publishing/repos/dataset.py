@@ -15,7 +15,14 @@ from charaloom.artifacts.manifest import lineage, write_facet, write_manifest
 from charaloom.artifacts.tables import VIEW_COLUMNS, pictures_beside, read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import LINKS, Dataset
-from charaloom.publishing.cards.dataset_card import DatasetCard, card_text, funnel, provenance
+from charaloom.config.roster import ADULT
+from charaloom.publishing.cards.dataset_card import (
+    DatasetCard,
+    funnel,
+    provenance,
+    write_dataset_cards,
+    write_samples,
+)
 from charaloom.publishing.content import judging_content, training_content
 from charaloom.publishing.gate import refuse_dataset
 from charaloom.publishing.layout import OUTFITS, kohya_file
@@ -81,9 +88,13 @@ def build_dataset(character: str, params: Dataset, inputs: DatasetInputs, files:
             funnel=funnel(inputs.filtered),
             sources=provenance(inputs.raw, views),
             resolution=params.resolution,
+            samples=write_samples(part, outfits),
+            repositories=params.repositories,
+            contact=params.contact,
+            minor=params.policy is not None and params.policy.age != ADULT,
         )
         write_text(part / "identity.csv", distances(facts))
-        write_text(part / "README.md", card_text(card))
+        write_dataset_cards(card, part)
     write_facet(files.training, training, pictures=counts["train"])
     write_facet(files.judging, judging)
     outputs = {"folder": files.folder}

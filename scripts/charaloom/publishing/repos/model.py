@@ -11,6 +11,7 @@ from charaloom.artifacts.manifest import facet_digest, lineage, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Model
+from charaloom.config.roster import ADULT
 from charaloom.diffusion.bases import without_path
 from charaloom.diffusion.checkpoints import WITHOUT_LORA, Checkpoint, read_checkpoints
 from charaloom.diffusion.lora import read_metadata
@@ -86,10 +87,12 @@ def build_model(character: str, params: Model, inputs: ModelInputs, folder: Path
             pictures=read_json(inputs.content)["pictures"],
             repositories=params.repositories,
             contact=params.contact,
+            minor=params.policy is not None and params.policy.age != ADULT,
         )
         write_model_cards(card, part)
     counts = {"step": selection["step"], "previews": len(examples), "embedding": chosen.embedding is not None}
     counts |= {"checkpoints": len(checkpoints), "weak": bool(selection["weak"])}
+    counts |= {name: selection["per_base"][0]["with_lora"][name] for name in ("score", "recognised", "asked")}
     write_manifest(manifest, facts, {"model": folder}, counts)
 
 

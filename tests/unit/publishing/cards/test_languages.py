@@ -69,6 +69,7 @@ CARDS: dict[str, Row] = {
     "without an embedding": {"embedding": False},
     "on a hub": {
         "repositories": {"model": "someone/hana", "dataset": "someone/hana-set", "endpoint": "https://hub.example"},
+        "minor": True,
         "contact": "removal@example.org",
     },
     "weak": {"selection": {**selection(), "weak": {"why": ["x"], "advice": ["y"]}}},
@@ -94,7 +95,7 @@ def test_no_link_of_a_card_is_broken(tmp_path: Path, changes: Row) -> None:
     write_model_cards(card, folder)
     for file in LANGUAGES.values():
         for target in links((folder / file).read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (folder / target).is_file(), (file, target)
+            assert target.startswith(("https://", "mailto:")) or (folder / target).is_file(), (file, target)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -113,8 +114,10 @@ def test_a_hub_shows_the_repositories_of_the_card() -> None:
     text = card_text(model_card(**CARDS["on a hub"]))
     assert "datasets:\n- someone/hana-set\n" in text
     assert 'load_lora_weights("someone/hana"' in text
+    assert "counts as a minor" in text
+    assert "counts as a minor" not in card_text(model_card())
     assert "(https://hub.example/datasets/someone/hana-set)" in text
-    assert "removal\\@example.org" in text
+    assert "[removal\\@example.org](mailto:removal@example.org)" in text
 
 
 def test_weights_belong_to_their_base_by_its_name() -> None:
