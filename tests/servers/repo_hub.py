@@ -89,8 +89,9 @@ class Repo:
     def head(self) -> Commit:
         return self.commits[self.branches["main"]]
 
-    def commit(self, title: str, description: str, files: dict[str, Entry]) -> Commit:
-        parent = self.branches.get("main")
+    def commit(self, title: str, description: str, files: dict[str, Entry], parent: str | None = "") -> Commit:
+        """A new head of `main`; on top of the one that is there, unless another parent is named, or none."""
+        parent = self.branches.get("main") if parent == "" else parent
         facts = [self.kind, self.name, len(self.commits), parent, title, sorted((k, v.oid) for k, v in files.items())]
         oid = hashlib.sha1(repr(facts).encode()).hexdigest()
         self.commits[oid] = Commit(oid, title, description, parent, files)
@@ -103,9 +104,9 @@ class Repo:
             raise Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return self.commits[oid]
 
-    def history(self) -> list[Commit]:
-        """The commits of `main`, the newest first."""
-        found, oid = [], self.branches.get("main")
+    def history(self, oid: str | None = None) -> list[Commit]:
+        """A commit and those before it, the newest first; of `main` if none is named."""
+        found, oid = [], oid or self.branches.get("main")
         while oid:
             found.append(self.commits[oid])
             oid = self.commits[oid].parent
@@ -119,6 +120,7 @@ class RepoHub:
         self.users: dict[str, User] = {}  # by token
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}  # of LFS, by SHA-256
+        self.deleted: set[str] = set()  # SHA-256 of objects that were deleted for good
         self.parts: dict[str, dict[int, bytes]] = {}  # of uploads in several pieces
         self.xet = xet
         self.piece_bytes = 1 << 30  # an object above this is uploaded in pieces of so many bytes
@@ -222,6 +224,18 @@ class RepoHub:
         if tag in repo.tags:
             raise Refused(409, "", "Tag reference exists already")
         repo.tags[tag] = repo.at(revision).oid
+
+    def squash(self, repo: Repo, title: str) -> Commit:
+        """One commit of the head; what only earlier ones held is gone as soon as no tag stands for them."""
+        head, repo.branches["main"] = repo.head, ""
+        return repo.commit(title, "", head.files, parent=None)
+
+    def reachable(self, repo: Repo) -> list[Commit]:
+        """Every commit that a branch or a tag leads to."""
+        found: dict[str, Commit] = {}
+        for oid in (*repo.branches.values(), *repo.tags.values()):
+            found.update((own.oid, own) for own in repo.history(oid))
+        return list(found.values())
 
     # --- listings and files
 

@@ -129,6 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def send(self, answer: Answer) -> None:
+        answer = part_of(answer, self.headers.get("Range", "")) if self.command == "GET" else answer
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -144,6 +145,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def part_of(answer: Answer, wanted: str) -> Answer:
+    """The range of bytes that is asked for, of a file."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
+    if not found or answer.status != 200 or "ETag" not in answer.headers:
+        return answer
+    first, size = int(found[1]), len(answer.body)
+    last = min(int(found[2] or size), size - 1)
+    headers = {**answer.headers, "Content-Range": f"bytes {first}-{last}/{size}"}
+    return Answer(206, answer.body[first : last + 1], headers)
 
 
 def answered(handler: Handler, body: bytes) -> Answer:
@@ -291,13 +303,27 @@ def info(asked: Asked) -> Answer:
 
 
 def tree(asked: Asked) -> Answer:
-    entries = asked.hub.listing(asked.repo.at(asked.named(2)))
+    """What lies in a folder, or at the top; pages name the next one."""
+    folder = f"{asked.named(3)}/" if asked.parts[3] else ""
+    entries = [own for own in asked.hub.listing(asked.repo.at(asked.named(2))) if own["path"].startswith(folder)]
+    if asked.query.get("recursive", ["false"])[0].lower() != "true":
+        entries = [own for own in entries if "/" not in own["path"].removeprefix(folder)]
+    if folder and not entries:
+        raise Refused(404, "EntryNotFound", "no such folder")
     start, page = int(asked.query.get("cursor", ["0"])[0]), asked.hub.page
     headers = {}
     if start + page < len(entries):
-        path = f"{asked.server.address}/api/{asked.parts[0]}/{asked.parts[1]}/tree/{asked.parts[2]}"
+        path = f"{asked.server.address}/api/{asked.parts[0]}/{asked.parts[1]}/tree/{asked.parts[2]}/{folder}"
         headers["Link"] = f'<{path}?recursive=true&expand=false&cursor={start + page}>; rel="next"'
     return Answer.json(entries[start : start + page], **headers)
+
+
+def paths_info(asked: Asked) -> Answer:
+    """Entries of the files and folders that are named, in a form or in JSON."""
+    form = parse_qs(asked.body.decode())
+    paths = form["paths"] if "paths" in form else asked.value["paths"]
+    entries = asked.hub.listing(asked.repo.at(asked.named(2)))
+    return Answer.json([entry for entry in entries if entry["path"] in paths])
 
 
 def refs(asked: Asked) -> Answer:
@@ -317,6 +343,39 @@ def commits(asked: Asked) -> Answer:
 
 def tag(asked: Asked) -> Answer:
     asked.hub.tag(asked.own_repo, asked.named(2), asked.value["tag"])
+    return Answer.json({})
+
+
+def delete_tag(asked: Asked) -> Answer:
+    if asked.own_repo.tags.pop(asked.named(2), None) is None:
+        raise Refused(404, "RevisionNotFound", "no such tag")
+    return Answer.json({})
+
+
+def squash(asked: Asked) -> Answer:
+    asked.hub.squash(asked.own_repo, asked.value["message"])
+    return Answer.json({})
+
+
+def large_files(asked: Asked) -> Answer:
+    """The objects that commits of this repository named, also those that nothing leads to any more."""
+    commits = asked.own_repo.commits.values()
+    named = {entry.sha256: path for own in commits for path, entry in own.files.items() if entry.sha256}
+    rows = [(sha, path) for sha, path in sorted(named.items()) if sha not in asked.hub.deleted]
+    date = "2026-01-01T00:00:00.000Z"
+    return Answer.json(
+        [
+            {"fileOid": sha, "filename": path, "oid": "0" * 40, "pushedAt": date, "ref": "main", "size": 1}
+            for sha, path in rows
+        ]
+    )
+
+
+def delete_large(asked: Asked) -> Answer:
+    assert asked.own_repo
+    for sha in asked.value["deletions"]["sha"]:
+        asked.hub.objects.pop(sha, None)
+        asked.hub.deleted.add(sha)
     return Answer.json({})
 
 
@@ -359,10 +418,15 @@ ROUTES: list[tuple[str, Callable[[Asked], Answer]]] = [
     (rf"GET {REPO}/xet-(read|write)-token/.*", xet_token),
     (rf"POST {REPO}/commit/([^/]+)", commit),
     (rf"GET {REPO}(?:/revision/([^/]+))?", info),
-    (rf"GET {REPO}/tree/([^/]+)", tree),
+    (rf"GET {REPO}/tree/([^/]+)(?:/(.*?))?/?", tree),
+    (rf"POST {REPO}/paths-info/([^/]+)", paths_info),
     (rf"GET {REPO}/refs", refs),
     (rf"GET {REPO}/commits/[^/]+", commits),
     (rf"POST {REPO}/tag/([^/]+)", tag),
+    (rf"DELETE {REPO}/tag/([^/]+)", delete_tag),
+    (rf"POST {REPO}/super-squash/main", squash),
+    (rf"GET {REPO}/lfs-files", large_files),
+    (rf"POST {REPO}/lfs-files/batch", delete_large),
     (rf"(?:GET|HEAD) {SHOWN}/resolve/([^/]+)/(.+)", resolve),
     (r"(?:GET|HEAD) /blob/([0-9a-f]{64})", blob),
 ]

@@ -13,7 +13,7 @@ import pytest
 
 from charaloom.artifacts.files import files_below, sha256_file, write_json
 from charaloom.artifacts.manifest import read_manifest
-from charaloom.config.params import Target
+from charaloom.config.params import Published, Target
 from charaloom.config.schemas import CODE
 from charaloom.demo.world.board import serve
 from charaloom.demo.world.building import build_world
@@ -212,7 +212,7 @@ def test_a_dataset_on_a_hub_trains_the_model_on_another_machine(
         names = {"dataset": "{character}-data", "model": "{character}"}
         target = Target(kind="hub", endpoint=server.address, namespace="ann", **names)
         folders = {kind: published / name / kind for kind in ("dataset", "model")}
-        receipt = to_hub(target, name, folders, private=True)
+        receipt = to_hub(Published(version=1, private=True, weak=True, target=target), name, folders)
         other = Workplace(tmp_path / "elsewhere")
         other.folder.mkdir()
         what = ["verify", f"ann/{name}-data@{receipt['dataset']['tag']}", "--base", str(tiny_base)]

@@ -13,13 +13,15 @@ from pathlib import Path
 from charaloom.artifacts.files import digest, whole_folder, write_json
 from charaloom.artifacts.manifest import describe, lineage, read_manifest, write_lineage
 from charaloom.artifacts.types import PathLike, Row
-from charaloom.config.params import Published, Target
+from charaloom.config.params import Published
 from charaloom.errors import CharaloomError
 from charaloom.publishing.gate import refuse_publication
 from charaloom.publishing.hub.child import send_repositories
+from charaloom.publishing.hub.forgetting import NO_REMOVALS
 from charaloom.publishing.repos.rebuild import rebuildable
 
 SCHEMA = 2  # of a receipt
+REMOVALS_DIGITS = 12  # of the digest of the removals, which commits on a hub name
 NOT_PUBLISHED = (
     "the model is weak, so nothing was published, and what an earlier run published stays as it is; report.html says"
     " what to try. To publish it all the same, set `published.weak: true`."
@@ -29,10 +31,10 @@ NOT_PUBLISHED = (
 Folders = Mapping[str, Path]  # of the dataset and of the model, by `dataset` and `model`
 
 
-def to_folder(target: Target, character: str, folders: Folders, private: bool) -> dict[str, Row]:
+def to_folder(params: Published, character: str, folders: Folders) -> dict[str, Row]:
     """Copy each folder whole to `<path>/<character>/<name>`; the same bytes there stay untouched, times included."""
-    assert target.path is not None
-    copies = {name: copied(Path(target.path) / character / name, source) for name, source in folders.items()}
+    assert params.target.path is not None
+    copies = {name: copied(Path(params.target.path) / character / name, source) for name, source in folders.items()}
     return {name: {"folder": name, **entry(place)} for name, place in copies.items()}
 
 
@@ -44,17 +46,20 @@ def copied(place: Path, source: Path) -> Path:
     return place
 
 
-def to_hub(target: Target, character: str, folders: Folders, private: bool) -> dict[str, Row]:
+def to_hub(params: Published, character: str, folders: Folders) -> dict[str, Row]:
     """Bring each folder to its repository on a hub, in one commit where anything changed, under its tag."""
-    entries = {name: {"repo": target.repository(name, character), **entry(at)} for name, at in folders.items()}
+    entries = {name: {"repo": params.target.repository(name, character), **entry(at)} for name, at in folders.items()}
+    places = {name: (own["repo"], folders[name], own["tag"]) for name, own in entries.items()}
+    removals = (params.policy.removals if params.policy else None) or {}
+    listed = {kind: sorted(names) for kind, names in removals.items() if names}
     send_repositories(
-        target, private, {name: (own["repo"], folders[name], own["tag"]) for name, own in entries.items()}
+        params.target, params.private, digest(listed)[:REMOVALS_DIGITS] if listed else NO_REMOVALS, places
     )
     return entries
 
 
 # By `kind` of a target: brings the folders there, returns the receipt's entry of each.
-KINDS: dict[str, Callable[[Target, str, Folders, bool], dict[str, Row]]] = {"folder": to_folder, "hub": to_hub}
+KINDS: dict[str, Callable[[Published, str, Folders], dict[str, Row]]] = {"folder": to_folder, "hub": to_hub}
 
 
 def publish(
@@ -95,7 +100,7 @@ def publish(
     else:
         with rebuildable(Path(dataset), Path(model), params.roster or {}) as staged:
             folders = {"dataset": staged, "model": Path(model)}
-            entries = KINDS[target.kind](target, character, folders, params.private)
+            entries = KINDS[target.kind](params, character, folders)
         content |= {"tag": version_tag(facts.version), **entries}
     write_lineage(receipt, facts)
     write_json(receipt, content)

@@ -117,7 +117,7 @@ def difference(published: Path, shown: Mapping[str, str], again: Path) -> str:
         least = max(gap(first[name], second[name]) for name in unequal)
         told.append(f"{len(unequal)} of {len(first)} tensors differ, by {least:.1e} at most ({unequal[0]})")
     keys = [key for key in sorted(shown.keys() | other.keys()) if shown.get(key) != other.get(key)]
-    keys = [key for key in keys if key not in HASHES] or keys
+    keys = [key for key in keys if key not in HASHES] or ([] if told else keys)
     if keys:
         told.append(f"metadata: {', '.join(keys)}")
     return "; ".join(told) or "the order of the bytes: another program wrote the file"

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from charaloom.artifacts.files import read_json, sha256_file
 from charaloom.artifacts.manifest import write_facet
 from charaloom.config.bases import PATHS, training_base
@@ -20,6 +22,7 @@ from charaloom.publishing.layout import OUTFITS, REBUILD
 from charaloom.runtime.gpus import one_gpu
 from charaloom.training.checkpoints import TrainingInputs, train
 
+IMAGE = "image"  # column of a shard that holds pictures
 FACET = "dataset.training.json"
 SHARED = ("hub", "bases")  # folders below `work` that hold downloads, and what was converted
 FETCHED_FROM = "models.lineage.json"  # in `work`: the hub that bases come from
@@ -40,6 +43,7 @@ def train_again(
     place.mkdir(parents=True, exist_ok=True)
     own_work = place / "work"
     share(work, own_work)
+    refuse_links(dataset / "data")
     outfits = read_json(dataset / OUTFITS)
     content = training_content(dataset / "data", outfits)
     write_facet(place / FACET, content, pictures=len(content["rows"]))
@@ -57,6 +61,16 @@ def train_again(
         )
     shutil.rmtree(own_work / character, ignore_errors=True)  # so that the next call trains, too
     return place / "checkpoints", unlike
+
+
+def refuse_links(data: Path) -> None:
+    """Raise CharaloomError for a dataset without training pictures."""
+    shards = sorted(data.glob("train-*.parquet"))
+    if not shards or any(IMAGE not in pq.read_schema(shard).names for shard in shards):
+        raise CharaloomError(
+            "the dataset holds no pictures, but links (`dataset.pictures: links`): nobody can train on it as it is "
+            "published"
+        )
 
 
 def params_of(recorded: Mapping[str, Any], base: Config) -> Checkpoints:

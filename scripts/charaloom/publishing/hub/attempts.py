@@ -20,6 +20,7 @@ from charaloom.publishing.hub.remote import NoXetError, response_of
 T = TypeVar("T")
 TRIES = 8  # failures of one repository until it is given up; set by hand, as the following
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds, doubled each time
+MOST_LETTERS = 300  # of what an error says
 LONGEST_ASKED = 900.0  # seconds that a hub may ask for; with more, the run ends and says so
 PASSING = frozenset({408, 409, 412, 421, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")  # of the header `RateLimit`
@@ -63,7 +64,7 @@ class Attempts:
     def note(self, problem: Exception) -> None:
         """Wait after a failure that may pass; raise what the user can mend, and what is no failure of the hub."""
         response = response_of(problem)
-        said = f"{type(problem).__name__}: {first_line(problem)}"
+        said = f"{type(problem).__name__}: {in_one_line(problem)}"
         if response is not None and response.status_code not in PASSING:
             cure = CURES.get(response.status_code, f"answers {response.status_code}")
             raise CharaloomError(f"{self.what}: the hub {cure}. ({said})") from problem
@@ -109,5 +110,7 @@ def asked_for(response: object) -> float | None:
     return float(limit[1]) + 1 if limit else None
 
 
-def first_line(problem: BaseException) -> str:
-    return next((line.strip() for line in str(problem).splitlines() if line.strip()), "")
+def in_one_line(problem: BaseException) -> str:
+    """What an error says; the hub's own words stand behind the first line."""
+    text = " ".join(str(problem).split())
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"

@@ -25,8 +25,11 @@ NO_XET = 3  # exit code: start again without xet
 CLEARED = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # with which nothing can be published
 
 
-def send_repositories(target: Target, private: bool, repositories: Mapping[str, tuple[str, Path, str]]) -> None:
+def send_repositories(
+    target: Target, private: bool, removals: str, repositories: Mapping[str, tuple[str, Path, str]]
+) -> None:
     """Bring folders to their repositories: name on the hub, folder and tag, by kind (dataset, model), in this order.
+    `removals`: digest of the list of removals.
 
     Raises CharaloomError where there is no token, and where the hub refuses; the log says why.
     """
@@ -37,6 +40,7 @@ def send_repositories(target: Target, private: bool, repositories: Mapping[str, 
     request = {
         "endpoint": target.endpoint,
         "private": private,
+        "removals": removals,
         "repositories": [[kind, name, str(folder), tag] for kind, (name, folder, tag) in repositories.items()],
     }
     done = run_child(request, {})
@@ -69,7 +73,7 @@ def work(request: Row) -> None:
     for kind, name, folder, tag in request["repositories"]:
         remote = Remote(api, kind, name)
         files = describe(folder)["files"]
-        revision = Revision(Path(folder), files, tag, request["private"])
+        revision = Revision(Path(folder), files, tag, request["private"], request["removals"])
         done = publish_revision(remote, revision, Attempts(str(remote)))
         print(told(remote, revision, done), file=sys.stderr, flush=True)
 

@@ -35,7 +35,7 @@ class State:
     """What a repository holds at one commit; no commit where nothing was ever committed."""
 
     commit: str | None
-    private: bool
+    private: bool | None  # None: the hub does not tell
     files: Mapping[str, Any]  # RepoFile by path, without the hub's own
 
 
@@ -76,7 +76,7 @@ class Remote:
                 raise
             return None
         files = self.files(info.sha) if info.sha else {}
-        return State(info.sha, bool(info.private), files)
+        return State(info.sha, info.private, files)
 
     def files(self, commit: str) -> dict[str, Any]:
         """The files of a commit by path, without the hub's own."""
@@ -94,6 +94,25 @@ class Remote:
 
     def tag(self, name: str, commit: str) -> None:
         self.api.create_tag(**self.named, tag=name, revision=commit)
+
+    def delete_tag(self, name: str) -> None:
+        self.api.delete_tag(**self.named, tag=name)
+
+    def squash(self, title: str) -> None:
+        """Make one commit of all of `main`."""
+        self.api.super_squash_history(**self.named, branch=MAIN, commit_message=title)
+
+    def large_files(self) -> list[Any]:
+        """Every large file that the hub keeps for this repository; none where it does not tell."""
+        try:
+            return list(self.api.list_lfs_files(**self.named))
+        except Exception as problem:
+            if status_of(problem) in NO_SUCH_CALL:
+                return []
+            raise
+
+    def delete_large(self, files: Sequence[Any]) -> None:
+        self.api.permanently_delete_lfs_files(**self.named, lfs_files=files)
 
     def newest_title(self) -> str:
         """The title of the newest commit of `main`."""

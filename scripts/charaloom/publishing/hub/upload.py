@@ -12,17 +12,22 @@ from pathlib import Path
 from charaloom.artifacts.types import Row
 from charaloom.errors import CharaloomError
 from charaloom.publishing.hub.attempts import TRIES, Attempts
-from charaloom.publishing.hub.remote import MAIN, OUR_TAG, OUR_TITLE, Changes, Remote, State, refuse_foreign
+from charaloom.publishing.hub.forgetting import NO_REMOVALS, Title, forget_earlier, title_of
+from charaloom.publishing.hub.remote import MAIN, OUR_TAG, Changes, Remote, State, refuse_foreign
 
 
 @dataclass(frozen=True)
 class Revision:
-    """What is published: the files of a folder by path, each with SHA-256 and size, under a tag."""
+    """What is published: the files of a folder by path, each with SHA-256 and size, under a tag.
+
+    `removals`: digest of the list of removals that it was made under.
+    """
 
     folder: Path
     files: Mapping[str, Row]
     tag: str
     private: bool
+    removals: str = NO_REMOVALS
 
 
 def publish_revision(remote: Remote, revision: Revision, attempts: Attempts) -> Row:
@@ -33,10 +38,17 @@ def publish_revision(remote: Remote, revision: Revision, attempts: Attempts) -> 
     """
     before = opened(remote, revision.private, attempts)
     refuse_public(remote, before, revision.private)
-    ours = any(map(OUR_TAG.fullmatch, attempts.of(remote.tags)))
-    if before.files and not ours and differences(remote, before, revision, attempts):
-        refuse_foreign(str(remote), before.files, attempts.of(remote.newest_title))
-    commit, changes = settled(remote, revision, before, attempts)
+    changes, title = differences(remote, before, revision, attempts), Title()
+    if before.files:
+        newest = attempts.of(remote.newest_title)
+        title = Title.read(newest)
+        if changes and not any(map(OUR_TAG.fullmatch, attempts.of(remote.tags))):
+            refuse_foreign(str(remote), before.files, newest)
+    forgets = title.pending or (bool(changes and before.files) and title.removals != revision.removals)
+    commit, changes = settled(remote, revision, before, title_of(revision.tag, revision.removals, forgets), attempts)
+    if forgets:
+        forget_earlier(remote, revision.tag, revision.removals, attempts)
+        commit = str(look(remote, MAIN, attempts).commit)
     set_tag(remote, revision, commit, attempts)
     sent = sum(revision.files[path]["size"] for path in changes.added)
     return {
@@ -61,7 +73,7 @@ def opened(remote: Remote, private: bool, attempts: Attempts) -> State:
 
 
 def refuse_public(remote: Remote, state: State, private: bool) -> None:
-    if private and not state.private:
+    if private and state.private is False:
         raise CharaloomError(
             f"{remote}: is public, and `published.private` is true; write `private: false`, or make it private on its "
             "page of the hub"
@@ -70,8 +82,9 @@ def refuse_public(remote: Remote, state: State, private: bool) -> None:
         print(f"{remote}: stays private, though `published.private` is false; its page changes that", file=sys.stderr)
 
 
-def settled(remote: Remote, revision: Revision, state: State, attempts: Attempts) -> tuple[str, Changes]:
-    """The commit at which the repository holds the revision, and what was changed to get there from `state`."""
+def settled(remote: Remote, revision: Revision, state: State, title: str, attempts: Attempts) -> tuple[str, Changes]:
+    """The commit at which the repository holds the revision, and what was changed to get there from `state`. `title`:
+    of a commit that is made."""
     made, last = False, Changes()
     while True:
         changes = differences(remote, state, revision, attempts)
@@ -84,7 +97,9 @@ def settled(remote: Remote, revision: Revision, state: State, attempts: Attempts
                 "were sent; did the folder change meanwhile? Run again."
             )
         last = changes
-        commit = attempts.once(lambda old=state, new=changes: send(remote, revision, new, old.commit))  # type: ignore[misc]
+        commit = attempts.once(
+            lambda old=state, new=changes: remote.commit(revision.folder, new, title, old.commit)  # type: ignore[misc]
+        )
         made = commit is not None
         state = look(remote, commit or MAIN, attempts)
 
@@ -100,10 +115,6 @@ def look(remote: Remote, place: str, attempts: Attempts) -> State:
     if state is None:
         raise CharaloomError(f"{remote}: was there a moment ago and is gone; run again")
     return state
-
-
-def send(remote: Remote, revision: Revision, changes: Changes, parent: str | None) -> str:
-    return remote.commit(revision.folder, changes, f"{OUR_TITLE}{revision.tag}", parent)
 
 
 def set_tag(remote: Remote, revision: Revision, commit: str, attempts: Attempts) -> None:

