@@ -44,6 +44,14 @@ test: setup ## run the tests (ARGS="-k name" to choose)
 test-fast: setup ## run the tests that take no training, no cluster and no Snakemake to its end: two minutes
 	@$(PYTEST) -m "not slow" $(ARGS)
 
+.PHONY: test-faults
+test-faults: setup ## run the tests of the list of faults, the long ones too, and write their results into docs/reliability.md (ARGS="C10 F12": some rows)
+	@PYTHONPATH=scripts:. $(PYTHON_BIN)/python -m tests.faults.table $(or $(ARGS),all)
+
+.PHONY: fuzz
+fuzz: setup ## mutants of what our parsers read, for SECONDS (60) each (ARGS="captions yaml": some parsers)
+	@PYTHONPATH=scripts:. $(PYTHON_BIN)/python -W ignore -m tests.faults.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
 .PHONY: lint
 lint: setup ## check style, types and the workflow
 	$(PYTHON_BIN)/ruff check .

@@ -13,6 +13,13 @@ rule checkpoints:
         dataset=ancient("<results>/{character}/dataset/README.md"),
         outfits=ancient("<results>/{character}/outfits.json"),
         judged_by=early_stopping_inputs,
+        made=ancient(
+            [
+                "<results>/{character}/clustered.manifest.json",
+                "<results>/{character}/dataset.manifest.json",
+                "<results>/{character}/measured.manifest.json",
+            ]
+        ),
     output:
         config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
         lineage=ensure("<results>/{character}/checkpoints.lineage.json", non_empty=True),  # published with the model

@@ -25,6 +25,7 @@ rule dataset:
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),
+        made=ancient("<results>/{character}/filtered.manifest.json"),
     output:
         card=ensure("<results>/{character}/dataset/README.md", non_empty=True),
         training=ensure("<results>/{character}/dataset.training.json", non_empty=True),

@@ -10,6 +10,7 @@ rule measured:
         pictures="<results>/{character}/raw.pictures.json",
         raw=ancient("<results>/{character}/raw.parquet"),
         models="<work>/models.manifest.json",
+        made=ancient("<results>/{character}/raw.manifest.json"),
     output:
         table=ensure("<results>/{character}/measured.parquet", non_empty=True),
         manifest=ensure("<results>/{character}/measured.manifest.json", non_empty=True),

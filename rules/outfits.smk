@@ -19,6 +19,7 @@ rule outfits:
         core=ancient("<results>/{character}/core.json"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),
+        made=ancient("<results>/{character}/raw.manifest.json"),
     output:
         page=ensure("<results>/{character}/outfits.html", non_empty=True),
         manifest=ensure("<results>/{character}/outfits.manifest.json", non_empty=True),

@@ -19,6 +19,13 @@ rule previews:
         dataset=ancient("<results>/{character}/dataset/README.md"),
         measured=ancient("<results>/{character}/measured.parquet"),
         clustered=ancient("<results>/{character}/clustered.parquet"),
+        made=ancient(
+            [
+                "<results>/{character}/clustered.manifest.json",
+                "<results>/{character}/dataset.manifest.json",
+                "<results>/{character}/measured.manifest.json",
+            ]
+        ),
     output:
         scores=ensure("<results>/{character}/previews/scores.parquet", non_empty=True),
         manifest=ensure("<results>/{character}/previews.manifest.json", non_empty=True),

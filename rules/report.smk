@@ -12,6 +12,7 @@ rule report:
             file=["filtered.decisions.json", *(f"{stage}.manifest.json" for stage in REPORTED)],
         ),
         receipts=lambda wildcards: receipts(wildcards.character),
+        made=ancient("<results>/{character}/filtered.manifest.json"),
     output:
         page=ensure("<results>/{character}/report.html", non_empty=True),
         manifest=ensure("<results>/{character}/report.manifest.json", non_empty=True),

@@ -12,6 +12,7 @@ rule selection:
         checkpoints="<results>/{character}/checkpoints.manifest.json",
         scores=ancient("<results>/{character}/previews/scores.parquet"),
         outfits=ancient("<results>/{character}/outfits.json"),
+        made=ancient("<results>/{character}/clustered.manifest.json"),
     output:
         selection=ensure("<results>/{character}/selection.json", non_empty=True),
         page=ensure("<results>/{character}/previews.html", non_empty=True),

@@ -17,6 +17,7 @@ rule tagged:
         filtered=ancient("<results>/{character}/filtered.parquet"),
         measured=ancient("<results>/{character}/measured.parquet"),
         raw=ancient("<results>/{character}/raw.parquet"),
+        made=ancient("<results>/{character}/filtered.manifest.json"),
     output:
         table=ensure("<results>/{character}/tagged.parquet", non_empty=True),
         core=ensure("<results>/{character}/core.json", non_empty=True),

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 params = Checkpoints.of(snakemake.params.stage)
 character, log = snakemake.wildcards.character, Path(snakemake.log[0])
-with job(log, offline=bool(params.base.path), gpu=True):
+with job(log, snakemake.input, offline=bool(params.base.path), gpu=True):
     from charaloom.config.layers import warm_seconds
     from charaloom.pages.training import training_page
     from charaloom.training.checkpoints import TrainingInputs, train
     from charaloom.training.process import curves_folder
+    from charaloom.vision.models import refuse_damaged_models
 
     work = Path(snakemake.config["paths"]["work"])
+    refuse_damaged_models(snakemake.input, work)
     outfits, dataset = snakemake.input.outfits, Path(snakemake.input.dataset).parent
     judge, judged_by = None, []
     if params.previews:  # of early stopping

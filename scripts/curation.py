@@ -7,7 +7,7 @@ from charaloom.runtime.job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.input):
     from charaloom.config.params import Curation
     from charaloom.pages.curation import build_curation
 

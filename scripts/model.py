@@ -9,7 +9,7 @@ from charaloom.runtime.job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.input):
     from charaloom.publishing.repos.model import ModelInputs, build_model
 
     build_model(

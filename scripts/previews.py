@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 params = Previews.of(snakemake.params.stage)
-with job(snakemake.log[0], offline=all(base.path for base in params.bases), gpu=True):
+with job(snakemake.log[0], snakemake.input, offline=all(base.path for base in params.bases), gpu=True):
     from charaloom.evaluation.previews import Sources, render
+    from charaloom.vision.models import refuse_damaged_models
 
+    refuse_damaged_models(snakemake.input, snakemake.config["paths"]["work"])
     render(
         character=snakemake.wildcards.character,
         params=params,

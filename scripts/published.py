@@ -9,7 +9,7 @@ from charaloom.runtime.job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0], offline=False):
+with job(snakemake.log[0], snakemake.input, offline=False):
     from charaloom.publishing.published import publish
 
     publish(

@@ -8,7 +8,7 @@ from charaloom.runtime.job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.input):
     from charaloom.config.params import Report
     from charaloom.pages.report import write_report
 

@@ -9,7 +9,7 @@ from charaloom.runtime.job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.input):
     from charaloom.evaluation.selection import select
     from charaloom.pages.previews import write_page
 

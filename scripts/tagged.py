@@ -8,10 +8,12 @@ from charaloom.runtime.job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.input):
     from charaloom.config.params import Tagged
     from charaloom.tagging.tagged import TaggedInputs, tag_views
+    from charaloom.vision.models import refuse_damaged_models
 
+    refuse_damaged_models(snakemake.input, snakemake.config["paths"]["work"])
     tag_views(
         character=snakemake.wildcards.character,
         params=Tagged.of(snakemake.params.stage),

@@ -5,6 +5,7 @@ from contextlib import chdir
 from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, digest, sha256_file
+from charaloom.artifacts.manifest import Lineage
 from charaloom.cli.due import Artifact, artifacts_of
 from charaloom.config.project import Project, load_project
 from charaloom.config.schemas import Config
@@ -64,9 +65,8 @@ def trace(project: Project, name: str, artifact: Artifact, root: Path = Path()) 
     folder, stage = results / name, artifact.stage
     params = params_of(project, name, artifact)
     inputs = {path: sha256_file((work if path == MODELS else folder) / path) for path in READS[stage]}
-    write(
-        folder / artifact.lineage, canonical_json({"stage": stage, "params_digest": digest(params), "inputs": inputs})
-    )
+    lineage = Lineage(stage, name, digest(params), params, inputs)
+    write(folder / artifact.lineage, canonical_json(lineage.plain()))
 
 
 def params_of(project: Project, name: str, artifact: Artifact) -> Config:
@@ -77,8 +77,8 @@ def params_of(project: Project, name: str, artifact: Artifact) -> Config:
 
 def trace_models(project: Project, root: Path = Path()) -> None:
     params = {**models_params(project), "version": MODELS_VERSION}
-    lineage = {"params_digest": digest(params), "params": params, "inputs": {}}
-    write(root / project.config["paths"]["work"] / "models.lineage.json", canonical_json(lineage))
+    lineage = Lineage("models", "", digest(params), params, {})
+    write(root / project.config["paths"]["work"] / "models.lineage.json", canonical_json(lineage.plain()))
 
 
 def finish_many(project: Project, names: Sequence[str], root: Path = Path()) -> None:

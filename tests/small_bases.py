@@ -7,6 +7,7 @@ from typing import Any
 
 from charaloom.weights.architectures import SHIPPED, Shapes, part_shapes, read_config
 from charaloom.weights.models import PARTS, STEMS
+from charaloom.weights.tokenizers import SPECIAL
 
 SMALL: dict[str, dict[str, Any]] = {
     "unet": {"block_out_channels": [8, 8], "layers_per_block": 1, "cross_attention_dim": 8, "attention_head_dim": 8},
@@ -37,7 +38,7 @@ def write_base(folder: Path, family: str = "sd15") -> Path:
         write_text(folder / part / "config.json", config)
         write_zeros(folder / part / f"{STEMS.get(part, 'model')}.safetensors", part_shapes(part, config))
     for part in ("tokenizer", "tokenizer_2")[: len(PARTS[family]) - 2]:
-        write_text(folder / part / "vocab.json", {})
+        write_text(folder / part / "vocab.json", {word: number for number, word in enumerate(SPECIAL)})
         (folder / part / "merges.txt").write_text("")
     write_text(folder / "scheduler" / "scheduler_config.json", read_config(SHIPPED / family, "scheduler"))
     (folder / "model_index.json").write_text((SHIPPED / family / "model_index.json").read_text())

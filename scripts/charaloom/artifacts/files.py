@@ -46,23 +46,44 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
 
 
+def current_umask() -> int:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
+
+
+UMASK = current_umask()  # of this process; asked once, since asking changes it for a moment
+
+
 @contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
-    """Yield a private temporary path beside `path`; on success it is synced and renamed over `path`."""
-    target = Path(path)
+def private_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`, which is gone afterwards unless it was renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent)
     os.close(descriptor)
     part = Path(name)
     try:
         yield part
-        with open(part, "rb") as handle:
-            os.fsync(handle.fileno())
-        part.chmod(0o644)
-        os.replace(part, target)
-        sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def put_in_place(part: Path, target: Path) -> None:
+    """Bring a finished file to the disk, and then under its name."""
+    with open(part, "rb") as handle:
+        os.fsync(handle.fileno())
+    part.chmod(0o666 & ~UMASK)
+    os.replace(part, target)
+    sync_folder(target.parent)
+
+
+@contextmanager
+def whole_file(path: PathLike) -> Iterator[Path]:
+    """Yield a private temporary path beside `path`; on success it is synced and renamed over `path`."""
+    target = Path(path)
+    with private_file(target) as part:
+        yield part
+        put_in_place(part, target)
 
 
 @contextmanager
@@ -78,7 +99,7 @@ def whole_folder(path: PathLike) -> Iterator[Path]:
     part, handle = private_folder(target)
     try:
         yield part
-        part.chmod(0o755)
+        part.chmod(0o777 & ~UMASK)
         sync_tree(part)
         replace_folder(part, target)
         sync_folder(target.parent)

@@ -4,20 +4,35 @@
 about where it came from: a stage that runs again to the same content leaves the same manifest, and what Snakemake
 compares ends there. `<stage>.<facet>.json` is the digest of a part of it, for stages that read only that part.
 `<stage>.lineage.json` says where it came from; cards and `charaloom explain` read it, and it is an input of nobody.
+
+Manifests and facets are sealed. A job refuses to read what is not the bytes that a manifest lists (`refuse_damaged`);
+`charaloom run` looks for such files before (`is_whole`) and makes them again.
 """
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, write_json
+from charaloom.artifacts.sealed import damaged, read_sealed, write_sealed
 from charaloom.artifacts.types import PathLike
 
-SCHEMA = 2  # of manifests
 LINEAGE_SCHEMA = 1
-FACET_SCHEMA = 1
-MANIFEST_ENDING = ".manifest.json"
+MANIFEST_ENDING, LINEAGE_ENDING = ".manifest.json", ".lineage.json"
+PAGE_OUTPUT, REPORT_OUTPUT = "page", "report"  # of manifests: an artifact's pages
+FILES = {  # where an output lies, by its name in a manifest; a folder has the name of its stage
+    "table": "{stage}.parquet",
+    "core": "core.json",
+    "outfits": "outfits.json",
+    "selection": "selection.json",
+    "pictures": "dataset_pictures",
+    PAGE_OUTPUT: "{stage}.html",
+    REPORT_OUTPUT: "report.html",
+}
+OF_STAGE = {("selection", PAGE_OUTPUT): "previews.html", ("outfits", PAGE_OUTPUT): "outfits.html"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def input_name(path: PathLike, character: str) -> str:
 def lineage_file(manifest: PathLike) -> Path:
     """Where the lineage of an artifact lies: beside its manifest or receipt."""
     path = Path(manifest)
-    return path.with_name(path.name.removesuffix(MANIFEST_ENDING).removesuffix(".json") + ".lineage.json")
+    return path.with_name(path.name.removesuffix(MANIFEST_ENDING).removesuffix(".json") + LINEAGE_ENDING)
 
 
 def describe(path: PathLike) -> dict[str, Any]:
@@ -88,11 +103,48 @@ def describe(path: PathLike) -> dict[str, Any]:
     return {"sha256": sha256_file(target), "size": target.stat().st_size}
 
 
-def is_there(path: Path, described: Mapping[str, Any]) -> bool:
-    """Whether a file, or every file of a folder, is where `describe` saw it. Contents are not read."""
+def output_file(manifest: PathLike, name: str) -> Path:
+    """Where an output of a manifest lies."""
+    path = Path(manifest)
+    stage = path.name.removesuffix(MANIFEST_ENDING)
+    return path.with_name(OF_STAGE.get((stage, name)) or FILES.get(name, stage).format(stage=stage))
+
+
+def damaged_files(path: Path, described: Mapping[str, Any], since: int | None = None) -> Iterator[Path]:
+    """Files that are not, or no longer, what `describe` saw at `path`.
+
+    `since`: when all of them were described (change time, ns); a file of the same size that was not touched afterwards
+    is not read. Nobody sets a change time by hand.
+    """
     if "files" in described:
-        return all(is_there(path / name, file) for name, file in described["files"].items())
-    return path.is_file()
+        for name, file in described["files"].items():
+            yield from damaged_files(path / name, file, since)
+        return
+    try:
+        status = os.stat(path)
+        untouched = since is not None and status.st_ctime_ns <= since
+        if status.st_size != described["size"] or not (untouched or sha256_file(path) == described["sha256"]):
+            yield path
+    except OSError:
+        yield path
+
+
+def is_whole(path: Path, described: Mapping[str, Any], since: int | None = None) -> bool:
+    """Whether a file, or every file of a folder, is as `describe` saw it."""
+    return next(damaged_files(path, described, since), None) is None
+
+
+def refuse_damaged(inputs: Iterable[PathLike]) -> None:
+    """Raise DamagedError at the first file that is not what its manifest says, among the outputs of the manifests that
+    are named in `inputs`; at a sealed file of `inputs`, too."""
+    for path in map(Path, inputs):
+        if path.suffix != ".json":
+            continue
+        content = read_sealed(path) if path.name.count(".") > 1 else {}  # <stage>.<facet>.json, no artifact
+        if path.name.endswith(MANIFEST_ENDING):
+            for name, described in content.get("outputs", {}).items():
+                for file in damaged_files(output_file(path, name), described):
+                    raise damaged(file)
 
 
 def write_manifest(
@@ -109,7 +161,7 @@ def write_manifest(
     """
     described = {name: describe(target) for name, target in sorted(outputs.items())}
     write_lineage(path, lineage)
-    write_json(path, {"schema": SCHEMA, "outputs": described, "counts": counts, **content})
+    write_sealed(path, {"outputs": described, "counts": counts, **content})
 
 
 def write_lineage(manifest: PathLike, lineage: Lineage) -> None:
@@ -118,14 +170,25 @@ def write_lineage(manifest: PathLike, lineage: Lineage) -> None:
 
 
 def read_manifest(path: PathLike) -> dict[str, Any]:
-    return read_json(path)
+    """Raises DamagedError where it is not what was written."""
+    return read_sealed(path)
+
+
+def read_lineage(path: PathLike) -> dict[str, Any] | None:
+    """A lineage; None where it is missing or not what was written."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        content = read_json(path)
+        written = Lineage(*(content[key] for key in ("stage", "character", "params_digest", "params", "inputs")))
+        if content == written.plain():
+            return content
+    return None
 
 
 def write_facet(path: PathLike, value: Any, **content: Any) -> None:
     """Write the digest of the part of an artifact that some stages read, and what else they need to know of it."""
-    write_json(path, {"schema": FACET_SCHEMA, "digest": digest(value), **content})
+    write_sealed(path, {"digest": digest(value), **content})
 
 
 def facet_digest(path: PathLike) -> str:
-    """The digest of a facet. Raises KeyError where the file is none."""
-    return read_json(path)["digest"]
+    """The digest of a facet. Raises KeyError where the file is none, DamagedError where it is damaged."""
+    return read_sealed(path)["digest"]

@@ -76,7 +76,7 @@ MEASURED = pa.schema(
         ("confidence", pa.float32()),  # of the detector; null for the picture itself
         ("sharpness", pa.float32()),  # variance of the Laplacian, imgutils.metrics.laplacian_score
         ("phash", pa.string()),  # 16 hex digits
-        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture and head)
+        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side; a head's: Y, Cb, Cr
         ("thumbnail_width", pa.int32()),
         ("classes", SCORED),  # illustration, comic, bangumi, 3d, not_painting (picture only)
         ("monochrome", pa.float32()),  # picture only

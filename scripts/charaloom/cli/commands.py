@@ -62,6 +62,17 @@ def add_commands(commands: "Subcommands") -> None:
     configured(explain)
     explain.set_defaults(command=explain_command)
 
+    remove = commands.add_parser("remove", help="put posts, artists and pictures on the list of removals")
+    remove.add_argument(
+        "wanted",
+        nargs="+",
+        metavar="WHAT",
+        help="a post's id or <site>:<post id>, an artist's tag, a picture's SHA-256, MD5 or file; `artist:NAME` for an "
+        "artist whose name looks like one of these",
+    )
+    configured(remove)
+    remove.set_defaults(command=remove_command)
+
     show = commands.add_parser("open", help="open a character's report in the browser, or the table of all")
     show.add_argument("character", nargs="?", help="the character's name in the roster")
     configured(show)
@@ -148,9 +159,17 @@ def status_command(options: argparse.Namespace) -> int:
 
 
 def explain_command(options: argparse.Namespace) -> int:
-    from charaloom.cli.explain import explain_picture
+    from charaloom.cli.pictures.explain import explain_picture
 
     return explain_picture(options.configfile, options.character, options.picture)
+
+
+def remove_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.pictures.remove import remove
+
+    for line in remove(options.configfile, options.wanted):
+        print(line)
+    return 0
 
 
 def init_command(options: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from charaloom.artifacts.files import read_json, write_json
+from charaloom.artifacts.files import private_file, read_json, write_json
 from charaloom.artifacts.types import Row
 from charaloom.cli import slurm as cluster
 from charaloom.cli.snakemake import Snakemake
@@ -28,18 +28,46 @@ class Controller:
         self.path = work / "controller.json"
         self.record: Row = {"host": socket.gethostname(), "processes": []}
 
+    def take(self, earlier: Row | None) -> None:
+        """Put the record of this run in the place of an `earlier` one, whose run is dead.
+
+        Raises CharaloomError where another run, started at the same moment, was quicker. A link is made or not made:
+        also on file systems whose locks cannot be trusted.
+        """
+        self.record["processes"] = [life_of(os.getpid())]
+        with private_file(self.path) as mine:
+            write_json(mine, self.record)
+            old = mine.with_suffix(".old")
+            with suppress(FileNotFoundError):
+                os.rename(self.path, old)
+            try:
+                if old.exists() and readable(old) != earlier:
+                    os.link(old, self.path)
+                os.link(mine, self.path)
+            except FileExistsError:
+                raise CharaloomError("another run has just started in this folder; wait for it, or end it") from None
+            except OSError:  # a file system without links
+                write_json(self.path, self.record)
+            finally:
+                old.unlink(missing_ok=True)
+
     def started(self, pid: int) -> None:
         self.record["processes"] = [life_of(os.getpid()), life_of(pid)]
         write_json(self.path, self.record)
 
     def earlier(self) -> Row | None:
         """The record of a run that did not remove it: still running, or killed."""
-        try:
-            return read_json(self.path)
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return {}  # unreadable: Snakemake's own lock decides
+        return readable(self.path)
+
+
+def readable(record: Path) -> Row | None:
+    try:
+        content = read_json(record)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}  # unreadable: Snakemake's own lock decides
+    return content if isinstance(content, dict) else {}
 
 
 @contextmanager
@@ -53,14 +81,15 @@ def controlling(work: Path, snakemake: Snakemake, orphans: str) -> Iterator[Cont
     if earlier is not None:
         refuse_beside(earlier, controller.path)
     refuse_beside_snakemake(Path.cwd())
-    settled = snakemake.on_cluster() and settle(cluster.jobs_of(Path.cwd()), orphans)
-    if settled or earlier is not None:
-        snakemake.unlock()
-    controller.started(os.getpid())
+    controller.take(earlier)
     try:
+        settled = snakemake.on_cluster() and settle(cluster.jobs_of(Path.cwd()), orphans)
+        if settled or earlier is not None:
+            snakemake.unlock()
         yield controller
     finally:
-        controller.path.unlink(missing_ok=True)
+        if not snakemake.is_locked():  # else the record says that whoever took the lock is dead
+            controller.path.unlink(missing_ok=True)
 
 
 def refuse_beside(earlier: Row, path: Path) -> None:

@@ -1,65 +1,42 @@
 """What is due, by content and without Snakemake: manifests, lineages and today's params decide.
 
-An artifact is due where a file of it is missing, also one that its manifest lists, where its params are others today,
-or where a file that it was made of has another content. What lies below something that is due may become due: that
-shows when the former is done.
+An artifact is due where a file of it is missing or not what its manifest lists, where its params are others today, or
+where a file that it was made of has another content. What lies below something that is due may become due: that shows
+when the former is done.
 
 Reading the files of ten thousand characters takes minutes on a slow file system, so what they say is kept in
-`work/due.json` under the sizes, times and inodes of a character's files. Params are no part of it: they are compared
-anew, at microseconds a character.
+`work/due.json` under the sizes, times and inodes of a character's files, and only files that were touched after their
+manifest are compared with it. Params are no part of it: they are compared anew, at microseconds a character.
 """
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from charaloom.artifacts.files import canonical_json, digest, read_json, sha256_bytes, sha256_file, write_text
-from charaloom.artifacts.manifest import is_there, lineage_file
+from charaloom.artifacts.manifest import is_whole, lineage_file, output_file, read_lineage
+from charaloom.artifacts.sealed import read_sealed
 from charaloom.artifacts.types import Row
+from charaloom.cli.facts import COPIED, REPOSITORIES, files_in, signature_of, stats
 from charaloom.config.project import Project
 from charaloom.config.roster import FOLDER, Character
 from charaloom.config.schemas import Config
 from charaloom.config.stage_params import models_params, publish_params, stage_params
 from charaloom.config.stages import LOOKED_AT, STAGES
+from charaloom.errors import DamagedError
 from charaloom.images.files import pictures_digest
-from charaloom.vision.models import MODELS_VERSION
+from charaloom.vision.models import MODELS, MODELS_VERSION, damaged_models
 
-SCHEMA = 2
+SCHEMA = 3
 DIGITS = 16  # of a SHA-256, as `due.json` keeps it
 STALE = "~"  # before the digest of params: a file that the artifact was made of has another content
-MODELS = "models.manifest.json"
 PAGES = ("curation", "outfits")  # stages that no other reads; the receipts of `published` only the report reads
-STAGE_OF = re.compile("[^./]*")  # of the name of a file below the character's folder
-COMPARED = (".json", ".html")  # endings of the files in a character's folder that are looked at
-TABLE = ".parquet"
-FOLDERS = (  # of many files
-    "dataset",
-    "dataset/data",
-    "dataset_pictures/data",
-    "checkpoints",
-    "previews",
-    "model",
-    "model/previews",
-    "model/training",
-    "model/checkpoints",
-)
-NESTED = "checkpoints"  # name of a folder of a model repository, whose own folders are looked at, too
-FILES = {  # by the name of an output
-    "pictures": "dataset_pictures",
-    "table": "{stage}.parquet",
-    "core": "core.json",
-    "outfits": "outfits.json",
-    "selection": "selection.json",
-}
-PAGE_OUTPUTS = ("page", "report")  # of manifests: an artifact's pages name them
-REPOSITORIES = ("dataset", "model")  # that a target has a copy of
-COPIED = tuple(folder for folder in FOLDERS if folder.startswith(("dataset/", "model/")))
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedError)
 
 
 @dataclass(frozen=True)
@@ -113,22 +90,26 @@ class Due:
         self.deeper = [name for name in names if "/" in name]
         self.results, self.work = (Path(self.project.config["paths"][place]) for place in ("results", "work"))
         targets = self.project.config["published"]["targets"]
-        self.targets = {target: Path(entry["path"]) for target, entry in targets.items()}
+        self.targets = {target: Path(entry["path"]) for target, entry in targets.items() if entry["kind"] == "folder"}
         self.store = self.work / "due.json"
         kept = self.kept()
         self.records = kept["characters"]
         self.folders = Folders(kept["folders"], self.work)
         self.params = ParamDigests(self.project, self.artifacts, self.folders.digest)
+        # Manifests by character, of artifacts that `look_closely` has found damaged: those not mended yet, and all.
+        self.damaged: dict[str, set[str]] = {}
+        self.seen_damaged: dict[str, set[str]] = {}
 
     def of(self, name: str, done: Collection[str] = ()) -> Plan:
         """What is due of a character; `done` are manifests that this run has made and that no longer count."""
         made, today = self.made(name), self.params.of(name)
         now, later, open_stages, uncertain = [], [], set[str](), set[str]()
+        damaged = self.damaged.get(name, ())
         for artifact, before, now_digest in zip(self.artifacts, made, today, strict=True):
             stage = artifact.stage
             if stage not in self.wanted or artifact.manifest in done:
                 continue
-            certain = before.removeprefix(STALE) != now_digest
+            certain = before.removeprefix(STALE) != now_digest or artifact.manifest in damaged
             above = {upper for upper in open_stages if below(upper, stage)}
             if above & uncertain or (above and not certain):
                 uncertain.add(stage)
@@ -147,7 +128,7 @@ class Due:
         """For each artifact the digest of the params that it was made with; empty where a file of it is missing."""
         folder = self.results / name
         copies = [place / name / kind for place in self.targets.values() for kind in (*REPOSITORIES, *COPIED)]
-        files = stats(folder, [*self.deeper, *FOLDERS, *copies])
+        files = stats(folder, self.deeper, copies)
         if not files:
             self.records.pop(name, None)
             return [""] * len(self.artifacts)
@@ -164,9 +145,9 @@ class Due:
         for lineage in lineages:
             for path in lineage["inputs"] if lineage else ():
                 if path not in digests:
-                    digests[path] = sha256_of(folder / path)
+                    digests[path] = whole_sha256(folder / path)
                 if digests[path] is None:
-                    lost.add(STAGE_OF.match(path)[0])  # type: ignore[index]  # it matches every text
+                    lost.add(stage_of(path))
         return [
             "" if lineage is None or artifact.stage in lost else made_with(lineage, digests)
             for artifact, lineage in zip(self.artifacts, lineages, strict=True)
@@ -176,35 +157,56 @@ class Due:
         """Where an artifact came from; None where a file of it is missing or unreadable."""
         if not files.issuperset({artifact.manifest, artifact.lineage, *artifact.pages}):
             return None
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            lineage = read_json(folder / artifact.lineage)
-            if not self.is_whole(folder, artifact):
-                return None
-            return {"params_digest": str(lineage["params_digest"]), "inputs": dict(lineage["inputs"])}
+        with suppress(*UNREADABLE):
+            lineage = read_lineage(folder / artifact.lineage)
+            if lineage and self.is_whole(folder, artifact):
+                return {"params_digest": str(lineage["params_digest"]), "inputs": dict(lineage["inputs"])}
         return None
 
-    def is_whole(self, folder: Path, artifact: Artifact) -> bool:
-        """Whether every file is there that a manifest or a receipt lists."""
-        content = read_json(folder / artifact.manifest)
+    def is_whole(self, folder: Path, artifact: Artifact, closely: bool = False) -> bool:
+        """Whether every file that a manifest or a receipt lists is there as it was made. A file that was not touched
+        after its manifest is read only where this looks `closely`."""
+        manifest = folder / artifact.manifest
+        content, since = read_sealed(manifest), None if closely else os.stat(manifest).st_ctime_ns
         if artifact.stage == "published":
-            place = self.targets[Path(artifact.manifest).stem] / folder.name
-            return all(is_there(place / kind, content[kind]) for kind in REPOSITORIES if kind in content)
-        outputs = {name: output for name, output in content.get("outputs", {}).items() if name not in PAGE_OUTPUTS}
-        return all(
-            is_there(folder / FILES.get(name, artifact.stage).format(stage=artifact.stage), output)
-            for name, output in outputs.items()
-        )
+            place = self.targets.get(manifest.stem)  # None: a hub, which is not asked here
+            kinds = [kind for kind in REPOSITORIES if kind in content] if place else []
+            return all(is_whole(place / folder.name / kind, content[kind], since) for kind in kinds if place)
+        outputs = content.get("outputs", {}).items()
+        return all(is_whole(output_file(manifest, name), output, since) for name, output in outputs)
+
+    def look_closely(self, name: str) -> bool:
+        """Read every file of a character; whether an artifact is damaged that was not found damaged before."""
+        folder, found = self.results / name, set[str]()
+        for artifact in self.artifacts:
+            if (folder / artifact.manifest).is_file():
+                whole = False
+                with suppress(*UNREADABLE):
+                    whole = self.is_whole(folder, artifact, closely=True)
+                if not whole:
+                    found.add(artifact.manifest)
+        found |= {f"{stage_of(file.name)}.manifest.json" for file in folder.glob("*.*.json") if not whole_sha256(file)}
+        seen = self.seen_damaged.setdefault(name, set())
+        new = found - seen
+        self.damaged[name] = found
+        seen |= found
+        return bool(new)
+
+    def mended(self, name: str, manifests: Iterable[str]) -> None:
+        """Artifacts of a character were to be made; what was not, or not whole, shows when it is read."""
+        self.damaged.get(name, set()).difference_update(manifests)
 
     @cached_property
     def models(self) -> str | None:
-        return sha256_of(self.work / MODELS)
+        return whole_sha256(self.work / MODELS)
 
     def models_due(self) -> bool:
-        """Whether the picture models must be fetched, or are others than those that lie there."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            lineage = read_json(self.work / "models.lineage.json")
+        """Whether the picture models must be fetched: missing, damaged, or others than those that are wanted."""
+        with suppress(*UNREADABLE):
+            lineage = read_lineage(self.work / "models.lineage.json")
             wanted = {**models_params(self.project), "version": MODELS_VERSION}
-            return self.models is None or bool(lineage["params_digest"] != digest(wanted))
+            made = lineage is not None and bool(lineage["params_digest"] == digest(wanted))
+            return not made or next(damaged_models(self.work / MODELS, self.work / "hub"), None) is not None
         return True
 
     # --- what was read before
@@ -261,21 +263,9 @@ class Folders:
         return record[1]
 
 
-def files_in(folder: str) -> dict[str, tuple[int, int, int]]:
-    """Size, time (ns) and inode of all files below a folder; links to folders are not followed."""
-    files = {}
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                files.update(files_in(entry.path))
-            else:
-                with suppress(OSError):  # a link to nowhere
-                    files[entry.path] = facts_of(entry.stat())
-    return files
-
-
-def signature_of(files: dict[str, tuple[int, int, int]]) -> str:
-    return hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=8).hexdigest()
+def stage_of(file: str) -> str:
+    """The stage that makes a file, by its name below the character's folder."""
+    return re.split("[./]", file, maxsplit=1)[0]
 
 
 def valid(record: object) -> bool:
@@ -288,42 +278,12 @@ def made_with(lineage: Row, digests: dict[str, str | None]) -> str:
     return ("" if fits else STALE) + lineage["params_digest"][:DIGITS]
 
 
-def sha256_of(path: Path) -> str | None:
-    try:
+def whole_sha256(path: Path) -> str | None:
+    """The SHA-256 of a manifest, facet or receipt; None where it is missing or damaged."""
+    with suppress(OSError, DamagedError):
+        read_sealed(path)
         return sha256_file(path)
-    except OSError:
-        return None
-
-
-def stats(folder: Path, deeper: Sequence[str | Path]) -> dict[str, tuple[int, int, int]]:
-    """Size, time (ns) and inode of a character's manifests, lineages and pages, and of the `deeper` files and folders,
-    whose time changes when a file of them goes; of tables, which are large, only that they are there."""
-    files = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(COMPARED):
-                    files[entry.name] = facts_of(entry.stat())
-                elif entry.name.endswith(TABLE):
-                    files[entry.name] = (0, 0, 0)
-    except FileNotFoundError:
-        return {}
-    for name in deeper:
-        path = str(name) if isinstance(name, Path) else f"{folder}/{name}"
-        with suppress(OSError):
-            files[str(name)] = facts_of(os.stat(path))
-            if path.endswith(f"/model/{NESTED}"):
-                files.update((below, facts_of(os.stat(below))) for below in folders_in(path))
-    return files
-
-
-def folders_in(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-
-
-def facts_of(stat: os.stat_result) -> tuple[int, int, int]:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+    return None
 
 
 # --- today's params
@@ -368,7 +328,7 @@ class ParamDigests:
         varying: dict[str, Callable[[Character], str]] = {
             anybody.query: lambda character: inner_json(character.query),
             anybody.trigger: lambda character: inner_json(character.trigger),
-            anybody.name: lambda character: inner_json(character.name),
+            anybody.name: lambda character: inner_json(character.name),  # in the names of repositories on a hub
         }
         if anybody.source == FOLDER:
             varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)

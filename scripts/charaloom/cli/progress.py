@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charaloom.artifacts.types import Row
+from charaloom.images.files import printable
 from charaloom.pages.standing import tail
 
 HEARTBEAT = 1.0  # seconds between updates of the line on a terminal
@@ -157,4 +158,4 @@ def latest_line(logs: Iterable[Path], since: float) -> str:
     if changed < since:
         return ""
     lines = [line.strip() for line in tail(newest).replace("\r", "\n").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return printable(lines[-1]) if lines else ""

@@ -27,7 +27,8 @@ from charaloom.cli.text import about, clock, counted, folder_line
 from charaloom.cli.watch import Watch
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import PASSES, STAGES
-from charaloom.pages.standing import Standings, results_of, tail
+from charaloom.images.files import printable
+from charaloom.pages.standing import Standings, failure, results_of, tail
 from charaloom.pages.status import write_status_page
 from charaloom.runtime.gpus import gpus
 from charaloom.training.memory import memory_report
@@ -46,6 +47,7 @@ class Outcome:
     project: Project
     failed: dict[str, str] = field(default_factory=dict)  # character: the stage it failed in
     broken: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)  # Snakemake's last ones, where a job failed
 
     @property
     def code(self) -> int:
@@ -169,7 +171,8 @@ class Builder:
         if running.code:
             log = self.due.work / "logs" / "models.log"
             own = log.is_file() and running.errors
-            self.outcome.broken = [f"models  {log}", f"    {last_line(log)}"] if own else error_lines(running.tail)
+            words = error_lines(list(running.tail), running.code)
+            self.outcome.broken = [f"models  {log}", f"    {last_line(log)}"] if own else words
             return False
         self.due.refresh_models()
         self.queue = Queue(self.due, self.names)
@@ -213,23 +216,36 @@ class Builder:
         if self.controller:
             self.controller.started(running.process.pid)
         display.follow(running)
+        if running.code and not self.on_cluster and self.snakemake.is_locked():
+            self.snakemake.unlock()  # it was killed: it was our child, and its jobs ended with it
         return running
 
     def display(self, title: str, jobs: Counter[str]) -> "Pass":
         return Pass(title, jobs, self.queue.ahead(), self.estimate, self.started, self.watch)
 
     def note(self, plans: dict[str, Plan], running: Running) -> None:
-        """Note what was made and who failed. Where Snakemake failed and no character did, the failure is its own."""
-        failed = {}
+        """Note what was made and who failed. Where Snakemake failed and no character did, the failure is its own.
+
+        A character that failed because a file was damaged has not failed: the next pass makes that file again.
+        """
+        failed, mending = {}, False
         for name, plan in plans.items():
+            self.due.mended(name, [artifact.manifest for artifact in plan.now])
             left = self.due.of(name).now if running.code else ()
-            if missing := [artifact for artifact in plan.now if artifact in left]:
+            missing = [artifact for artifact in plan.now if artifact in left]
+            if missing and self.due.look_closely(name):
+                mending = True
+                continue
+            if missing:
                 failed[name] = missing[0].stage
             self.made[name].update(artifact.manifest for artifact in plan.now)
-        if running.code and (not failed or not (running.errors or running.finished)):
-            self.outcome.broken = error_lines(running.tail)
-        else:
-            self.outcome.failed.update(failed)
+        ran = {log.parent.name for log in running.failed}
+        failed = {name: stage for name, stage in failed.items() if name in ran or (running.errors[stage] and not ran)}
+        self.outcome.failed.update(failed)
+        if failed:
+            self.outcome.words = list(running.tail)
+        if running.code and (running.code < 0 or not (failed or mending)):
+            self.outcome.broken = error_lines(list(running.tail), running.code)
 
     def write_page(self, names: list[str]) -> None:
         if self.standings is None:
@@ -260,9 +276,9 @@ def print_failures(outcome: Outcome) -> None:
         logs = Path(outcome.project.config["paths"]["work"]) / "logs"
         print(f"\n{len(outcome.failed):,} of {counted(len(outcome.project.characters), 'character')} failed:")
         for name, stage in list(outcome.failed.items())[:MOST_FAILURES]:
-            for log in sorted((logs / name).glob(f"{stage}*.log")):
+            for log in sorted((logs / name).glob(f"{stage}*.log")) or [logs / name / f"{stage}.log"]:
                 print(f"  {name}  {stage}  {log}")
-                print(f"      {last_line(log)}")
+                print("\n".join(f"      {line}" for line in last_words(log, outcome.words)))
             page = results_of(outcome.project, name) / "curation.html"
             if STAGES.index(stage) > STAGES.index("curation") and page.is_file():
                 print(f"      what was dropped, and why: {page}")
@@ -273,9 +289,16 @@ def print_failures(outcome: Outcome) -> None:
         print("\n".join(f"  {line}" for line in outcome.broken))
 
 
+def last_words(log: Path, otherwise: Sequence[str]) -> list[str]:
+    """The last line of a log; where it is empty, Snakemake's last ones."""
+    lines = [printable(line) for line in tail(log).splitlines() if line.strip()]
+    if lines:
+        return [failure(log) or lines[-1]]
+    return ["(the log is empty; Snakemake's last words are)", *(line for line in otherwise if line.strip())]
+
+
 def last_line(log: Path) -> str:
-    lines = [line for line in tail(log).splitlines() if line.strip()]
-    return lines[-1] if lines else "(the log is empty)"
+    return last_words(log, ())[-1]
 
 
 @dataclass

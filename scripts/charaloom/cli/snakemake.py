@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,10 @@ FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (?P<rule>\w+)\)")
 ERROR = re.compile(r"^Error in rule (?P<rule>\w+)")
 RECENT_LOGS = 32  # of started jobs, that are looked at for a line of progress
 SHOWN_ON_FAILURE = 20  # last lines of Snakemake's own output
+SHOWN_OF_KILLED = 5
+KILLED = "was ended by signal {}, most often because memory ran out"
+LOCKED = "LockException"  # of Snakemake, where its lock is there already
+LOCKS = Path(".snakemake", "locks")
 
 
 @dataclass
@@ -54,6 +58,10 @@ class Snakemake:
         """Remove the lock that a killed run left. The caller has made sure that the run is dead."""
         subprocess.run(self.command((), "--unlock"), capture_output=True, check=False)
 
+    def is_locked(self) -> bool:
+        """Whether Snakemake's lock of the working directory is there; it says nothing of who took it."""
+        return any((self.folder or Path()).joinpath(LOCKS).glob("*"))
+
     def on_cluster(self) -> bool:
         """Whether the profile submits its jobs to SLURM."""
         files = sorted(Path(find_profile(self.profile)).glob("*.yaml")) if self.profile else []
@@ -63,8 +71,8 @@ class Snakemake:
 class Running:
     """A running Snakemake. Iterate over it: it yields after each finished job; afterwards `code` is its exit code.
 
-    `finished` and `errors` count jobs by rule, `logs` has those of the jobs that started last. All output goes to
-    `log`, the last SHOWN_ON_FAILURE lines also to `tail`.
+    `finished` and `errors` count jobs by rule, `logs` has those of the jobs that started last, `failed` those of the
+    jobs that failed. All output goes to `log`, the last SHOWN_ON_FAILURE lines also to `tail`.
     """
 
     def __init__(self, command: list[str], log: Path):
@@ -73,6 +81,7 @@ class Running:
         self.finished: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.logs: deque[Path] = deque(maxlen=RECENT_LOGS)
+        self.failed: set[Path] = set()
         self.log = log
         self.process = subprocess.Popen(
             command,
@@ -86,16 +95,24 @@ class Running:
 
     def __iter__(self) -> Iterator[None]:
         assert self.process.stdout is not None
+        of_error = False  # whether the lines describe a job that failed
         with self.log.open("a", encoding="utf-8") as log:
             for line in self.process.stdout:
                 log.write(line)
                 log.flush()
                 self.tail.append(line.rstrip())
-                if started := LOG.match(line):
-                    self.logs.append(Path(started["file"].rstrip(",")))
+                if named := LOG.match(line):
+                    path = Path(named["file"].rstrip(","))
+                    if of_error:
+                        self.failed.add(path)
+                    else:
+                        self.logs.append(path)
                 elif error := ERROR.match(line):
                     self.errors[error["rule"]] += 1
-                elif finished := FINISHED.match(line):
+                    of_error = True
+                elif not line.startswith(" "):
+                    of_error = False
+                if finished := FINISHED.match(line):
                     self.finished[finished["rule"]] += 1
                     yield
         self.code = self.process.wait()
@@ -119,7 +136,15 @@ def find_profile(name: str) -> str:
     raise CharaloomError(f"--profile {name}: there is no such profile; Charaloom's own are {own}")
 
 
-def error_lines(lines: Iterable[str]) -> list[str]:
-    """What went wrong before a job started, from Snakemake's output: our own error line, else all of its last lines."""
+def error_lines(lines: Sequence[str], code: int | None = None) -> list[str]:
+    """What went wrong outside of jobs, from Snakemake's last lines and exit code: what we know of it in one line, our
+    own error line, else all of its last lines."""
+    if any(LOCKED in line for line in lines):
+        return [
+            f"{LOCKS.absolute()}: the lock of a Snakemake that was started here without `charaloom run`, or on another "
+            "machine. Wait for it; where none is running any more, `snakemake --unlock` removes the lock."
+        ]
+    if code is not None and code < 0:
+        return [f"Snakemake {KILLED.format(-code)}. The same command goes on from here.", *lines[-SHOWN_OF_KILLED:]]
     own = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
     return own[:1] or list(lines)

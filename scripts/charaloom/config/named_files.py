@@ -1,12 +1,15 @@
 """Files beside the config: the lock of the picture models, the removals, the policy, folders of references."""
 
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from charaloom.artifacts.files import digest
+import yaml
+
+from charaloom.artifacts.files import digest, write_text
 from charaloom.artifacts.types import PathLike
 from charaloom.config.schemas import CODE, Config, check, origin, read_yaml
 from charaloom.errors import CharaloomError
@@ -53,6 +56,40 @@ def read_policy() -> Config:
     if said != SHIPPED_POLICY and not policy["reason"]:
         raise CharaloomError(f"{file}: was changed; write into `reason` why, which each publication records")
     return policy
+
+
+def add_removals(path: str, added: Mapping[str, Sequence[str]]) -> Path:
+    """Add to the list of removals what it lacks, by `posts`, `artists`, `pictures`; comments and order stay.
+
+    Returns the file, which lies in the working directory. Raises CharaloomError where it is no such list.
+    """
+    listed = read_removals(path).get("removals", {})
+    text = located(path).read_text(encoding="utf-8")
+    for kind, names in added.items():
+        if new := [name for name in dict.fromkeys(names) if name not in listed.get(kind, [])]:
+            text = with_entries(text, kind, new)
+    write_text(Path(path), text)
+    read_removals.cache_clear()
+    read_removals(path)
+    return Path(path)
+
+
+def with_entries(text: str, key: str, entries: Sequence[str]) -> str:
+    """YAML with entries added to the list under a key of its top level."""
+    quoted = [json.dumps(entry, ensure_ascii=False) for entry in entries]
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = top.value if isinstance(top, yaml.MappingNode) else []
+    node = next((value for name, value in pairs if name.value == key), None)
+    if node is None:
+        return text.rstrip("\n") + f"\n{key}: [{', '.join(quoted)}]\n"
+    start, end = node.start_mark.index, node.end_mark.index
+    if not isinstance(node, yaml.SequenceNode):  # nothing stands there, or `null`
+        return f"{text[:start].rstrip(' ')} [{', '.join(quoted)}]{text[end:]}"
+    if node.flow_style:
+        return text[: end - 1].rstrip(", \n") + ", " * bool(node.value) + ", ".join(quoted) + text[end - 1 :]
+    start, last = node.start_mark, node.value[-1].end_mark.index
+    lines = "".join(f"\n{' ' * start.column}- {entry}" for entry in quoted)
+    return text[:last] + lines + text[last:]
 
 
 # --- pictures known to show the character

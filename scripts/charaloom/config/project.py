@@ -61,9 +61,13 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
 
 
 def meant_config(config: Config) -> Config:
-    """A merged config of its own, with what YAML read otherwise than it is meant."""
+    """A merged config of its own, with what YAML read otherwise than it is meant, and without targets taken away."""
     config = as_meant(copy.deepcopy(dict(config)), "config")
     config.pop("pathvars", None)
+    published = config.get("published")
+    targets = published.get("targets") if isinstance(published, dict) else None
+    if isinstance(published, dict) and isinstance(targets, dict):
+        published["targets"] = {name: target for name, target in targets.items() if target is not None}
     return config
 
 
@@ -148,6 +152,13 @@ def refuse_passwords(config: Config) -> None:
                 f"`root: https://board.example`; an account belongs into the environment: {variable}_USERNAME and "
                 f"{variable}_API_KEY."
             )
+    models = config.get("models")
+    hub = models.get("hub") if isinstance(models, dict) else None
+    if isinstance(hub, str) and "@" in hub.partition("://")[2].partition("/")[0]:
+        raise CharaloomError(
+            "models.hub: the address has a user name. Name the hub alone, as in `hub: https://huggingface.co`; an"
+            " account belongs into the environment: HF_TOKEN."
+        )
 
 
 # --- files of characters

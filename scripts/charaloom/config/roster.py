@@ -140,6 +140,11 @@ def check_row(row: dict[str, str], where: str, boards: Config) -> None:
     broken = violation(row, "roster")
     if broken:
         raise CharaloomError(f"{where}: {broken[0][0]}: {broken[1]}")
+    if not row.get("trigger", "").isprintable():
+        raise CharaloomError(
+            f"{where}: trigger: {row['trigger']!r} holds a letter that cannot be seen, such as NUL or a line break; "
+            "write it anew"
+        )
     name, source = row["character"], row["source"]
     if name in RESERVED:
         raise CharaloomError(f"{where}: character: {name!r} is a folder of Charaloom's own; take another name")

@@ -87,12 +87,16 @@ def refuse_twice(keys: Iterable[yaml.Node], path: PathLike) -> None:
 
 
 def refuse_other_number(node: yaml.ScalarNode, path: PathLike) -> None:
+    """Refuse infinity and NaN, which limits let pass, and numbers of another base."""
     is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    line = node.start_mark.line + 1
+    if node.tag == "tag:yaml.org,2002:float" and not math.isfinite(yaml.SafeLoader("").construct_yaml_float(node)):
+        raise CharaloomError(f"{path}: line {line}: `{node.value}` is not a finite number; write one")
     if is_number and OTHER_NUMBER.fullmatch(node.value):
         base = "60" if ":" in node.value else "8"
         plain = "" if base == "60" else f" {node.value.replace('_', '').lstrip('0') or '0'},"
         raise CharaloomError(
-            f"{path}: line {node.start_mark.line + 1}: YAML reads `{node.value}` as a number of base {base}; write"
+            f"{path}: line {line}: YAML reads `{node.value}` as a number of base {base}; write"
             f'{plain or " the number"} or "{node.value}" if it is text'
         )
 

@@ -7,6 +7,7 @@ from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
 from charaloom.config.named_files import read_lock, read_policy, read_removals, reference_folders, references_of
+from charaloom.config.params import CHARACTER
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
 from charaloom.config.roster import ADULT, BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
@@ -33,6 +34,7 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
 
 
 SECTIONS = {"published": ""}
+HUB = "https://huggingface.co"  # where no other is named
 UNREAD = {  # keys of a section that its stage does not read
     "measured": ("threads",),  # pictures side by side: changes no number
     "previews": ("negative", "guidance"),  # what bases without their own take
@@ -107,17 +109,13 @@ def published_as(config: Config, name: str) -> Config:
     contact = {"contact": published["contact"]}
     for target in published["targets"].values():
         if target and target["kind"] == "hub":
-            names = {kind: (target.get(kind) or NAME).replace(NAME, name) for kind in ("dataset", "model")}
+            names = {kind: (target.get(kind) or CHARACTER).replace(CHARACTER, name) for kind in ("dataset", "model")}
             names = {kind: f"{target['namespace']}/{own}" for kind, own in names.items()}
             return {
                 **contact,
-                "repositories": {**names, "endpoint": (target.get("endpoint") or PUBLIC_HUB).rstrip("/")},
+                "repositories": {**names, "endpoint": (target.get("endpoint") or HUB).rstrip("/")},
             }
     return contact
-
-
-NAME = "{character}"  # in the names of a target's repositories
-PUBLIC_HUB = "https://huggingface.co"  # where a target names no other
 
 
 def blocked_of(character: Character) -> Config:
@@ -147,10 +145,19 @@ def publish_params(project: Project, name: str, target: str) -> Config:
         **stage_params(project, name, "published"),
         "private": section["private"],
         "weak": section["weak"],
-        "target": section["targets"][target],
+        "target": target_of(section["targets"][target]),
         "policy": {**policy_of(config, project.characters[name]), **read_removals(config["removals"])},
         "roster": row_of(project.characters[name]),
     }
+
+
+def target_of(entry: Config) -> Config:
+    """A target with what it leaves out: the hub of the environment, repositories named like their character."""
+    if entry["kind"] != "hub":
+        return entry
+    known = {key: value for key, value in entry.items() if value is not None and key != "path"}
+    endpoint = known.get("endpoint") or os.environ.get("HF_ENDPOINT") or HUB
+    return {"dataset": CHARACTER, "model": CHARACTER, **known, "endpoint": endpoint.rstrip("/")}
 
 
 def row_of(character: Character) -> Config:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from charaloom.artifacts.files import digest, files_below, read_json, sha256_file, whole_folder
 from charaloom.artifacts.locks import locked
+from charaloom.artifacts.sealed import FILES, LIST, read_sealed, seal_folder
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.base_files import check_digest, open_model
 from charaloom.config.families import Family, family_of
@@ -13,9 +14,10 @@ from charaloom.config.params import Base, PreviewBase
 from charaloom.errors import CharaloomError
 from charaloom.runtime.hub import Digests, fetch_repository, fetched_before, hub_file, is_address
 from charaloom.tagging.lint import CLIP
-from charaloom.weights.conversion import CONVERSION_VERSION, VOCABULARY, brings_words, write_folder
-from charaloom.weights.digests import Read
+from charaloom.weights.conversion import CONVERSION_VERSION, write_folder
+from charaloom.weights.digests import Read, read_files
 from charaloom.weights.models import Model, check_numbers, model_digest, read_whole
+from charaloom.weights.tokenizers import VOCABULARY, brings_words
 
 HUB, MAIN = "https://huggingface.co", "main"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -138,10 +140,21 @@ def converted(base: Base, model: Model, sha256: str, work: Path) -> Path:
     made_of = [CONVERSION_VERSION, sha256, schedule, words, content(model.architecture)]
     target = work / "bases" / digest(made_of)[:16]
     with locked(target.with_suffix(".lock"), f"base `{base.name}`: another process converts it; waiting for it"):
-        if not target.is_dir():
+        if not is_converted(target, work):
             with whole_folder(target) as part:
                 write_folder(model, schedule, vocabulary, part)
+                seal_folder(part)
     return target
+
+
+def is_converted(folder: Path, work: Path) -> bool:
+    """Whether a converted base is there as it was written; each file is read once, until it changes."""
+    try:
+        listed = read_sealed(folder / LIST)[FILES]
+        found = read_files(folder, listed, work)
+    except (OSError, KeyError, CharaloomError):
+        return False
+    return all(found[name].sha256 == sha256 for name, sha256 in listed.items())
 
 
 def noise_schedule(base: Base) -> Row:

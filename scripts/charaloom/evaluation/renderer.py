@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from charaloom.artifacts.files import read_json, whole_folder, write_json
 from charaloom.artifacts.locks import locked
+from charaloom.artifacts.sealed import remove_damaged, seal_folder
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Base
 from charaloom.config.roster import embedding_word
@@ -55,7 +56,7 @@ class Renderer:
 
     def render(self, batches: list[Batch]) -> None:
         """Render the batches that the store does not hold yet."""
-        missing = [batch for batch in batches if not (self.store / batch.key / "rows.json").exists()]
+        missing = [batch for batch in batches if not self.is_stored(batch)]
         self.progress.expect(batches, missing)
         for batch in missing:
             pictures = self.pipeline(batch.base).render(
@@ -66,6 +67,11 @@ class Renderer:
             )
             self.keep(batch, pictures)
             self.progress.advance(len(batch.prompts))
+
+    def is_stored(self, batch: Batch) -> bool:
+        """Whether the store holds a batch whole; one that is damaged is removed."""
+        remove_damaged(self.store / batch.key)
+        return (self.store / batch.key).is_dir()
 
     def pipeline(self, base: Base) -> BasePipeline:
         if self.opened is None or self.opened[0] != base.name:
@@ -83,6 +89,7 @@ class Renderer:
                 (part / prompt.file).write_bytes(png(shown, self.texts(batch, prompt)))
                 rows.append({**self.facts(batch, prompt), **measures})
             write_json(part / "rows.json", rows)
+            seal_folder(part)
 
     def texts(self, batch: Batch, prompt: Prompt) -> dict[str, str]:
         """The generation data of a picture, by PNG key."""

@@ -16,6 +16,7 @@ from charaloom.images.formats import CUT, FORMATS, HEIF_CURE, first_picture, sni
 WHITE = (255, 255, 255)
 SEEN_ALPHA = 16  # of 255, from which paint shows on white, set by hand
 MARGIN = 0.04  # of the longer side of what is drawn, kept around it, set by hand
+FILLING = bytes(range(1, 255)) * 4  # data of a JPEG that decodes to something but grey
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,9 +84,29 @@ def decoding_problem(data: bytes, kind: str) -> str | None:
     try:
         with open_lazily(data, kind) as image:
             image.load()
+            if kind == "JPEG" and is_half_grey(image, data):
+                return "truncated: picture data ends early, with an end mark behind"
         return png_checksum_problem(data) if kind == "PNG" else None
     except Exception as error:  # as above: a hostile file can raise anything
         return "truncated: picture data ends early" if "truncated" in str(error).lower() else "broken: picture data"
+
+
+def is_half_grey(image: Image.Image, data: bytes) -> bool:
+    """Whether the last blocks of a JPEG are grey because their data is missing.
+
+    The decoder makes such blocks middle grey and says nothing. Where the last pixel is of that grey, more data is put
+    before the end mark: behind a whole picture it is passed over, else it is decoded into the missing blocks.
+    """
+    last = image.getpixel((image.width - 1, image.height - 1))
+    if not {*(last if isinstance(last, tuple) else (last,))} <= {127, 128}:
+        return False
+    whole = first_picture(data, "JPEG") or data
+    try:
+        with open_lazily(whole[:-2] + FILLING + whole[-2:], "JPEG") as filled:
+            filled.load()
+            return filled.tobytes() != image.tobytes()
+    except (OSError, ValueError, SyntaxError):
+        return True
 
 
 def png_checksum_problem(data: bytes) -> str | None:

@@ -13,7 +13,8 @@ from typing import TypeVar
 from charaloom.artifacts.files import read_json
 from charaloom.config.project import Project
 from charaloom.config.stages import STAGES
-from charaloom.runtime.job import INTERRUPTED
+from charaloom.images.files import printable
+from charaloom.runtime.job import CONTINUED, ERROR, INTERRUPTED
 
 TAIL = 4000  # bytes of a log that are read
 RAISED = re.compile(r"[A-Za-z_][\w.]*(: |$)")  # the last line of a traceback
@@ -116,11 +117,16 @@ def failure(log: Path) -> str | None:
     """Why a stage failed, by the end of its log; None where it is still running, was interrupted, or was killed without
     a log entry."""
     text = tail(log)
+    lines = [line for line in text.splitlines() if line.strip()]
     last = last_line(text)
-    if last.startswith("Error: "):
-        return last.removeprefix("Error: ")
+    more = ""  # the last line of an error of several
+    while len(lines) > 1 and lines[-1].startswith(CONTINUED.strip("\n")):
+        more = more or " " + lines[-1].strip()
+        lines.pop()
+    if lines and lines[-1].startswith(ERROR):
+        return printable(lines[-1].removeprefix(ERROR) + more)
     raised = "Traceback (most recent call last)" in text and RAISED.match(last)
-    return last if raised and not last.startswith("KeyboardInterrupt") else None
+    return printable(last) if raised and not last.startswith("KeyboardInterrupt") else None
 
 
 def was_interrupted(log: Path) -> bool:

@@ -139,12 +139,15 @@ def _fetch_from_endpoint(entry: LockEntry, source: str, cache: Path) -> tuple[st
     folder = repository_folder(cache, entry["repo"], entry["repo_type"])
     # An optional file that the first fetch missed (None) is not asked for again.
     wanted = [path for path in [*entry["files"], *entry.get("optional", [])] if first_digests.get(path, "") is not None]
-    if COMMIT.fullmatch(revision) and all((folder / "snapshots" / revision / path).is_file() for path in wanted):
+    whole = _whole(entry, folder / "snapshots" / revision, wanted, first_digests)
+    if COMMIT.fullmatch(revision) and len(whole) == len(wanted):
         commit, present = revision, wanted
     else:
         commit, present = _download(entry, revision, wanted, source, cache)
     snapshot = folder / "snapshots" / commit
-    digests: Digests = {path: sha256_file(snapshot / path) if path in present else None for path in wanted}
+    digests: Digests = {
+        path: (whole.get(path) or sha256_file(snapshot / path)) if path in present else None for path in wanted
+    }
     try:
         _check(entry, digests, first_digests, source, TRUST_ADVICE.format(trusted=record))
     except CharaloomError:
@@ -165,6 +168,21 @@ def _check(entry: LockEntry, digests: Digests, first_digests: Digests, source: s
                 f"{entry['repo']}/{path} from {source}: expected SHA-256 {expected} ({authority}), found {sha256}. "
                 + (advice or "Replace the file, or write its SHA-256 into the models lock if you trust it.")
             )
+
+
+def _whole(entry: LockEntry, snapshot: Path, paths: list[str], first_digests: Digests) -> dict[str, str]:
+    """Digests of the files that the cache has; one that is no longer what was fetched is removed and fetched again."""
+    whole = {}
+    for path in paths:
+        if not (snapshot / path).is_file():
+            continue
+        expected, found = entry["files"].get(path) or first_digests.get(path), sha256_file(snapshot / path)
+        if expected and found != expected:
+            print(f"{snapshot / path}: damaged; it is fetched again", file=sys.stderr)
+            _forget(snapshot, [path])
+        else:
+            whole[path] = found
+    return whole
 
 
 def _forget(snapshot: Path, paths: list[str]) -> None:

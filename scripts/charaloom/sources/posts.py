@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import urljoin
@@ -12,6 +12,7 @@ from charaloom.config.roster import allowed_ratings
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import Limits
 from charaloom.sources.network.secrets import scrubbed_text
+from charaloom.sources.safe_text import safe_post
 
 RATINGS = {name[:length]: name for name in ("general", "sensitive", "questionable", "explicit") for length in (1, None)}
 RATINGS["safe"] = "general"  # what other boards write
@@ -76,8 +77,10 @@ def rules_of(params: Raw) -> Rules:
     return Rules(frozenset(ratings), limits, posts, artists, frozenset(name.lower() for name in pictures))
 
 
-def judged(entry: ListedPost, rules: Rules) -> ListedPost:
-    """Apply the rules; of a refused post only its number, page and rating are kept, of a removed one its number."""
+def judged(entry: ListedPost, rules: Rules, sentences: bool = True) -> ListedPost:
+    """Make its text safe and apply the rules; of a refused post only its number, page and rating are kept, of a removed
+    one its number. `sentences`: its tags may be sentences."""
+    entry = replace(entry, post=safe_post(entry.post, sentences))
     problem = rules.refusal(entry.post)
     return entry if problem is None else refused(entry.post, problem)
 

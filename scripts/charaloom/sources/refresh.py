@@ -4,8 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from charaloom.artifacts.files import read_json
 from charaloom.artifacts.locks import locked
+from charaloom.artifacts.sealed import read_kept
 from charaloom.config.params import Raw
 from charaloom.config.project import Project
 from charaloom.config.roster import BOARD, WAIFUC
@@ -66,7 +66,7 @@ def refresh(project: Project, character: str) -> list[Changes]:
 def asked_again(source: BoardSource | WaifucSource, folder: Path) -> Changes:
     """Ask a site anew and compare; the old list stays where it does not answer."""
     path = folder / source.kept_in
-    before = {entry["post"]["post_id"]: entry for entry in read_json(path)["posts"]} if path.is_file() else {}
+    before = {entry["post"]["post_id"]: entry for entry in read_kept(path).get("posts", ())}
     after = {entry.post["post_id"]: entry for entry in source.list_posts(anew=True)}
     with suppress(FileNotFoundError):
         (folder / FAILURES).unlink()

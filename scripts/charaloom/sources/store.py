@@ -14,9 +14,11 @@ import re
 import threading
 from pathlib import Path
 
-from charaloom.artifacts.files import digest, read_json, sync_folder, write_json
+from charaloom.artifacts.files import digest, sync_folder
+from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.sources.posts import REMOVED, ListedPost, Post, refused
 
+ENTRIES = "posts"  # key of both
 DIGESTS, FAILURES = "digests.json", "failures.json"
 ENDINGS = {"JPEG": "jpg"}  # of a format; the others are their own, in small letters
 
@@ -37,19 +39,21 @@ class Store:
         self.present = {path.name.partition(".")[0]: path for path in paths}
 
     def read(self, name: str) -> dict[str, str]:
-        path = self.folder / name
-        return read_json(path) if path.is_file() else {}
+        return read_kept(self.folder / name).get(ENTRIES, {})
 
     def save(self) -> None:
         with self.lock:
             for name, value in ((DIGESTS, self.digests), (FAILURES, self.failures)):
                 if value != self.read(name):
-                    write_json(self.folder / name, value)
+                    write_sealed(self.folder / name, {ENTRIES: value})
 
     def settle(self, listed: list[ListedPost]) -> None:
         """Check each file by its digest and by what the list says; remove what is damaged, replaced, or may not be
         kept."""
         posts = {file_name(entry.post): entry.post for entry in listed if entry.problem is None}
+        for post_id in {entry.post["post_id"] for entry in listed if entry.problem == REMOVED}:
+            self.digests.pop(post_id, None)
+            self.failures.pop(post_id, None)
         for name, path in list(self.present.items()):
             sha256, md5 = digests_of(path)
             post = posts.get(name)

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charaloom.artifacts.files import read_json, whole_folder, write_text
+from charaloom.artifacts.sealed import whole_sealed
 from charaloom.artifacts.types import Row
 from charaloom.config.families import Family
 from charaloom.config.params import Training
 from charaloom.config.roster import embedding_word
 from charaloom.diffusion.bases import LocalBase
 from charaloom.diffusion.lora import alias, kohya_weights, lora_metadata, read_weights, write_weights
+from charaloom.errors import CharaloomError
 from charaloom.training.inputs import remove_parts
 from charaloom.training.lengths import milestones
 
@@ -35,9 +37,17 @@ class Export:
                 metadata = lora_metadata(self.character, self.base, self.params, step, tags, self.version)
                 checkpoints.append(convert(self.character, step, self.base.family, run / "ckpts", part, metadata))
             write_text(part / "config.py", self.config)
-            losses = (run / "loss.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+            losses = lines_of(run / "loss.tsv")
             write_text(part / "loss.tsv", "".join(losses[: int(self.params.steps) + 1]))
         return checkpoints
+
+
+def lines_of(losses: Path) -> list[str]:
+    """The lines of the loss table. Raises CharaloomError where the trainer left none."""
+    file = whole_sealed(losses)
+    if file is None:
+        raise CharaloomError(f"{losses}: the trainer left no losses; run again, and it writes them")
+    return file.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
 def convert(character: str, step: int, family: Family, source: Path, target: Path, metadata: dict[str, str]) -> Row:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import whole_folder, write_json
+from charaloom.artifacts.sealed import remove_damaged, seal_folder
 from charaloom.artifacts.tables import picture_shards
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Training
@@ -53,6 +54,7 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: 
     pixels. Pictures with a shorter side are left out and named. Raises CharaloomError where a folder holds no picture
     that is left, one cannot be read, or the triggers alone are longer than a caption may be.
     """
+    remove_damaged(workdir / "inputs")
     if (workdir / "inputs").is_dir():
         return
     remove_parts(workdir / "inputs")
@@ -92,6 +94,7 @@ def prepare(workdir: Path, dataset: Path, outfits: Row, params: Training, base: 
         if params.regularisation:
             prepare_regularisation(part, Path(params.regularisation), limit, left_out, least)
         write_json(part / "left_out.json", asdict(left_out))
+        seal_folder(part)
     if left_out.tags:
         print(
             f"{left_out.captions} captions are longer than training.caption_tokens ({params.caption_tokens}):"

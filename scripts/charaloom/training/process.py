@@ -172,8 +172,16 @@ def train_warm(run: TrainerRun, output: int) -> int | None:
 
 
 def connected(run: TrainerRun) -> socket.socket | None:
-    """A connection to the warm process of this base and these threads, which is started where there is none."""
-    folder = sockets()
+    """A connection to the warm process of this base and these threads, which is started where there is none.
+
+    None where there can be none: the trainer then starts from nothing.
+    """
+    try:
+        folder = sockets()
+    except OSError as problem:
+        with run.log.open("a") as log:
+            print(f"no warm trainer ({problem}): it starts from nothing", file=log)
+        return None
     name = folder / warm_name(run)
     with name.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -192,12 +200,15 @@ def connected(run: TrainerRun) -> socket.socket | None:
 
 
 def sockets() -> Path:
-    """A folder of this user's alone on this machine; short: the path of a socket has at most 107 bytes (unix(7))."""
+    """A folder of this user's alone on this machine; short: the path of a socket has at most 107 bytes (unix(7)).
+
+    Raises OSError where something else is in its place.
+    """
     folder = Path(tempfile.gettempdir(), f"charaloom-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077 or folder.is_symlink():
-        raise CharaloomError(f"{folder}: belongs to somebody else or is open to others; remove it, or set TMPDIR")
+        raise PermissionError(f"{folder}: belongs to somebody else or is open to others; remove it, or set TMPDIR")
     return folder
 
 

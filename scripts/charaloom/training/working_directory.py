@@ -7,6 +7,7 @@ from pathlib import Path
 
 from charaloom.artifacts import locks
 from charaloom.artifacts.files import digest
+from charaloom.artifacts.sealed import whole_files, whole_sealed
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Training
 from charaloom.diffusion.bases import LocalBase
@@ -49,6 +50,7 @@ def remove_others(workdir: Path) -> None:
 
 def trained(workdir: Path, params: Training) -> bool:
     """Whether an earlier run, this long or longer, has trained all that these params ask for."""
-    losses, steps = workdir / "run" / "loss.tsv", milestones(params)
-    complete = all((workdir / "run" / "ckpts" / f"lora_unet-{step}.safetensors").exists() for step in steps)
-    return complete and losses.exists() and losses.read_bytes().count(b"\n") > steps[-1]
+    losses, steps = whole_sealed(workdir / "run" / "loss.tsv"), milestones(params)
+    if losses is None or losses.read_bytes().count(b"\n") <= steps[-1]:
+        return False
+    return all(whole_files(workdir / "run" / "ckpts" / f"{step}.json") for step in steps)

@@ -1,8 +1,7 @@
 """Measured: whatever needs pixels or a neural network, once per picture; every later decision reads this table.
 
-A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256, under a
-key of the model files and of this stage's version: a killed run keeps its rows, and neither a picture that two
-characters share nor a new threshold in a later stage measures anything again.
+A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256 and
+the model files: neither a killed run, nor a picture that characters share, nor a new threshold measures one again.
 """
 
 import sys
@@ -10,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.rounding import rounded
+from charaloom.artifacts.sealed import sealed_file, whole_sealed
 from charaloom.artifacts.tables import MEASURED, read_table, stream_table, write_stream, write_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Measured
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.errors import CharaloomError
 from charaloom.images.boxes import area, box_of, overlap
-from charaloom.images.decoding import open_drawn
+from charaloom.images.decoding import open_drawn, open_lazily
 from charaloom.images.fingerprints import perceptual_hash, thumbnail
 from charaloom.images.generated import generation_parameters
 from charaloom.vision.model_set import Box, Detection, ModelInput, ModelSet, Scores, TaggerOutput, pictures_per_batch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 TAG_FLOOR = 0.05  # score above which a tag is stored, set by hand
 VECTORS = ("ccip", "tag_embedding")
+LARGE_PIXELS = 16_000_000  # a picture of 100 megapixels takes a gigabyte while it is decoded; set by hand
 BATCHES_AHEAD = 2  # per thread, set by hand: bounds the pictures in memory
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -63,8 +65,7 @@ def measure(
 ) -> None:
     """Write the views of every picture of `inputs.raw` (schema MEASURED): at least one row per picture.
 
-    `work` is a cache that survives failures and that characters may share. `threads` pictures are measured side by
-    side, which changes no number.
+    `work` is a cache that characters may share. `threads` pictures are measured side by side, which changes no number.
     Raises CharaloomError where a model is missing or broken; a picture that cannot be measured gets a `problem`.
     """
     origin = lineage("measured", character, params.plain(), inputs.upstream)
@@ -88,6 +89,12 @@ def measure(
 def cache_key(models: Row) -> str:
     """A digest of everything besides its bytes that a picture's numbers depend on; `models` is the models manifest."""
     return digest({"models": models["models"], "version": STAGE_VERSION["measured"]})[:16]
+
+
+def forget(work: Path, pictures: Iterable[str]) -> None:
+    """Delete what the caches in `work` hold of pictures, by SHA-256."""
+    for file in (file for picture in pictures for file in work.glob(f"*/{picture[:2]}/{picture}.*")):
+        file.unlink(missing_ok=True)
 
 
 Views = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
@@ -120,7 +127,7 @@ class Measurer:
         cv2.setNumThreads(1)  # as the models: the parallel work is several pictures
         self.cache, self.hub = cache, hub
         self.batch = pictures_per_batch()
-        self.lock = Lock()
+        self.lock, self.large = Lock(), Lock()
 
     @property
     def models(self) -> ModelSet:
@@ -145,10 +152,12 @@ class Measurer:
     def __call__(self, pictures: list[Row]) -> list[Views]:
         cached = {picture["picture"]: self.cached(picture) for picture in pictures}
         missing = [picture for picture in pictures if cached[picture["picture"]] is None]
-        fresh = self.measured(missing) if missing else {}
+        with self.large if any(is_large(picture["bytes"]) for picture in missing) else nullcontext():
+            fresh = self.measured(missing) if missing else {}
         for name, rows in fresh.items():
             if rows[0]["problem"] is None:
-                write_table(self.file(name), rows, MEASURED, "view")
+                with sealed_file(self.file(name)) as part:
+                    write_table(part, rows, MEASURED, "view")
         return [
             (cached[name] or as_arrays(fresh.get(name) or []), cached[name] is None)
             for name in (picture["picture"] for picture in pictures)
@@ -159,13 +168,12 @@ class Measurer:
 
     def cached(self, picture: Row) -> list[Row] | None:
         """Rows of a picture that is in the cache, or that has no usable file; None where it has to be measured."""
-        import pyarrow as pa
-
         if picture["problem"] is not None or picture["bytes"] is None:
             return [unmeasured(picture["picture"], picture["problem"] or "no file")]
         try:
-            return as_arrays(read_table(self.file(picture["picture"])))
-        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            file = whole_sealed(self.file(picture["picture"]))
+            return as_arrays(read_table(file)) if file else None
+        except OSError:  # another job measures it just now
             return None
 
     def measured(self, pictures: list[Row]) -> dict[str, list[Row]]:
@@ -191,6 +199,15 @@ class Measurer:
                 for picture in pictures:
                     rows |= self.measured([picture])
         return rows
+
+
+def is_large(data: bytes) -> bool:
+    """Whether a picture is one that no other large one may be in memory with."""
+    try:
+        with open_lazily(data) as image:
+            return image.width * image.height > LARGE_PIXELS
+    except Exception:  # `measured` says what is wrong with it
+        return False
 
 
 def problem_of(error: Exception) -> str:
@@ -243,7 +260,7 @@ def rows_of(models: ModelSet, pictures: list[Drawn]) -> dict[str, list[Row]]:
         picture = view_row(name, "picture", 0, grey, (0, 0, *image.size))
         picture |= picture_facts(data, grey, detections, scores)
         picture["aesthetic"] = rounded(models.aesthetic(scores["aesthetic"]))
-        rows[name] = [picture, *part_rows(name, grey, detections)]
+        rows[name] = [picture, *part_rows(name, image, grey, detections)]
         described.append((picture, whole))
         persons = [row for row in rows[name] if row["kind"] == "person"]
         if len(persons) > 1:
@@ -271,7 +288,7 @@ def ordered(detections: list[Detection]) -> list[Detection]:
     return sorted(solid, key=lambda detection: (-detection[1], detection[0]))
 
 
-def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
+def part_rows(name: str, image: "Image.Image", grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
     """Persons, half bodies and heads, each with the person that it belongs to."""
     persons = [box for box, _ in detections["person"]]
     rows = []
@@ -279,7 +296,7 @@ def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detectio
         for index, (box, confidence) in enumerate(detections[kind]):
             person = index if kind == "person" else owner(box, persons)
             row = {**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person}
-            rows.append(row | thumbnail_columns(grey, box) if kind == "head" else row)
+            rows.append(row | head_thumbnail(image.crop(box)) if kind == "head" else row)
     return rows
 
 
@@ -302,10 +319,18 @@ def picture_facts(
 
 
 def thumbnail_columns(grey: "np.ndarray", box: Box) -> Row:
-    """What copies and expressions are told apart by: the view in grey, small."""
+    """What copies are told by: the picture in grey, small."""
     x0, y0, x1, y1 = box
     small = thumbnail(grey[y0:y1, x0:x1])
     return {"thumbnail": small.tobytes(), "thumbnail_width": small.shape[1]}
+
+
+def head_thumbnail(head: "Image.Image") -> Row:
+    """What expressions are told apart by: luma, and below it the two colour differences of YCbCr."""
+    import numpy as np
+
+    planes = [thumbnail(np.asarray(plane)) for plane in head.convert("RGB").convert("YCbCr").split()]
+    return {"thumbnail": np.concatenate(planes).tobytes(), "thumbnail_width": planes[0].shape[1]}
 
 
 def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> Row:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charaloom.errors import CharaloomError
 from charaloom.runtime.hub import hub_file
 from charaloom.vision.models import CUDA, open_session, provider
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+RIGHT_FILES = "take both files from one revision of the model (config/models.yaml, `models.hub`)"
 Box = tuple[int, int, int, int]
 Detection = tuple[Box, float]  # box in pixels of the picture, confidence 0 to 1
 Scores = dict[str, float]  # 0 to 1, by label
@@ -43,6 +45,12 @@ DETECTORS = {  # repo, model, thresholds of confidence and of overlap (IoU): the
     "face": ("deepghs/anime_face_detection", "face_detect_v1.4_s", 0.25, 0.7),
 }
 AESTHETIC_LABELS = ("worst", "low", "normal", "good", "great", "best", "masterpiece")
+READ_LABELS = {  # of classifiers, that decisions read
+    "rating": ("safe", "r15", "r18"),
+    "monochrome": ("monochrome",),
+    "ai": ("ai",),
+    "aesthetic": AESTHETIC_LABELS,
+}
 RATING, GENERAL = "9", "0"  # categories of the tagger's labels in selected_tags.csv
 CCIP_SIDE, CLASSIFIER_SIDE, DETECTOR_SIDE = 384, 384, 640  # pixels, as in imgutils, where a graph names none
 NORMALISATIONS = {  # mean and standard deviation per channel, as in imgutils' preprocessing of each family of models
@@ -144,7 +152,12 @@ class Classifier:
         import numpy as np
 
         self.session = open_session(hub_file(hub, repo, f"{model}/model.onnx"))
-        self.labels: list[str] = json.loads(hub_file(hub, repo, f"{model}/meta.json").read_text())["labels"]
+        meta = hub_file(hub, repo, f"{model}/meta.json")
+        self.labels: list[str] = json.loads(meta.read_text())["labels"]
+        check_labels(meta, self.labels, self.session, "output")
+        kind = next((name for name, place in CLASSIFIERS.items() if place == (repo, model)), "")
+        if missing := sorted(set(READ_LABELS.get(kind, ())) - set(self.labels)):
+            raise CharaloomError(f"{meta}: has no label {', '.join(missing)}; {RIGHT_FILES}")
         shape = self.session.get_inputs()[0].shape
         self.height, self.width = (edge if isinstance(edge, int) else CLASSIFIER_SIDE for edge in shape[2:])
         self.preprocess = None
@@ -155,6 +168,8 @@ class Classifier:
             self.preprocess = create_pillow_transforms(json.loads(preprocess.read_text())["stages"])
         samples = hub_file(hub, repo, f"{model}/samples.npz")
         self.samples = np.load(samples)["arr_0"] if samples.exists() else None
+        if self.samples is not None and (self.samples.ndim != 2 or len(self.samples) != 2):
+            raise CharaloomError(f"{samples}: is no table of two rows, scores and shares; {RIGHT_FILES}")
 
     def scores(self, pictures: Sequence[ModelInput]) -> list[Scores]:
         """Of each picture the scores by label."""
@@ -252,8 +267,10 @@ class Tagger:
 
     def __init__(self, hub: Path):
         self.session = open_session(hub_file(hub, *TAGGER))
-        with hub_file(hub, *LABELS).open(encoding="utf-8", newline="") as file:
+        place = hub_file(hub, *LABELS)
+        with place.open(encoding="utf-8", newline="") as file:
             labels = [(row["name"], row["category"]) for row in csv.DictReader(file)]
+        check_labels(place, [name for name, _ in labels], self.session, self.session.get_outputs()[0].name)
         self.rating = [(index, name) for index, (name, category) in enumerate(labels) if category == RATING]
         self.general = [(index, name) for index, (name, category) in enumerate(labels) if category == GENERAL]
         self.side: int = self.session.get_inputs()[0].shape[1]
@@ -273,6 +290,23 @@ class Tagger:
             )
             for scores, embedding in zip(predictions, embeddings, strict=True)
         ]
+
+
+def check_labels(file: Path, labels: Sequence[str], session: Any, output: str) -> None:
+    """Refuse a label file of another length than the model's output: every score would get another one's name.
+
+    Where the graph leaves the length open, the model is run on a blank picture.
+    """
+    import numpy as np
+
+    length = next(each.shape[-1] for each in session.get_outputs() if each.name == output)
+    if not isinstance(length, int):
+        graph_input = session.get_inputs()[0]
+        shape = [edge if isinstance(edge, int) else CLASSIFIER_SIDE for edge in graph_input.shape[1:]]
+        (scores,) = session.run([output], {graph_input.name: np.zeros([1, *shape], dtype=np.float32)})
+        length = scores.shape[-1]
+    if length != len(labels):
+        raise CharaloomError(f"{file}: {len(labels)} labels, its model gives {length} scores; {RIGHT_FILES}")
 
 
 def run(session: Any, names: list[str], inputs: list["np.ndarray"]) -> list["np.ndarray"]:

@@ -5,19 +5,22 @@ imgutils always asks for `main`, so `refs/main` of each repository holds the pin
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from charaloom.artifacts.files import write_json
-from charaloom.artifacts.manifest import SCHEMA, lineage, write_lineage
+from charaloom.artifacts.manifest import lineage, read_manifest, write_lineage
+from charaloom.artifacts.sealed import write_sealed
 from charaloom.artifacts.types import PathLike
 from charaloom.config.params import Models
-from charaloom.runtime.hub import fetch_repository
+from charaloom.errors import DamagedError
+from charaloom.runtime.hub import fetch_repository, repository_folder
+from charaloom.weights.digests import read_files
 
 MODELS_VERSION = 1
+MODELS = "models.manifest.json"
 CUDA = "CUDAExecutionProvider"
 
 
@@ -31,7 +34,25 @@ def fetch_models(params: Models, hub: PathLike, manifest: PathLike) -> None:
     models = [fetch_repository(entry, params.hub, cache) for entry in params.lock]
     counts = {"repositories": len(models), "files": sum(len(model["files"]) for model in models)}
     write_lineage(manifest, lineage("models", "", {"version": MODELS_VERSION, **params.plain()}, ()))
-    write_json(manifest, {"schema": SCHEMA, "models": models, "counts": counts})
+    write_sealed(manifest, {"models": models, "counts": counts})
+
+
+def damaged_models(manifest: PathLike, hub: PathLike) -> Iterator[Path]:
+    """Files of the cache `hub` that are missing or not what the models manifest says; each is read once, until it
+    changes. Raises DamagedError where the manifest itself is damaged."""
+    for model in read_manifest(manifest).get("models", ()):
+        folder = repository_folder(hub, model["repo"], model["repo_type"]) / "snapshots" / model["revision"]
+        there = {name: file for name, file in model["files"].items() if (folder / name).is_file()}
+        yield from (folder / name for name in sorted(model["files"].keys() - there))
+        found = read_files(folder, sorted(there), Path(hub).parent)
+        yield from (folder / name for name, file in sorted(there.items()) if found[name].sha256 != file["sha256"])
+
+
+def refuse_damaged_models(inputs: Iterable[PathLike], work: PathLike) -> None:
+    """Raise DamagedError at a picture model that is not what the models manifest among `inputs` says."""
+    for manifest in (Path(path) for path in inputs if Path(path).name == MODELS):
+        for file in damaged_models(manifest, Path(work) / "hub"):
+            raise DamagedError(f"{file}: not the file that {manifest} names. `charaloom run` fetches it again.")
 
 
 _opened_with: tuple[str, int] | None = None  # cache and threads of the sessions that imgutils keeps

@@ -15,6 +15,7 @@ from charaloom.weights.architectures import SHIPPED, read_config
 from charaloom.weights.headers import BITS, LENGTH_BYTES
 from charaloom.weights.kinds import SDXL
 from charaloom.weights.models import STEMS, Model, Source
+from charaloom.weights.tokenizers import VOCABULARY, brings_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,6 @@ CONVERSION_VERSION = 1  # bump where the same file would become another folder
 BLOCK = 1 << 24  # bytes copied at once
 FP8 = ("F8_E4M3", "F8_E5M2")
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1"}
-VOCABULARY = ("vocab.json", "merges.txt")
 
 
 def write_folder(model: Model, scheduler: Mapping[str, Any], vocabulary: Path | None, target: Path) -> None:
@@ -58,11 +58,6 @@ def copy_tokenizer(model: Model, source: Path, vocabulary: Path | None, target: 
         for name in VOCABULARY:
             shutil.copyfile(vocabulary / name, target / name)
         check_vocabulary(model, target / VOCABULARY[0])
-
-
-def brings_words(tokenizer: Path) -> bool:
-    """Whether a tokenizer's folder has its vocabulary."""
-    return (tokenizer / "tokenizer.json").is_file() or all((tokenizer / name).is_file() for name in VOCABULARY)
 
 
 def check_vocabulary(model: Model, vocabulary: Path) -> None:

@@ -1,7 +1,7 @@
 """SHA-256 of base models and the tensors that hold no numbers, found in one reading: bases have gigabytes.
 
-What was found is kept in `work`, one JSON file for each folder that bases lie in, by path, size, modification time
-and inode; whatever changes one of them makes the file be read again.
+What was found is kept in `work`, one JSON file for each folder that bases lie in, by path, size, modification time,
+inode and change time; whatever changes one of them makes the file be read again.
 """
 
 import hashlib
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from charaloom.artifacts.files import digest, read_json, sha256_file, write_json
+from charaloom.artifacts.files import digest, sha256_file
 from charaloom.artifacts.locks import locked
+from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.weights.headers import Header, read_header
 
 # A younger file may change again without a new modification time: file systems count it in steps of up to 2 s (FAT).
@@ -46,7 +47,7 @@ def read_files(folder: Path, names: Iterable[str], work: Path) -> dict[str, Read
     root = folder.resolve()
     store = work / "bases" / "digests" / f"{digest(str(root))[:32]}.json"
     with locked(store.with_suffix(".lock"), f"{folder}: another process hashes these files; waiting for it"):
-        kept = read_kept(store)
+        kept = read_kept(store).get("files", {})
         files, fresh = {}, {}
         for name in names:
             facts = facts_of(root / name)
@@ -58,27 +59,19 @@ def read_files(folder: Path, names: Iterable[str], work: Path) -> dict[str, Read
             if not known and settled(facts, root / name):
                 fresh[name] = {"facts": facts, "sha256": files[name].sha256, "broken": list(files[name].broken)}
         if fresh:
-            write_json(store, {**kept, **fresh})
+            write_sealed(store, {"files": {**kept, **fresh}})
     return files
 
 
-def read_kept(store: Path) -> dict[str, Any]:
-    """What was found before; nothing where the file is missing or broken."""
-    try:
-        return read_json(store)
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
 def facts_of(path: Path) -> list[int]:
-    """Size in bytes, modification time in nanoseconds and inode of a file; those of its target where it is a link."""
+    """Size in bytes, modification time (ns), inode and change time (ns) of a file; of its target where it is a link."""
     status = os.stat(path)
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+    return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
 
 
 def settled(facts: list[int], path: Path) -> bool:
     """Whether the file is old enough, and the same as before it was hashed."""
-    return facts == facts_of(path) and time.time() - facts[1] / 1e9 > SETTLED_SECONDS
+    return facts == facts_of(path) and time.time() - max(facts[1], facts[3]) / 1e9 > SETTLED_SECONDS
 
 
 def read_file(path: Path) -> Read:

@@ -17,8 +17,13 @@ from charaloom.weights.digests import Read, facts_of, read_files
 from charaloom.weights.headers import Header, Tensor, read_header
 from charaloom.weights.kinds import SD15, SDXL, TAKE, family_of_file, statement
 from charaloom.weights.layouts import DEPRECATED, TEXT_MODEL, Place, Places, places_of
+from charaloom.weights.tokenizers import check_words
 
 PARTS = {SD15: ("unet", "vae", "text_encoder"), SDXL: ("unet", "vae", "text_encoder", "text_encoder_2")}
+TOKENIZERS = {  # each with its text encoder
+    SD15: {"tokenizer": "text_encoder"},
+    SDXL: {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"},
+}
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}  # of the others: `model`
 TITLES = {SD15: "Stable Diffusion 1.x", SDXL: "SDXL"}
 NAMES = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "second text encoder"}
@@ -243,12 +248,15 @@ def folder_model(folder: Path) -> Model:
         files += [header.path for header in headers]
         parts[part] = folder_part(headers, part, folder, family)
         plain &= len(headers) == 1 and headers[0].path.name == f"{STEMS.get(part, 'model')}.safetensors"
+        plain &= not any((folder / part).glob("*.index*.json"))  # which diffusers would follow, to files that may lack
         plain &= all(
             tensor.tensor.dtype not in FP8 and tensor.tensor.shape == tensor.shape for tensor in parts[part].values()
         )
-    for part in ("scheduler", "tokenizer", "tokenizer_2" if family == SDXL else "tokenizer"):
+    for part in ("scheduler", *TOKENIZERS[family]):
         if not (folder / part).is_dir():
             raise CharaloomError(f"{folder} has no {part}/, as folders of {TITLES[family]} have: fetch it again")
+    for tokenizer, encoder in TOKENIZERS[family].items():
+        check_words(folder / tokenizer, read_config(folder, encoder)["vocab_size"])
     files += texts(folder, family)
     return Model(folder, family, facts.prediction, facts.zero_snr, folder, parts, tuple(files), plain)
 

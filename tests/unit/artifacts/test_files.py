@@ -13,6 +13,7 @@ import pytest
 
 from charaloom.artifacts import files
 from charaloom.artifacts.files import safe_name, whole_file, whole_folder
+from charaloom.config.schemas import CODE
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 REPLACE = """
@@ -196,3 +197,27 @@ def test_f6_names_become_safe_and_distinct_file_names() -> None:
     hostile = [safe_name(name) for name in ("../../etc", ":d-portrait", ";d-portrait", "猫-portrait")]
     assert len(set(hostile)) == 4
     assert all("/" not in name and not name.startswith(".") for name in hostile)
+
+
+UMASK = """
+import os, sys
+os.umask(int(sys.argv[2], 8))
+from pathlib import Path
+from charaloom.artifacts.files import whole_folder, write_json
+folder = Path(sys.argv[1])
+write_json(folder / "a.json", {})
+with whole_folder(folder / "b") as part:
+    (part / "c").write_text("x")
+print(*(oct((folder / name).stat().st_mode & 0o777) for name in ("a.json", "b", "b/c")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("umask", "modes"), [("022", "0o644 0o755 0o644"), ("027", "0o640 0o750 0o640"), ("002", "0o664 0o775 0o664")]
+)
+def test_files_have_the_modes_that_the_users_umask_asks_for(tmp_path: Path, umask: str, modes: str) -> None:
+    command = [sys.executable, "-c", UMASK, str(tmp_path), umask]
+    said = subprocess.run(
+        command, env={"PYTHONPATH": str(CODE / "scripts")}, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == modes

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.files import write_json
+from charaloom.artifacts.manifest import Lineage, write_manifest
 from charaloom.cli import run as running
-from charaloom.cli.due import MODELS, artifacts_of
+from charaloom.cli.due import MODELS, Due, artifacts_of
 from charaloom.cli.snakemake import Running
 from charaloom.config.project import Project, load_project
 from charaloom.config.stages import STAGES
-from tests.finished import finish, finish_artifact, finish_models
+from tests.finished import finish, finish_artifact, finish_models, trace
 from tests.small_bases import write_base
 
 
@@ -31,9 +33,16 @@ class Finishing:
         self.cores = 2
         self.calls: list[tuple[Counter[str], list[str]]] = []
         self.words: list[str] = []  # that the next call fails with, before any job
+        self.locked = self.unlocked = 0
 
     def on_cluster(self) -> bool:
         return False
+
+    def is_locked(self) -> bool:
+        return bool(self.locked)
+
+    def unlock(self) -> None:
+        self.locked, self.unlocked = 0, self.unlocked + 1
 
     def run(self, targets: list[str], log: Path, rules: list[str], force: bool) -> "Ended":
         assert force
@@ -54,6 +63,7 @@ class Finishing:
                 ended.code = 1
                 failed.add(name)
                 ended.errors[stage] += 1
+                ended.failed.add(Path(f"work/logs/{name}/{stage}.log"))
                 continue
             finish_artifact(self.project, name, by_manifest[manifest])
             self.calls[-1][0][stage] += 1
@@ -69,6 +79,7 @@ class Ended:
         self.tail = deque(words)
         self.errors, self.finished = Counter[str](), Counter[str]()
         self.logs: deque[Path] = deque()
+        self.failed = set[Path]()
         self.process = SimpleNamespace(pid=1, send_signal=lambda number: signal.Signals(number), wait=lambda: 0)
 
     def __iter__(self) -> Iterator[None]:
@@ -180,6 +191,103 @@ def test_a_snakemake_that_cannot_start_ends_the_run(project: Project) -> None:
     assert outcome.broken == ["Directory cannot be locked."]
     assert outcome.failed == {}
     assert len(snakemake.calls) == 1
+
+
+def test_c2_a_snakemake_that_is_killed_is_named_and_leaves_no_lock(
+    project: Project, monkeypatch: Any, capsys: Any
+) -> None:
+    """Nobody has failed whose job never ran; the next run finds no lock."""
+    snakemake = Finishing(project, failing=(("c1", "tagged"),))
+    plain = snakemake.run
+
+    def killed(targets: list[str], log: Path, rules: list[str], force: bool) -> Ended:
+        ended = plain([target for target in targets if "/c0/" in target or "/c1/" in target], log, rules, force)
+        ended.code, snakemake.locked = -9, 1
+        ended.tail.extend(["[Sun Nov 29]", "localrule raw:"])
+        return ended
+
+    monkeypatch.setattr(snakemake, "run", killed)
+    outcome = build(snakemake)
+    assert outcome.failed == {"c1": "tagged"}
+    assert outcome.code == 1
+    assert (snakemake.locked, snakemake.unlocked) == (0, 1)
+    assert outcome.broken[0].startswith("Snakemake was ended by signal 9, most often because memory ran out")
+    capsys.readouterr()
+    running.print_failures(outcome)
+    printed = capsys.readouterr().out
+    assert "The run could not go on:" in printed
+    assert "c1  tagged  work/logs/c1/tagged.log" in printed
+    assert "localrule raw:" in printed, "the log is empty: Snakemake's last words"
+    assert build(Finishing(project)).code == 0
+
+
+def test_c2_the_lock_of_another_snakemake_is_named(project: Project) -> None:
+    snakemake = Finishing(project)
+    snakemake.words = ["LockException:", "Error: Directory cannot be locked."]
+    outcome = build(snakemake)
+    assert outcome.failed == {}
+    assert outcome.broken[0].startswith(str(Path(".snakemake/locks").absolute()))
+    assert "snakemake --unlock" in outcome.broken[0]
+
+
+ERROR_LINES = """[Sun Nov 29 07:00:00 2026]
+localrule raw:
+    output: results/hana/raw.parquet
+    log: work/logs/hana/raw.log
+    jobid: 1
+Error in rule raw:
+    message: None
+    jobid: 1
+    output: results/hana/raw.parquet
+    log: work/logs/hana/raw.log (check log file(s) for error details)
+localrule raw:
+    log: work/logs/mei/raw.log
+"""
+
+
+def test_the_jobs_that_failed_are_known_by_their_logs(tmp_path: Path) -> None:
+    ended = Running([sys.executable, "-c", f"print({ERROR_LINES!r})"], tmp_path / "run.log")
+    list(ended)
+    assert ended.failed == {Path("work/logs/hana/raw.log")}
+    assert list(ended.logs) == [Path("work/logs/hana/raw.log"), Path("work/logs/mei/raw.log")]
+
+
+def test_c10_a_damaged_file_is_made_again_in_the_same_run(project: Project, monkeypatch: Any) -> None:
+    """A stage refuses to read it; the stage that made it runs again, then the one that refused."""
+    for name in project.characters:
+        finish(project, name)
+    write_json(Path("config/characters/c1.yaml"), {"tagged": {"core_forbid": ["hat"]}})
+    after = load_project()
+    table, manifest = Path("results/c1/measured.parquet"), Path("results/c1/measured.manifest.json")
+    table.write_bytes(b"whole")
+    write_manifest(manifest, Lineage("measured", "c1", "", {}, {}), {"table": table}, {})
+    for artifact in artifacts_of(after):
+        if artifact.stage != "tagged":
+            trace(after, "c1", artifact)
+    snakemake = Finishing(after)
+    plain = snakemake.run
+    table.write_bytes(b"wholf")
+    monkeypatch.setattr(Due, "is_whole", partialmethod(looking, Due.is_whole))
+
+    def run(targets: list[str], log: Path, rules: list[str], force: bool) -> Ended:
+        snakemake.failing = (("c1", "tagged"),) if table.read_bytes() != b"whole" else ()
+        if any("measured" in target for target in targets):
+            table.write_bytes(b"whole")
+        ended = plain(targets, log, rules, force)
+        if any("measured" in target for target in targets):
+            write_manifest(manifest, Lineage("measured", "c1", "", {}, {}), {"table": table}, {})
+            trace(after, "c1", next(each for each in artifacts_of(after) if each.stage == "measured"))
+        return ended
+
+    monkeypatch.setattr(snakemake, "run", run)
+    outcome = build(snakemake)
+    assert outcome.code == 0
+    assert [list(jobs) for jobs, _ in snakemake.calls] == [[], ["measured"], ["tagged"]]
+
+
+def looking(self: Due, whole: Any, folder: Path, artifact: Any, closely: bool = False) -> bool:
+    """As where a bit flips on the disk and no time changes: only a closer look finds it."""
+    return whole(self, folder, artifact, True) if closely else True
 
 
 def test_a_file_that_is_gone_is_left_to_snakemake(project: Project) -> None:

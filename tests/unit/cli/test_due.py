@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.files import digest, read_json, write_json
+from charaloom.artifacts.manifest import describe
+from charaloom.artifacts.sealed import write_sealed
 from charaloom.cli import due as module
 from charaloom.cli import slices
-from charaloom.cli.due import DIGITS, Due, ParamDigests, artifacts_of, below
+from charaloom.cli.due import DIGITS, Due, ParamDigests, Plan, artifacts_of, below
 from charaloom.cli.slices import Queue, jobs_of, stages_of, targets_of
 from charaloom.config.project import Project, load_project
 from charaloom.config.stage_params import publish_params, stage_params
@@ -121,7 +123,7 @@ def test_what_is_lost_is_made_again(project: Project) -> None:
     assert due(project) == ([], [])
 
 
-def test_c9_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost(project: Project) -> None:
+def test_c10_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost_or_another(project: Project) -> None:
     """Also those of a folder, and the published copies."""
     folder = Path("results/mei")
     files = {"stage": "model", "file": folder / "model" / "mei.safetensors"}
@@ -131,11 +133,11 @@ def test_c9_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost(project:
     for lost in (files, steps, tables, copies):
         lost["file"].parent.mkdir(parents=True, exist_ok=True)
         lost["file"].write_text("x")
-    described = {"size": 1, "sha256": "x"}
+    described = describe(folder / "tagged.parquet")
     listed = {"files": {"mei.safetensors": described}}
     made = {"files": {**listed["files"], "checkpoints/000100/mei-000100.safetensors": described}}
     write_json(folder / "model.manifest.json", {"outputs": {"model": made}})
-    write_json(folder / "tagged.manifest.json", {"outputs": {"table": {"size": 1, "sha256": "x"}}})
+    write_json(folder / "tagged.manifest.json", {"outputs": {"table": described}})
     write_json(folder / "published" / "second.json", {"model": {"folder": "model", **listed}})
     for artifact in artifacts_of(project):  # what was made of these
         if STAGES.index(artifact.stage) > STAGES.index("tagged") and artifact.stage != "model":
@@ -151,6 +153,41 @@ def test_c9_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost(project:
         assert due(project)[0][0] == lost["stage"]
         lost["file"].write_text("x")
         assert due(project) == ([], [])
+        times = lost["file"].stat()
+        lost["file"].write_text("y")
+        os.utime(lost["file"], ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert due(project)[0][0] == lost["stage"], "another content of the same size and time"
+        lost["file"].write_text("x")
+        assert due(project) == ([], [])
+
+
+def test_c10_a_damaged_file_is_found_by_a_closer_look_whatever_its_times(project: Project, monkeypatch: Any) -> None:
+    """As a bit that flips on the disk, which changes no time at all."""
+    folder = Path("results/mei")
+    write_sealed(folder / "filtered.decisions.json", {"digest": "x", "rules": []})
+    trace(project, "mei", next(each for each in artifacts_of(project) if each.stage == "tagged"))
+    trace(project, "mei", next(each for each in artifacts_of(project) if each.stage == "dataset"))
+    trace(project, "mei", next(each for each in artifacts_of(project) if each.stage == "report"))
+    known = Due(project)
+    assert known.of("mei") == Plan()
+    assert not known.look_closely("mei")
+    monkeypatch.setattr(module, "signature_of", lambda _: known.records["mei"][0])
+    decisions = folder / "filtered.decisions.json"
+    for place in range(0, len(decisions.read_bytes()), 5):
+        whole = decisions.read_bytes()
+        decisions.write_bytes(flipped(whole, place))
+        assert known.of("mei") == Plan()
+        known.seen_damaged.clear()
+        assert known.look_closely("mei"), place
+        assert not known.look_closely("mei"), "known by now"
+        assert [artifact.stage for artifact in known.of("mei").now] == ["filtered"]
+        decisions.write_bytes(whole)
+        known.mended("mei", ["filtered.manifest.json"])
+        assert known.of("mei") == Plan()
+
+
+def flipped(data: bytes, place: int, bit: int = 1) -> bytes:
+    return data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :]
 
 
 def test_a_broken_lineage_is_due_and_no_traceback(project: Project) -> None:
@@ -197,7 +234,9 @@ def test_only_the_stages_that_are_wanted_are_due(project: Project) -> None:
 
 def test_digests_of_params_are_those_of_the_rules(project: Project) -> None:
     """The text that is made once for everybody gives what each one's params give."""
-    after = changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
+    changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
+    hub = {"kind": "hub", "namespace": "ann", "dataset": "{character}-data"}
+    after = changed("config/config.yaml", published={"targets": {"hub": hub}})
     artifacts = artifacts_of(after)
     digests = ParamDigests(after, artifacts)
     for name in after.characters:

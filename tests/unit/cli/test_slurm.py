@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,53 @@ def test_a_killed_runs_lock_is_taken_away_and_a_plain_snakemakes_is_not(tmp_path
     with controller.controlling(tmp_path, snakemake, "stop"):
         pass
     assert snakemake.unlocked == 1
+
+
+def test_c7_of_two_starts_at_one_instant_one_goes_on(tmp_path: Path) -> None:
+    """Whether no run was here before, or a killed one; 0 of 100 pairs both run."""
+    dead = {"host": socket.gethostname(), "processes": []}
+    for number in range(100):
+        work = tmp_path / str(number)
+        work.mkdir()
+        if number % 2:
+            write_json(work / "controller.json", dead)
+        ready, over = threading.Barrier(2), threading.Barrier(2)
+        ran, refused = [], []
+
+        def start(
+            work: Path = work, ready: Any = ready, over: Any = over, ran: Any = ran, refused: Any = refused
+        ) -> None:
+            own = controller.Controller(work)
+            earlier = own.earlier()
+            ready.wait()
+            try:
+                own.take(earlier)
+                ran.append(own)
+            except CharaloomError as problem:
+                refused.append(str(problem))
+            over.wait()
+
+        both = [threading.Thread(target=start) for _ in range(2)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join()
+        assert len(ran) == len(refused) == 1
+        assert "another run has just started" in refused[0]
+        assert [path.name for path in work.iterdir()] == ["controller.json"]
+
+
+def test_c2_the_lock_of_a_killed_snakemake_is_known_by_the_record_of_its_run(tmp_path: Path, monkeypatch: Any) -> None:
+    """On a cluster it is left to the next run, which settles the jobs first."""
+    monkeypatch.chdir(tmp_path)
+    snakemake = Quiet()
+    with controller.controlling(tmp_path, snakemake, "stop"):
+        (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
+        (tmp_path / ".snakemake" / "locks" / "0.output.lock").write_text("")
+    assert (tmp_path / "controller.json").exists()
+    monkeypatch.setattr(controller, "refuse_beside", lambda *_: None)  # this process plays both runs
+    with controller.controlling(tmp_path, snakemake, "stop"):
+        assert snakemake.unlocked == 1
 
 
 def test_a_run_on_another_host_is_not_judged_from_here(tmp_path: Path) -> None:

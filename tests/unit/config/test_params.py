@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.files import canonical_json
+from charaloom.artifacts.typed import Params
 from charaloom.config.layers import DEFAULTS, read_config
-from charaloom.config.params import STAGE_PARAMS, Params, Settings
+from charaloom.config.params import STAGE_PARAMS, Settings
 from charaloom.config.project import Project, open_project
 from charaloom.config.schemas import schema
 from charaloom.config.stage_params import publish_params, stage_params

@@ -274,6 +274,28 @@ def test_shards_and_variants_are_read(tiny_sdxl: Path, tmp_path: Path) -> None:
         local_base(base, tmp_path / "work")
 
 
+def test_f9_an_index_beside_whole_weights_is_not_followed(tiny_base: Path, tmp_path: Path) -> None:
+    """diffusers would, and fail when the previews begin: the files that it names are not there."""
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import load_file
+
+    shutil.copytree(tiny_base, tmp_path / "base")
+    weights = tmp_path / "base" / "unet" / "diffusion_pytorch_model.safetensors"
+    names = dict.fromkeys(load_file(weights), "diffusion_pytorch_model-00001-of-00002.safetensors")
+    weights.with_suffix(".safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    base = Base.of({"name": "tiny", "family": "sd15", "clip_skip": 0, "path": str(tmp_path / "base")})
+    made = local_base(base, tmp_path / "work").folder
+    ours = UNet2DConditionModel.from_pretrained(made / "unet").state_dict()
+    theirs = load_file(weights)
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+    (kept,) = made.glob("unet/*.safetensors")
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 64
+    kept.write_bytes(data)
+    assert local_base(base, tmp_path / "work").folder == made, "c10: a converted base that is damaged is made again"
+    assert all((load_file(kept)[name] == theirs[name]).all() for name in theirs)
+
+
 def test_a_folder_that_lacks_a_layer_is_refused(tiny_base: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -493,7 +493,7 @@ def test_two_runs_on_one_store_do_not_mix(world, tmp_path):
         render(world, tmp_path, tmp_path / "work")
 
 
-def test_pictures_above_the_allowed_rating_are_never_kept(world, rendered, tmp_path):
+def test_h7_pictures_above_the_allowed_rating_are_never_kept(world, rendered, tmp_path):
     before = {row["file"]: row for row in read_table(rendered[0] / "scores.parquet")}
 
     def above(row):

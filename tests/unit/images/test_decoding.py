@@ -273,3 +273,28 @@ def test_opacity_is_that_of_the_upright_picture() -> None:
     clear = opacity(encoded(palette, "PNG", transparency=palette.getpixel((0, 0))))
     assert clear is not None
     assert clear.getpixel((0, 0)) == 0
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_f1_a_jpeg_with_an_end_mark_behind_half_of_its_data_is_refused(mode, subsampling):
+    """At every tenth of its data; libjpeg fills what is missing with grey and says nothing."""
+    generator = numpy.random.default_rng(5)
+    drawn = Image.fromarray(generator.integers(0, 255, (90, 70, 3), dtype=numpy.uint8)).convert(mode)
+    options = {} if mode == "L" else {"subsampling": subsampling}
+    whole = encoded(drawn, "JPEG", quality=90, **options)
+    assert inspect(whole, Limits())[1] is None
+    start = whole.index(b"\xff\xda") + 14
+    for tenth in range(1, 10):
+        cut = whole[: start + (len(whole) - start) * tenth // 10].rstrip(b"\xff")
+        assert inspect(cut + b"\xff\xd9", Limits())[1] == "truncated: picture data ends early, with an end mark behind"
+
+
+def test_a_picture_that_is_grey_is_whole():
+    """Middle grey, all of it or its last rows."""
+    for mode, grey in (("RGB", (128, 128, 128)), ("L", 128), ("RGB", (127, 127, 127))):
+        picture = Image.new(mode, (70, 90), grey)
+        assert inspect(encoded(picture, "JPEG", quality=90), Limits()) == ("JPEG", None)
+        assert inspect(encoded(picture, "JPEG", quality=90, progressive=True), Limits()) == ("JPEG", None)
+        picture.paste(0, (0, 0, 70, 40))
+        assert inspect(encoded(picture, "JPEG", quality=90), Limits()) == ("JPEG", None)

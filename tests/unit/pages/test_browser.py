@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from charaloom.config.params import Report
+from charaloom.diffusion.generation import escaped_for_a1111
 from charaloom.pages.render import render_page
 from charaloom.pages.report import write_report
 from charaloom.pages.standing import Standing
@@ -260,7 +261,8 @@ def test_a_click_copies_the_whole_prompt(results: Path, opened: Any, tmp_path: P
     assert counted
     seen = json.loads(html.unescape(counted[1]))
     wanted = [f"hana_charaloom, {scene}, {HOSTILE}" for scene in ("portrait", "standing")]
-    assert seen["copied"] == [*wanted, *(base["negative"] for base in SETTINGS["bases"])]
+    written = [*wanted, *(base["negative"] for base in SETTINGS["bases"])]
+    assert seen["copied"] == [escaped_for_a1111(text) for text in written]
     assert seen["said"] == "copied"
     assert seen["width"] > 10
 

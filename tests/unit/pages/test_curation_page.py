@@ -73,7 +73,7 @@ def test_the_page_is_well_formed_and_loads_nothing(results: Path) -> None:
     assert not re.search(r"url\(|@import", write(results))
 
 
-def test_text_from_strangers_is_escaped(results: Path) -> None:
+def test_f11_text_from_strangers_is_escaped(results: Path) -> None:
     page = Page(write(results))
     assert len(page.all("script")) == 1
     assert HOSTILE in page.text

@@ -46,7 +46,7 @@ def test_the_page_is_well_formed_and_asks_no_network(results):
     assert not re.search(r"url\(|@import|https?://", write(results))
 
 
-def test_text_from_strangers_is_escaped(results):
+def test_f11_text_from_strangers_is_escaped(results):
     page = Page(write(results))
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert HOSTILE in page.text

@@ -176,5 +176,5 @@ def test_a_weak_model_is_not_published_unless_asked_and_says_so(
 
 
 def test_other_kinds_of_target_are_refused_by_name(results, tmp_path):
-    with pytest.raises(CharaloomError, match=r"published\.targets\.shelf\.kind is 'hub'"):
-        publish(results, tmp_path / "shelf", "hub")
+    with pytest.raises(CharaloomError, match=r"published\.targets\.shelf\.kind is 'ftp'; allowed: folder, hub"):
+        publish(results, tmp_path / "shelf", "ftp")

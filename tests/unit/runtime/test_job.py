@@ -21,8 +21,14 @@ BEGIN = "import errno, os\nfrom charaloom.errors import CharaloomError\nfrom cha
             1,
             "Error: a/b: No space left; free some space, and run again",
         ),
-        ("raise OSError(errno.ENOENT, 'No such file', 'a/b')", 1, "FileNotFoundError: [Errno 2] No such file: 'a/b'"),
+        (
+            "raise OSError(errno.ENOENT, 'No such file', 'a/b')",
+            1,
+            "Error: FileNotFoundError: [Errno 2] No such file: 'a/b'",
+        ),
         ("print('done')", 0, "done"),
+        ("raise CharaloomError('a\\nError: forged\\x1b[2J')", 1, r"    Error: forged\x1b[2J"),
+        ("raise ValueError('a\\nError: forged')", 1, "    Error: forged"),
     ],
 )
 def test_the_last_line_of_the_log(tmp_path: Path, raising: str, code: int, last: str) -> None:

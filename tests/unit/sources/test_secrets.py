@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from charaloom.artifacts.tables import read_table
+from charaloom.sources.network.secrets import scrubbed_text
 from tests.servers import boards
 from tests.servers.boards import Reply, drawn, serving
 from tests.servers.hub import serving as serving_hub
@@ -147,3 +149,11 @@ def test_no_secret_is_in_what_a_failed_run_leaves(tmp_path, python):
     assert status == 1
     assert "does not accept the query" in (tmp_path / "place" / "logs" / "raw.log").read_text()
     assert hits(Path(tmp_path / "place"), said) == []
+
+
+def test_a_long_word_costs_no_time():
+    """Each of its letters could begin a name or a scheme."""
+    for letter in ("a", "a.", "a-", "a:", "a=", "//", "a/"):
+        started = time.process_time()
+        scrubbed_text(letter * 50_000 + " ")
+        assert time.process_time() - started < 2.0, letter

@@ -137,7 +137,14 @@ def test_a_source_that_misbehaves(tmp_path, python, monkeypatch, capfd, kind, nu
     assert said is None or said in errors
     assert "canary" not in errors
     assert not any(b"canary" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert {path.name for path in files_of(tmp_path)} <= {"lock", "posts.json", "000000", "000001", "000002"}
+    assert {path.name for path in files_of(tmp_path)} <= {
+        "lock",
+        "posts.json",
+        "files.json",
+        "000000",
+        "000001",
+        "000002",
+    }
     if kind == "Linking":
         assert by_id(rows)["101"][0]["problem"] == "no file: waifuc left none"
 

@@ -10,6 +10,7 @@ import pytest
 
 from charaloom.artifacts.files import sha256_file
 from charaloom.artifacts.manifest import facet_digest
+from charaloom.artifacts.sealed import whole_sealed
 from charaloom.config.families import EMBEDDING_KEY
 from charaloom.diffusion.bases import local_base
 from charaloom.diffusion.checkpoints import Checkpoint
@@ -180,12 +181,12 @@ def test_mend_latents_are_encoded_once_and_kept(
 ) -> None:
     from safetensors.torch import load_file
 
-    whole = load_file(trained.workdir / "latents" / "pictures.safetensors")
+    whole = load_file(whole_sealed(trained.workdir / "latents" / "pictures.safetensors"))
     assert len([name for name in whole if name.endswith(".latent")]) == len(drawn_pictures)
     inputs = write_dataset(tmp_path, drawn_pictures[:4])
     chosen = params(tiny_base, steps=1, save_every=1, buckets=1)
     train_once(tmp_path, inputs, chosen)
-    (kept,) = (tmp_path / "work").glob("hana/*/latents/pictures.safetensors")
+    (kept,) = (tmp_path / "work").glob("hana/*/latents/pictures.*.safetensors")
     fewer = {name: value.tolist() for name, value in load_file(kept).items()}  # a copy
     before = kept.stat().st_mtime_ns
     assert set(fewer) < set(whole)
@@ -193,7 +194,7 @@ def test_mend_latents_are_encoded_once_and_kept(
     assert kept.stat().st_mtime_ns == before, "encoded once"
     kept.write_bytes(b"half")
     train_once(tmp_path, inputs, replace(chosen, steps=3))
-    assert "cannot be read" in (tmp_path / "log.txt").read_text()
+    assert "damaged; it is made again" in (tmp_path / "log.txt").read_text()
     assert {name: value.tolist() for name, value in load_file(kept).items()} == fewer
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -80,7 +81,7 @@ def test_c12_told_to_stop_it_keeps_its_state_and_goes_on(
         job.send_signal(signal.SIGTERM)
         _, errors = job.communicate(timeout=60)
     assert "told to stop; run again and it goes on from the state it kept" in errors
-    (state,) = (tmp_path / "work").glob("hana/checkpoints-*/run/state.pt")
+    (state,) = (tmp_path / "work").glob("hana/checkpoints-*/run/state.*.pt")
     assert state.stat().st_size > 0
     assert not (tmp_path / "checkpoints").exists()
 
@@ -136,6 +137,65 @@ def wait_for(happened: Callable[[], bool], job: subprocess.Popen[bytes], seconds
         time.sleep(0.01)
 
 
+@pytest.mark.slow
+def test_c7_a_client_that_says_nothing_holds_up_no_training(
+    trained: Trained,
+    tiny_base: Path,
+    drawn_pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Nor one that sends half a line, none of the files, nonsense, or hangs up at once."""
+    sockets = tmp_path_factory.mktemp("w")
+    monkeypatch.setattr(process.tempfile, "gettempdir", lambda: str(sockets))
+    reached, silent = process.reached, []
+
+    def crowded(name: Path) -> socket.socket | None:
+        for said in (b"", b'{"workdir":', b"nonsense\n", None):
+            if (other := reached(name)) is not None:
+                silent.append(other)
+                if said is None:
+                    other.close()
+                else:
+                    other.sendall(said)
+        return reached(name)
+
+    monkeypatch.setattr(process, "reached", crowded)
+    inputs = write_dataset(tmp_path, drawn_pictures)
+    assert train_once(tmp_path, inputs, params(tiny_base)) == digests_of(trained.folder)
+    assert len(silent) >= 4
+    assert "no warm trainer" not in (tmp_path / "log.txt").read_text()
+    for other in silent:
+        other.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["a file", "a link", "open to others"])
+def test_a_place_for_sockets_that_somebody_else_made_costs_the_warm_trainer_alone(
+    trained: Trained,
+    tiny_base: Path,
+    drawn_pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    other: str,
+) -> None:
+    taken = tmp_path / f"charaloom-{os.getuid()}"
+    if other == "a file":
+        taken.write_text("x")
+    elif other == "a link":
+        taken.symlink_to("/nowhere")
+    else:
+        taken.mkdir()
+        taken.chmod(0o777)
+    monkeypatch.setattr(process.tempfile, "gettempdir", lambda: str(tmp_path))
+    inputs = write_dataset(tmp_path, drawn_pictures)
+    chosen = params(tiny_base, steps=1, save_every=1)
+    run = {"warm_seconds": WARM_SECONDS}
+    assert train_once(tmp_path, inputs, chosen, **run)
+    assert "no warm trainer" in (tmp_path / "log.txt").read_text()
+
+
 def test_h5_trainer_sees_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "DANBOORU_KEY"):
         monkeypatch.setenv(name, "canary")
@@ -167,7 +227,7 @@ def test_c7_second_run_on_the_same_work_is_refused(tmp_path: Path, monkeypatch: 
         ("kill -KILL $$", "ended by signal 9 .*memory ran out"),
     ],
 )
-def test_each_ending_of_the_trainer_is_named(
+def test_c8_each_ending_of_the_trainer_is_named(
     ending: str, message: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, program = local_base(params(tiny_base).base, tmp_path), tmp_path / "program"

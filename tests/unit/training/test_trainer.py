@@ -87,7 +87,7 @@ def test_a_batch_larger_than_the_set_trains(build: Build) -> None:
     assert checkpoints() == ["lora_unet-1.safetensors"]
 
 
-def test_mend_nan_ends_the_training(build: Build) -> None:
+def test_c9_mend_nan_ends_the_training(build: Build) -> None:
     with pytest.raises(SystemExit, match=r"step \d: the loss is nan"):
         build(rate_unet=1.0, alpha=1e20).train()
 
@@ -151,7 +151,7 @@ def test_told_to_stop_at_any_moment_the_state_is_kept(build: Build, monkeypatch:
     trainer, now = build(steps=4, save_every=4), time.monotonic
 
     def told() -> float:
-        if trainer.global_step >= 2:
+        if trainer.saved == 2:  # set as the step's save begins
             trainer.stop_soon(signal.SIGTERM, None)
         return now()
 

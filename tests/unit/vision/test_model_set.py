@@ -14,8 +14,9 @@ from PIL import Image
 from charaloom.config.named_files import read_lock
 from charaloom.config.params import Models
 from charaloom.config.schemas import CODE
+from charaloom.errors import CharaloomError
 from charaloom.vision.measured import sharpness
-from charaloom.vision.model_set import ModelInput, ModelSet, run
+from charaloom.vision.model_set import CLASSIFIERS, READ_LABELS, Classifier, ModelInput, ModelSet, Tagger, run
 from charaloom.vision.models import fetch_models, picture_models
 
 FLOOR = 0.05
@@ -168,3 +169,51 @@ def test_a_picture_is_resized_once_for_each_size(pictures: list[Image.Image]) ->
     first = picture.resized(384, 384, Image.Resampling.BILINEAR)
     assert picture.resized(384, 384, Image.Resampling.BILINEAR) is first
     assert picture.resized(384, 384, Image.Resampling.BICUBIC) is not first
+
+
+# --- what lies beside a model
+
+
+@pytest.fixture
+def own_hub(hub: Path, tmp_path: Path) -> Path:
+    shutil.copytree(hub, tmp_path / "hub", symlinks=True)
+    return tmp_path / "hub"
+
+
+TAGS = "SmilingWolf--wd-swinv2-tagger-v3"
+
+
+def test_f12_a_tag_list_of_another_length_than_the_models_output_is_refused(own_hub: Path) -> None:
+    """A line short at the front, in the middle, at the end; a line too many: each would give scores other names."""
+    (file,) = own_hub.glob(f"hub/models--{TAGS}/snapshots/*/selected_tags.csv")
+    head, *lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    shorter = [lines[:place] + lines[place + 1 :] for place in (0, 4, len(lines) // 2, len(lines) - 1)]
+    for wrong in (*shorter, [*lines, "99,another_tag,0,7\n"], []):
+        file.write_text(head + "".join(wrong), encoding="utf-8")
+        with pytest.raises(CharaloomError, match=rf"_tags\.csv: {len(wrong)} labels, its model gives 269 scores"):
+            Tagger(own_hub)
+    file.write_text(head + "".join(lines), encoding="utf-8")
+    Tagger(own_hub)
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_f12_labels_of_a_classifier_that_are_not_its_own_are_refused(own_hub: Path, kind: str) -> None:
+    repo, model = CLASSIFIERS[kind]
+    (file,) = own_hub.glob(f"hub/models--{repo.replace('/', '--')}/snapshots/*/{model}/meta.json")
+    meta = json.loads(file.read_text())
+    for labels in (meta["labels"][1:], meta["labels"][:-1], [*meta["labels"], "another"], []):
+        file.write_text(json.dumps({**meta, "labels": labels}))
+        with pytest.raises(CharaloomError, match=rf"meta\.json: {len(labels)} labels, its model gives"):
+            Classifier(own_hub, repo, model)
+    if kind in READ_LABELS:
+        file.write_text(json.dumps({**meta, "labels": [f"class {place}" for place in range(len(meta["labels"]))]}))
+        with pytest.raises(CharaloomError, match=r"meta\.json: has no label"):
+            Classifier(own_hub, repo, model)
+
+
+def test_f12_samples_that_are_no_table_are_refused(own_hub: Path) -> None:
+    repo, model = CLASSIFIERS["aesthetic"]
+    (file,) = own_hub.glob(f"hub/models--{repo.replace('/', '--')}/snapshots/*/{model}/samples.npz")
+    np.savez(file, np.zeros((3, 5)))
+    with pytest.raises(CharaloomError, match=r"samples\.npz: is no table of two rows"):
+        Classifier(own_hub, repo, model)

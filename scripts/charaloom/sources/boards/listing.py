@@ -234,7 +234,8 @@ NO_ADDRESS = "no file: the board shows none"
 def judged_post(found: Found, web: Web, rules: Rules, unrated: str | None) -> ListedPost:
     """What may be known of a post, and why it is not fetched. `unrated` stands for the rating of a site without any."""
     rating = found.post["rating"] or (unrated if found.unrated else None)
-    entry = judged(ListedPost({**found.post, "rating": rating}, headers=found.headers, size=found.size), rules)
+    listed = ListedPost({**found.post, "rating": rating}, headers=found.headers, size=found.size)
+    entry = judged(listed, rules, sentences=False)
     if entry.problem is None:
         entry.problem = file_problem(found, web, rating, rules)
     return entry

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from charaloom.artifacts.files import digest, read_json, write_json
+from charaloom.artifacts.files import digest
+from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.config.params import Origin
 from charaloom.sources.boards.listing import DIALECTS, read_list, signed_in, site_of
 from charaloom.sources.downloads import fetch_files
@@ -50,7 +51,7 @@ class BoardSource:
         """The list in the store where it answers the same question; else, or `anew`, the board is asked. Removals apply
         to both."""
         path = self.folder / POSTS
-        kept = read_json(path) if path.is_file() else {}
+        kept = read_kept(path)
         if anew or kept.get("question") != self.question():
             site = signed_in(self.site, DIALECTS.get(self.origin.dialect or ""), self.hosts)
             with Web(site, self.hosts) as web:
@@ -60,7 +61,7 @@ class BoardSource:
         if self.partial:
             print(f"{self.partial}; what it lists is used", file=sys.stderr, flush=True)
         listed = [again_judged(entry, self.rules) for entry in kept["posts"]]
-        write_json(path, {**kept, "posts": list(map(plain, listed))})
+        write_sealed(path, {**kept, "posts": list(map(plain, listed))})
         self.is_full = sum(entry.problem is None for entry in listed) >= self.limit
         return listed
 
@@ -97,4 +98,4 @@ def plain(entry: ListedPost) -> dict[str, Any]:
 
 
 def again_judged(entry: dict[str, Any], rules: Rules) -> ListedPost:
-    return judged(ListedPost(**entry), rules)
+    return judged(ListedPost(**entry), rules, sentences=False)

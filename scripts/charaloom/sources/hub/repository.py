@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from charaloom.artifacts.files import read_json, whole_folder, write_json
+from charaloom.artifacts.files import whole_folder
+from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
 from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS
@@ -41,11 +42,10 @@ class HubSource:
     def list_posts(self) -> list[ListedPost]:
         """One post per picture. Raises CharaloomError where the hub does not give the repository."""
         record = self.folder / "repository.json"
-        if not record.is_file():
+        if (known := whole_files(record)) is None:
             with whole_folder(self.folder / "repository") as part:
                 known = self.fetched(part)
-            write_json(record, known)
-        known = read_json(record)
+            seal_files(record, below(self.folder / "repository"), known)
         self.commit, self.numbers = known["commit"], known["numbers"]
         page = f"{self.hub}/datasets/{self.repo}/tree/{self.commit}" if is_address(self.hub) else None
         listed = self.inner.list_posts()
@@ -68,7 +68,7 @@ class HubSource:
                 bring(repository_folder(self.cache, self.repo, "dataset") / "snapshots" / commit / path, paths[path])
             self.progress(start + len(some), len(paths))
         numbers["refused_entries"] = len(places.refused)
-        return {"commit": commit, "files": sorted(paths), "numbers": numbers}
+        return {"commit": commit, "numbers": numbers}
 
     def chosen(self, sizes: dict[str, int]) -> tuple[list[str], dict[str, int]]:
         """The files that are worth fetching. Raises CharaloomError where there are none, or too many."""

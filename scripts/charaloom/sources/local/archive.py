@@ -4,7 +4,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from charaloom.artifacts.files import read_json, whole_folder, write_json
+from charaloom.artifacts.files import whole_folder
+from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.errors import CharaloomError
 from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS
 from charaloom.sources.folders.reader import FolderReport, FolderSource
@@ -34,7 +35,7 @@ class ArchiveSource:
     def unpacked(self) -> Path:
         """The folder with its files. The store's name holds the archive's digest, so what is there is what it holds."""
         files, report = self.folder / "files", self.folder / "report.json"
-        if not report.is_file():
+        if (kept := whole_files(report)) is None:
             limit = self.rules.limits.maximum_bytes
             with whole_folder(files) as part:
                 facts = {
@@ -43,11 +44,12 @@ class ArchiveSource:
                     "endings": sorted((*EXTENSIONS, *SIDE_ENDINGS, *LISTINGS)),
                 }
                 said = run("charaloom.sources.local.unpack", {**facts, "file_bytes": limit}, limit)
-            write_json(report, said)
+            kept = said
+            seal_files(report, below(files), said)
             for kind, names in (("refused", said["refused"]), ("too large", said["large"])):
                 if names:
                     print(f"{self.path}: {kind}: {', '.join(names)} …", file=sys.stderr)
-        self.unpacking = read_json(report)
+        self.unpacking = kept
         return files
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from charaloom.artifacts.files import files_below, read_json, whole_folder, write_json
+from charaloom.artifacts.files import files_below, whole_folder
+from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.errors import CharaloomError
 from charaloom.sources.local.child import run
 from charaloom.sources.posts import EMPTY_POST, ListedPost, Rules, judged
@@ -22,13 +23,13 @@ class VideoSource:
         if not self.path.is_file():
             raise CharaloomError(f"{self.path}: there is no such file. Correct the character's sources.")
         files, report = self.folder / "files", self.folder / "report.json"
-        if not report.is_file():
+        if (kept := whole_files(report)) is None:
             limits = self.rules.limits
             with whole_folder(files) as part:
                 facts = {"path": str(self.path), "folder": str(part), "maximum_pixels": limits.maximum_pixels}
-                said = run("charaloom.sources.local.frames", facts, limits.maximum_bytes)
-            write_json(report, said)
-        self.numbers = read_json(report)
+                kept = run("charaloom.sources.local.frames", facts, limits.maximum_bytes)
+            seal_files(report, below(files), kept)
+        self.numbers = kept
         posts = [({**EMPTY_POST, "site": SITE, "post_id": name.stem}, files / name) for name in files_below(files)]
         return [judged(ListedPost(post, file), self.rules) for post, file in posts]
 

@@ -13,8 +13,9 @@ NAMES = frozenset(
 )  # fmt: skip
 PARTS = re.compile(r"token|secret|passw|signature|apikey|credential|jwt|session", re.IGNORECASE)
 PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-cos-")
-URL = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^\s\"'<>]+")
-PAIR = re.compile(r"""(?P<name>[\w.-]+)(?P<is>["']?\s*[=:]\s*["']?)(?P<value>[^\s&;,"'<>]+)""")
+# Names begin where no letter of theirs stands before, else a long word would be looked at from each of its letters.
+URL = re.compile(r"(?:(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^\s\"'<>]+")
+PAIR = re.compile(r"""(?<![\w.-])(?P<name>[\w.-]+)(?P<is>["']?\s*[=:]\s*["']?)(?P<value>[^\s&;,"'<>]+)""")
 SCHEME = re.compile(r"\b(Basic|Bearer|Token|Digest)\s+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE)
 SURE = re.compile(
     r"(api|access|secret|private|auth)[-_]?key|token|secret|passw|signature|^sig$|jwt|session|^login$|authorization|cookie"

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from charaloom.artifacts.files import digest, read_json, whole_folder, write_json
+from charaloom.artifacts.files import digest, whole_folder
+from charaloom.artifacts.sealed import LIST, below, read_kept, seal_files, whole_files, write_sealed
 from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
 from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
@@ -84,11 +85,12 @@ class WaifucSource:
         Raises CharaloomError where it gives none.
         """
         content, path = self.folder / CONTENT, self.folder / self.kept_in
-        kept = read_json(path) if path.is_file() else {}
-        if anew or kept.get("question") != self.question():
+        kept, whole = read_kept(path), whole_files(content / LIST, some=True)
+        if anew or kept.get("question") != self.question() or whole is None:
             with whole_folder(content) as part:
                 kept = self.crawled(part)
-                write_json(part / POSTS, kept)
+                seal_files(part / LIST, below(part / "files"))
+                write_sealed(part / POSTS, kept)
         if kept["partial"]:
             print(f"{kept['partial']}; the pictures that came are used", file=sys.stderr, flush=True)
         self.numbers = kept["numbers"]
@@ -101,14 +103,14 @@ class WaifucSource:
             for each, entry in zip(kept["posts"], listed, strict=True)
         ]
         if posts != kept["posts"]:
-            write_json(path, {**kept, "posts": posts})
+            write_sealed(path, {**kept, "posts": posts})
         return listed
 
     def kept(self, entry: ListedPost) -> ListedPost:
         """A post, judged again; where it or its picture was removed on request, its file is not kept."""
         assert entry.file is not None
         known = set(digests_of(entry.file)) if self.rules.pictures and entry.file.is_file() else set()
-        result = refused(entry.post, REMOVED) if known & self.rules.pictures else judged(entry, self.rules)
+        result = refused(entry.post, REMOVED) if known & self.rules.pictures else judged(entry, self.rules, False)
         if result.problem == REMOVED:
             entry.file.unlink(missing_ok=True)
         return result
@@ -223,7 +225,7 @@ class WaifucSource:
             elif entry.problem is None and rating is None:
                 post["rating"] = self.asked.get("unrated")
                 entry = entry if post["rating"] else refused(post, "rating unknown: not downloaded")
-            entry = entry if entry.problem else judged(entry, self.rules)
+            entry = entry if entry.problem else judged(entry, self.rules, sentences=False)
             known = (entry.post["site"], entry.post["post_id"])
             posts.setdefault(known, {"post": entry.post, "problem": entry.problem, "file": file_name(number)})
         return [posts[known] for known in sorted(posts)], exact

@@ -12,11 +12,11 @@ from hcpdiff.data import VaeCache
 from PIL import Image
 from rainbowneko import _share
 from rainbowneko.data import AutoSizeHandler, ImageLabelSource, RatioBucket
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from charaloom.artifacts.files import read_json, whole_file
+from charaloom.artifacts.files import read_json
+from charaloom.artifacts.sealed import sealed_file, whole_sealed
 from charaloom.artifacts.seeds import derive_seed
 from charaloom.tagging.captions import training_caption
 from charaloom.training.buckets import bucket_sizes
@@ -160,7 +160,7 @@ class Latents(VaeCache):
             kept = self.encoded(dataset, self.autoencoder().to(_share.device))
             if _share.device.type == "cuda":
                 torch.cuda.empty_cache()
-            with whole_file(self.file) as part:
+            with sealed_file(self.file) as part:
                 flat = {f"{name}.{key}": value.cpu() for name, values in kept.items() for key, value in values.items()}
                 save_file(flat, part)
         if self.masks:
@@ -170,16 +170,10 @@ class Latents(VaeCache):
         self.cache = {name: {key: value.to(device) for key, value in values.items()} for name, values in kept.items()}
 
     def kept(self) -> dict[str, dict[str, Tensor]]:
-        """What an earlier run has encoded; nothing where its file is broken."""
-        if not self.file.exists():
-            return {}
-        try:
-            flat = load_file(self.file)
-        except (SafetensorError, OSError) as error:
-            print(f"{self.file} cannot be read ({error}): encoding again", flush=True)
-            return {}
+        """What an earlier run has encoded; nothing where its file is damaged."""
+        file = whole_sealed(self.file)
         latents: dict[str, dict[str, Tensor]] = {}
-        for name, value in flat.items():
+        for name, value in (load_file(file) if file else {}).items():
             picture, _, key = name.rpartition(".")
             latents.setdefault(picture, {})[key] = value
         return latents

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,13 +17,13 @@ from hcpdiff.trainer_ac_single import HCPTrainerSingleCard
 from rainbowneko.data import DataGroup
 from torch import Tensor
 
-from charaloom.artifacts.files import whole_file
+from charaloom.artifacts.sealed import seal_files, sealed_file, whole_files, whole_sealed
 from charaloom.training.curves import Curves
 from charaloom.training.hcp.ahead import Batches, FrozenText, put_back
 from charaloom.training.hcp.seeding import seed_all
 from charaloom.training.hcp.workers import WorkerPool
 
-STATE = "state.pt"
+STATE, LOSSES = "state.pt", "loss.tsv"
 REPORTS = 100  # lines of progress in a whole training
 STOPPED = 143  # what a shell says of a process that SIGTERM ended
 
@@ -195,16 +194,12 @@ class Trainer(HCPTrainerSingleCard):
 
     def restore(self) -> int:
         """Load the state of an earlier run; returns its step, 0 where there is none to resume from."""
-        path = Path(self.exp_dir, STATE)
-        for half in path.parent.glob(f".{STATE}.*.part"):  # of a kill while it was written
+        for half in Path(self.exp_dir).glob(f".{STATE}.*.part"):  # of a kill while it was written
             half.unlink()
-        if not path.exists():
+        path = whole_sealed(Path(self.exp_dir, STATE))
+        if path is None:
             return 0
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
-            print(f"{path} cannot be read ({error}): starting again at step 1", flush=True)
-            return 0
+        state = torch.load(path, map_location="cpu", weights_only=True)
         if missing := self.missing_before(state["step"]):
             print(f"the checkpoint of step {missing} was not kept: starting again at step 1", flush=True)
             return 0
@@ -215,15 +210,17 @@ class Trainer(HCPTrainerSingleCard):
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.losses = state["losses"]
+        self.write_losses()
         print(f"going on after step {state['step']} of {self.cfgs.train.train_steps}", flush=True)
         return state["step"]
 
     def missing_before(self, step: int) -> int | None:
-        """The first milestone up to a state whose checkpoint is missing; the last step, if the state lies behind it."""
+        """The first milestone up to a state whose checkpoint is missing or damaged; the last step, if the state lies
+        behind it."""
         if step > self.cfgs.train.train_steps:
             return self.cfgs.train.train_steps
         for milestone in self.cfgs.train.milestones:
-            if milestone <= step and not Path(self.ckpt_dir, f"lora_unet-{milestone}.safetensors").exists():
+            if milestone <= step and not whole_files(Path(self.ckpt_dir, f"{milestone}.json")):
                 return milestone
         return None
 
@@ -233,7 +230,7 @@ class Trainer(HCPTrainerSingleCard):
         state |= {"optimizer": self.optimizer.state_dict(), "rates": self.lr_scheduler.state_dict()}
         state["scaler"] = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
         try:
-            with whole_file(Path(self.exp_dir, STATE)) as part:
+            with sealed_file(Path(self.exp_dir, STATE)) as part:
                 torch.save(state, part)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as the one or the other
             print(f"step {step}: the state could not be kept ({error}); the one before stays", flush=True)
@@ -258,9 +255,10 @@ class Trainer(HCPTrainerSingleCard):
         if milestone:
             with self.average_in_place():
                 super().save_model(from_raw)
-            names = "\t".join(["step", "loss", *self.cfgs.train.rates])
-            with whole_file(Path(self.exp_dir, "loss.tsv")) as part:
-                part.write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
+            folder = Path(self.ckpt_dir)
+            files = [path.name for path in folder.glob(f"*-{self.real_step}.safetensors")]
+            seal_files(folder / f"{self.real_step}.json", files)
+            self.write_losses()
         stopping = self.stopping  # read once: a signal between two looks would end the training without its state
         if milestone or stopping or time.monotonic() - self.kept >= self.cfgs.train.state_seconds:
             self.keep(self.real_step)
@@ -268,6 +266,11 @@ class Trainer(HCPTrainerSingleCard):
             print(f"told to stop: the state of step {self.real_step} is kept, the next run goes on from it", flush=True)
             self.curves.close()
             sys.exit(STOPPED)
+
+    def write_losses(self) -> None:
+        names = "\t".join(["step", "loss", *self.cfgs.train.rates])
+        with sealed_file(Path(self.exp_dir, LOSSES)) as part:
+            part.write_text("\n".join([names, *self.losses, ""]), encoding="utf-8")
 
     # --- progress
 

@@ -52,6 +52,7 @@ class Warm:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
         self.jobs: dict[int, socket.socket] = {}  # by process id of the fork
+        self.silent: set[socket.socket] = set()  # connections that have not asked for anything yet
 
     def serve(self) -> None:
         """Serve until no job has come, and none was running, for `seconds`."""
@@ -64,20 +65,35 @@ class Warm:
                 return
 
     def accept(self, listener: socket.socket) -> None:
+        """Wait for what the job says; one that says nothing keeps nobody waiting."""
         connection, _ = listener.accept()
-        message, files, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 2)
+        connection.setblocking(False)
+        self.silent.add(connection)
+        self.selector.register(connection, selectors.EVENT_READ, self.listen)
+
+    def listen(self, connection: Any) -> None:
+        """Start the training that a job asks for; hang up on one that asks for something else."""
+        self.silent.discard(connection)
+        self.selector.unregister(connection)
+        message, files = b"", list[int]()
+        with suppress(OSError):  # it has gone
+            message, files, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 2)
         if not message.endswith(b"\n") or len(files) != 2:
+            for file in files:
+                os.close(file)
             connection.close()
             return
+        connection.setblocking(True)
         process = os.fork()
         if process == 0:
-            self.become_trainer(connection, files, json.loads(message))
+            self.become_trainer(connection, files, message)
         for file in files:
             os.close(file)
         self.jobs[process] = connection
         self.selector.register(os.pidfd_open(process), selectors.EVENT_READ, lambda pidfd: self.ended(process, pidfd))
         self.selector.register(connection, selectors.EVENT_READ, lambda _: os.kill(process, signal.SIGKILL))
-        connection.sendall(f"{process}\n".encode())
+        with suppress(OSError):  # it has gone: the next event ends its fork
+            connection.sendall(f"{process}\n".encode())
 
     def ended(self, process: int, pidfd: Any) -> None:
         connection = self.jobs.pop(process)
@@ -89,7 +105,7 @@ class Warm:
             connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         connection.close()
 
-    def become_trainer(self, connection: socket.socket, files: list[int], request: dict[str, str]) -> None:
+    def become_trainer(self, connection: socket.socket, files: list[int], message: bytes) -> None:
         """In the fork: close the sockets of other jobs, train, and exit; the lock stays open until then."""
         from charaloom.training.hcp.process import train_here
 
@@ -97,11 +113,11 @@ class Warm:
         try:
             die_with_parent()
             self.selector.close()
-            for open_socket in (self.listener, connection, *self.jobs.values()):
+            for open_socket in (self.listener, connection, *self.jobs.values(), *self.silent):
                 open_socket.close()
             for stream in (1, 2):
                 os.dup2(files[0], stream)
-            os.chdir(request["workdir"])
+            os.chdir(json.loads(message)["workdir"])
             train_here("config.py")
             code = 0
         except SystemExit as end:
