@@ -235,7 +235,7 @@ WRONG = (row_wrong, removal_wrong, minor_wrong, preview_wrong, place_wrong)
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_of_200_sets_that_break_a_rule_none_is_published(data: st.DataObject) -> None:
+def test_h7_of_200_sets_that_break_a_rule_none_is_published(data: st.DataObject) -> None:
     made = clean(data.draw(st.sampled_from(["adult", "minor", "unknown"])))
     what, rule = data.draw(data.draw(st.sampled_from(WRONG))(made))
     with tempfile.TemporaryDirectory() as folder:

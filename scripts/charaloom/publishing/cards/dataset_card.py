@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charaloom.artifacts.files import safe_name, write_text
-from charaloom.artifacts.tables import read_table
+from charaloom.artifacts.tables import read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.publishing.cards.markdown import front_matter, plain
 from charaloom.publishing.cards.snippets import HERE, KOHYA, loading_codes
 from charaloom.publishing.cards.texts import LANGUAGES, render, words_of
-from charaloom.publishing.content import SPLITS, shard_rows
+from charaloom.publishing.content import SPLITS
 from charaloom.tagging.captions import as_words
 
 SIZES = (  # rows below which the hub calls a dataset so
@@ -95,25 +95,29 @@ def write_samples(folder: Path, outfits: Row) -> dict[str, str]:
     """
     from PIL import Image
 
-    wanted = {
-        view: (outfit["id"], place)
-        for outfit in outfits["outfits"]
-        if outfit["trained"]
-        for place, view in enumerate(outfit["representatives"])
-    }
-    best: dict[str, tuple[int, bytes]] = {}
-    for row in shard_rows(folder / "data", "train", ("view",)) if wanted and has_pictures(folder) else ():
-        outfit, place = wanted.get(row["view"], ("", 0))
-        if outfit and row["image"] and row["image"]["bytes"] and place < best.get(outfit, (len(wanted), b""))[0]:
-            best[outfit] = place, row["image"]["bytes"]
     paths = {}
-    for outfit, (_, data) in sorted(best.items()):
+    for outfit, data in sorted(representatives(folder, outfits).items()):
         paths[outfit] = f"{SAMPLES}/{safe_name(outfit)}.webp"
         (folder / SAMPLES).mkdir(exist_ok=True)
         with Image.open(io.BytesIO(data)) as image:
             image.thumbnail(SAMPLE_SIZE)
             image.convert("RGB").save(folder / paths[outfit], "WEBP", quality=85)
     return paths
+
+
+def representatives(folder: Path, outfits: Row) -> dict[str, bytes]:
+    """The picture file of each trained outfit's first representative that trains, from the shards that hold them."""
+    if not has_pictures(folder):
+        return {}
+    shards = sorted((folder / "data").glob("train-*.parquet"))
+    places = {row["view"]: shard for shard in shards for row in stream_table(shard, ["view"])}
+    shown: dict[str, str] = {}  # outfit by view
+    for outfit in outfits["outfits"]:
+        first = next((view for view in outfit["representatives"] if view in places), None)
+        if outfit["trained"] and first:
+            shown[first] = outfit["id"]
+    rows = (row for shard in sorted({places[view] for view in shown}) for row in stream_table(shard, ["view", "image"]))
+    return {shown[row["view"]]: row["image"]["bytes"] for row in rows if row["view"] in shown}
 
 
 def has_pictures(folder: Path) -> bool:

@@ -85,5 +85,6 @@ def metadata(card: ModelCard) -> str:
         values |= {"base_model": card.known.repo, "base_model_relation": "adapter"}
     if card.repositories:
         values["datasets"] = [card.repositories["dataset"]]
+    values["instance_prompt"] = card.outfits["trigger"]
     widgets = [{"text": entry["prompt"], "output": {"url": entry["file"]}} for entry in card.widgets()]
-    return front_matter({**values, "instance_prompt": card.outfits["trigger"], "widget": widgets})
+    return front_matter({**values, **({"widget": widgets} if widgets else {})})

@@ -120,6 +120,13 @@ def test_a_hub_shows_the_repositories_of_the_card() -> None:
     assert "[removal\\@example.org](mailto:removal@example.org)" in text
 
 
+def test_a_model_whose_previews_were_all_withheld_has_a_prompt_all_the_same() -> None:
+    text = card_text(model_card(examples=[]))
+    assert "widget" not in text
+    assert '    "masterpiece, best quality, hana_charaloom",\n' in text
+    assert "![hana" not in text
+
+
 def test_weights_belong_to_their_base_by_its_name() -> None:
     chosen = selection()
     chosen["sweep"].reverse()
