@@ -243,7 +243,12 @@ def dataset_card(**changes: Any) -> DatasetCard:
         "views": views,
         "counts": {"train": 48, "held_out": 6},
         "funnel": {"pictures": 90, "views": 110, "kept": 54, "dropped": [("identity", 30), ("duplicate", 26)]},
-        "sources": {"sites": [("danbooru", 60)], "artists": [("aoi", 30), ("maker_(b)", 3)], "pictures": 54},
+        "sources": {
+            "sites": [("danbooru", 60)],
+            "artists": [("aoi", 30), ("maker_(b)", 3)],
+            "pictures": 54,
+            "removed": 2,
+        },
         "resolution": 1280,
         "samples": {"red_kimono": "samples/red_kimono.webp"},
     }

@@ -1,5 +1,6 @@
 """`charaloom civitai`: a folder of a finished model, to upload by hand."""
 
+import sys
 from pathlib import Path
 
 from charaloom.config.project import Project
@@ -17,4 +18,10 @@ def civitai_folder(project: Project, name: str) -> Path:
             f"{name}: is not in {project.config['roster']}{suggestion(name, list(project.characters))}"
         )
     folder = results_of(project, name)
-    return write_civitai(read_card(name, folder), project.characters[name].age, folder / "model", folder / "civitai")
+    card = read_card(name, folder)
+    if card.selection["weak"]:
+        print(
+            f"{name}: the model is weak ({folder}/report.html says why); think twice before you upload it",
+            file=sys.stderr,
+        )
+    return write_civitai(card, project.characters[name].age, folder / "model", folder / "civitai")

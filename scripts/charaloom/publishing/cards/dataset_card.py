@@ -13,6 +13,7 @@ from charaloom.publishing.cards.markdown import front_matter, plain
 from charaloom.publishing.cards.snippets import HERE, KOHYA, loading_codes
 from charaloom.publishing.cards.texts import LANGUAGES, render, words_of
 from charaloom.publishing.content import SPLITS
+from charaloom.sources.posts import REMOVED
 from charaloom.tagging.captions import as_words
 
 SIZES = (  # rows below which the hub calls a dataset so
@@ -42,9 +43,11 @@ def funnel(filtered: PathLike) -> Row:
 
 
 def provenance(raw: PathLike, views: list[Row]) -> Row:
-    """Of the kept pictures: how many, posts by site, and artists with their pictures, most first."""
+    """Of the kept pictures: how many, posts by site, and artists with their pictures, most first. Of all: how many were
+    removed on request."""
     names = {view["picture"] for view in views}
-    rows = [row for row in read_table(raw, ["picture", "posts"]) if row["picture"] in names]
+    known = read_table(raw, ["picture", "posts", "problem"])
+    rows = [row for row in known if row["picture"] in names]
     posts = [post for row in rows for post in row["posts"] or []]
     artists = Counter(
         artist
@@ -55,6 +58,7 @@ def provenance(raw: PathLike, views: list[Row]) -> Row:
         "sites": sorted(Counter(post["site"] for post in posts).items()),
         "artists": sorted(artists.items(), key=lambda item: (-item[1], item[0])),
         "pictures": len(names),
+        "removed": sum(row["problem"] == REMOVED for row in known),
     }
 
 

@@ -19,7 +19,7 @@ from tests.unit.publishing.cards.test_languages import FENCED, body, code, links
 HOSTILE = "x\n---\nlicense: mit\n\n# heading ![p](http://evil) <b> | `tick` \u202e"
 CARDS: dict[str, Row] = {
     "whole": {},
-    "of a folder": {"sources": {"sites": [], "artists": [], "pictures": 54}, "core": []},
+    "of a folder": {"sources": {"sites": [], "artists": [], "pictures": 54, "removed": 0}, "core": []},
     "without outfits": {"outfits": {**outfits_file(), "outfits": []}},
     "of links": {"pictures": False, "samples": {}},
     "with an archive": {"archive": "kohya/hana.zip"},
@@ -29,7 +29,12 @@ CARDS: dict[str, Row] = {
         "contact": "https://example.org/removal",
     },
     "of many artists": {
-        "sources": {"sites": [("board", 99)], "artists": [(f"artist_{n}", 2) for n in range(60)], "pictures": 99}
+        "sources": {
+            "sites": [("board", 99)],
+            "artists": [(f"artist_{n}", 2) for n in range(60)],
+            "pictures": 99,
+            "removed": 0,
+        }
     },
 }
 
@@ -83,7 +88,7 @@ def test_text_from_strangers_writes_no_front_matter_and_no_heading(language: str
     outfits = outfits_file()
     outfits["outfits"][0] |= {"name": HOSTILE, "signature": [{"tag": HOSTILE, "score": 1.0}]}
     outfits["outfits"][2]["name"] = HOSTILE
-    sources = {"sites": [(HOSTILE, 1)], "artists": [(HOSTILE, 1), ("- [x](y)", 1)], "pictures": 1}
+    sources = {"sites": [(HOSTILE, 1)], "artists": [(HOSTILE, 1), ("- [x](y)", 1)], "pictures": 1, "removed": 0}
     core = [{"tag": HOSTILE, "share": 0.5}]
     funnel = {"pictures": 1, "views": 1, "kept": 0, "dropped": [(HOSTILE, 1)]}
     card = dataset_card(outfits=outfits, sources=sources, core=core, funnel=funnel, contact=HOSTILE)
@@ -106,6 +111,11 @@ def test_artists_beyond_the_first_are_counted() -> None:
     assert f"Artists with fewer pictures: {60 - ARTISTS_NAMED};" in text
 
 
+def test_removals_are_counted_and_not_named() -> None:
+    assert "Pictures removed on request so far: 2." in card_text(dataset_card())
+    assert "removed on request" not in card_text(dataset_card(**CARDS["of a folder"]))
+
+
 def test_artists_count_by_pictures(tmp_path: Path) -> None:
     from charaloom.artifacts.tables import RAW, write_table
 
@@ -115,9 +125,10 @@ def test_artists_count_by_pictures(tmp_path: Path) -> None:
     posts = [{**post, "artists": ["aoi"]}, {**post, "artists": ["aoi", "maker"]}]
     rows = [{"picture": name, "posts": posts, **dict.fromkeys(("bytes", "problem"))} for name in ("a", "b", "gone")]
     rows = [{**dict.fromkeys(RAW.names), **row} for row in rows]
+    rows.append({**dict.fromkeys(RAW.names), "picture": "taken", "problem": "removed: on request"})
     write_table(tmp_path / "raw.parquet", rows, RAW, "picture")
     known = provenance(tmp_path / "raw.parquet", [{"picture": "a"}, {"picture": "b"}])
-    assert known == {"sites": [("x", 4)], "artists": [("aoi", 2), ("maker", 2)], "pictures": 2}
+    assert known == {"sites": [("x", 4)], "artists": [("aoi", 2), ("maker", 2)], "pictures": 2, "removed": 1}
 
 
 def test_an_outfit_is_shown_by_its_first_representative_that_trains(tmp_path: Path) -> None:
