@@ -78,6 +78,11 @@ def add_commands(commands: "Subcommands") -> None:
     configured(show)
     show.set_defaults(command=open_command)
 
+    models = commands.add_parser("models", help="pin the picture models that were fetched, by commit and SHA-256")
+    models.add_argument("action", choices=["pin"], help="write my/models.yaml from what lies in the cache")
+    configured(models)
+    models.set_defaults(command=models_command)
+
     find = commands.add_parser("find", help="look a character up on the boards and add it to the roster")
     find.add_argument("name", help="the character's name, as people or boards write it")
     find.add_argument("--board", action="append", metavar="BOARD", help="only this board of the config; several times")
@@ -176,6 +181,14 @@ def open_command(options: argparse.Namespace) -> int:
     from charaloom.config.project import load_project
 
     print(open_page(load_project(options.configfile), options.character))
+    return 0
+
+
+def models_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.start.pin import pin
+    from charaloom.config.project import load_project
+
+    print("\n".join(pin(load_project(options.configfile))))
     return 0
 
 
