@@ -1,6 +1,6 @@
 """Training with HCP-Diffusion: a LoRA and an embedding, kept at each milestone.
 
-READS   dataset/, outfits.json, the base model; for early stopping also what previews are judged by
+READS   dataset/ (or dataset_pictures/), outfits.json, the base model; for early stopping also what previews are judged by
 MAKES   checkpoints/   step-NNNNNN.safetensors in kohya keys, their embeddings, the trainer's config, the loss
 
 The trainer's own state lives in work/, so that a killed run continues; here appears only what is finished.
@@ -22,6 +22,7 @@ rule checkpoints:
         ),
     output:
         config=ensure("<results>/{character}/checkpoints/config.py", non_empty=True),
+        lineage=ensure("<results>/{character}/checkpoints.lineage.json", non_empty=True),  # published with the model
         manifest=ensure("<results>/{character}/checkpoints.manifest.json", non_empty=True),
     log:
         "<logs>/{character}/checkpoints.log",

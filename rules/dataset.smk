@@ -1,7 +1,9 @@
 """The dataset repository as it will be published: the only place where pixels are cut.
 
 READS   raw.parquet, measured.parquet, filtered.parquet, clustered.parquet, outfits.json, core.json
-MAKES   dataset/   Parquet shards of training and held-out pictures with captions and provenance, and the card
+MAKES   dataset/            Parquet shards of training and held-out pictures with captions and provenance, outfits.json,
+                            the card, on request a zip for kohya's trainers
+        dataset_pictures/   the shards with their pictures, where the config keeps them out of dataset/
 
 Of a folder only its card is declared: Snakemake would leave a time stamp inside a declared folder, and that would be
 published. The manifest lists every file.

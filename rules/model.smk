@@ -1,7 +1,7 @@
 """The model repository as it will be published.
 
-READS   the chosen checkpoint, its previews, selection.json, outfits.json, the dataset's version
-MAKES   model/   <character>.safetensors, the embedding, the bundle of both, previews, the card
+READS   the checkpoints and their lineage, the previews, selection.json, outfits.json, the dataset's version
+MAKES   model/   <character>.safetensors, checkpoints/ (embedding, bundle, every step), previews, training/, the card
 """
 
 
@@ -15,6 +15,7 @@ rule model:
         ],
         selection=ancient("<results>/{character}/selection.json"),
         checkpoints=ancient("<results>/{character}/checkpoints/config.py"),
+        trained=ancient("<results>/{character}/checkpoints.lineage.json"),
         previews=ancient("<results>/{character}/previews/scores.parquet"),
         outfits=ancient("<results>/{character}/outfits.json"),
         content="<results>/{character}/dataset.training.json",

@@ -1,6 +1,6 @@
 """Pictures rendered with each checkpoint, in rounds that the weaker ones leave, on several base models.
 
-READS   checkpoints/, outfits.json (its prompts), dataset/ (the held-out pictures), measured.parquet and clustered.parquet
+READS   checkpoints/, outfits.json (its prompts), dataset/ or dataset_pictures/ (the held-out pictures), measured.parquet and clustered.parquet
         (the outfits and the training pictures as the picture models see them), the base models, the picture models
 MAKES   previews/   <base>/<checkpoint>/<prompt>-<seed>.png and scores.parquet
 """

@@ -1,4 +1,4 @@
-"""The dataset and the model at one target, and a receipt of what lies there.
+"""The dataset and the model at one target, if the gate refuses nothing, and a receipt of what lies there.
 
 READS   dataset/, model/
 MAKES   published/<target>.json

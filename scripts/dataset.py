@@ -1,4 +1,4 @@
-"""Snakemake's side of dataset: `publishing.dataset.build_dataset` does the work."""
+"""Snakemake's side of dataset: `publishing.repos.dataset.build_dataset` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], snakemake.input):
-    from charaloom.publishing.dataset import DatasetFiles, DatasetInputs, build_dataset
+    from charaloom.publishing.repos.dataset import DatasetFiles, DatasetInputs, build_dataset
 
     build_dataset(
         character=snakemake.wildcards.character,

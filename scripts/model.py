@@ -1,4 +1,4 @@
-"""Snakemake's side of model: `publishing.model.build_model` does the work."""
+"""Snakemake's side of model: `publishing.repos.model.build_model` does the work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0], snakemake.input):
-    from charaloom.publishing.model import ModelInputs, build_model
+    from charaloom.publishing.repos.model import ModelInputs, build_model
 
     build_model(
         character=snakemake.wildcards.character,
@@ -21,6 +21,7 @@ with job(snakemake.log[0], snakemake.input):
             selection=snakemake.input.selection,
             outfits=snakemake.input.outfits,
             content=snakemake.input.content,
+            trained=snakemake.input.trained,
             upstream=[*snakemake.input.upstream, snakemake.input.content],
         ),
         folder=Path(snakemake.output.card).parent,

@@ -8,6 +8,7 @@ from charaloom.artifacts.files import canonical_json, digest, sha256_file
 from charaloom.artifacts.manifest import Lineage
 from charaloom.cli.due import Artifact, artifacts_of
 from charaloom.config.project import Project, load_project
+from charaloom.config.schemas import Config
 from charaloom.config.stage_params import models_params, publish_params, stage_params
 from charaloom.vision.models import MODELS_VERSION
 
@@ -18,6 +19,8 @@ FACETS = {
     "dataset": ["dataset.training.json", "dataset.judging.json"],
 }
 MODELS = "models.manifest.json"
+# Stages whose params differ between characters of a board:
+OF_CHARACTERS = ("raw", "filtered", "tagged", "clustered", "dataset", "checkpoints", "model", "published")
 READS = {  # what a stage's lineage names
     "raw": [],
     "measured": ["raw.pictures.json", MODELS],
@@ -60,14 +63,16 @@ def trace(project: Project, name: str, artifact: Artifact, root: Path = Path()) 
     """Write the lineage of files that are there."""
     results, work = (root / project.config["paths"][place] for place in ("results", "work"))
     folder, stage = results / name, artifact.stage
-    params = (
-        publish_params(project, name, Path(artifact.manifest).stem)
-        if stage == "published"
-        else stage_params(project, name, stage)
-    )
+    params = params_of(project, name, artifact)
     inputs = {path: sha256_file((work if path == MODELS else folder) / path) for path in READS[stage]}
     lineage = Lineage(stage, name, digest(params), params, inputs)
     write(folder / artifact.lineage, canonical_json(lineage.plain()))
+
+
+def params_of(project: Project, name: str, artifact: Artifact) -> Config:
+    if artifact.stage == "published":
+        return publish_params(project, name, Path(artifact.manifest).stem)
+    return stage_params(project, name, artifact.stage)
 
 
 def trace_models(project: Project, root: Path = Path()) -> None:
@@ -94,8 +99,8 @@ def finish_many(project: Project, names: Sequence[str], root: Path = Path()) -> 
         for file, content in files.items():
             (results / name / file).write_bytes(content)
         for lineage, artifact in lineages.items():
-            if artifact.stage in ("raw", "filtered", "tagged", "clustered", "checkpoints"):
-                before, after = (digest(stage_params(project, each, artifact.stage)) for each in (first, name))
+            if artifact.stage in OF_CHARACTERS:
+                before, after = (digest(params_of(project, each, artifact)) for each in (first, name))
                 (results / name / lineage).write_bytes(files[lineage].replace(before.encode(), after.encode()))
 
 

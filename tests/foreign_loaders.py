@@ -161,7 +161,18 @@ def a1111_bundle(file: Mapping[str, Any]) -> dict[str, Any]:
     return {word: one_tensor(parts) for word, parts in found.items()}
 
 
-def comfy_bundle(file: Mapping[str, Any]) -> Any:
-    """ComfyUI, where a bundle lies in `embeddings/`: what ends in `string_to_param.*`."""
-    (vectors,) = (file[key] for key in file if re.fullmatch(r"bundle_emb\..+\.string_to_param\.\*", key))
-    return vectors
+def comfy_bundle(file: Mapping[str, Any], text_encoder: str = "clip_l") -> Any:
+    """ComfyUI, where a bundle lies in `embeddings/`: what ends in `string_to_param.*`, else in the encoder's key."""
+    for ending in (r"string_to_param\.\*", text_encoder):
+        found = [file[key] for key in file if re.fullmatch(rf"bundle_emb\..+\.{ending}", key)]
+        if found:
+            return found[0]
+    raise KeyError(text_encoder)
+
+
+def onetrainer_embedding(file: Mapping[str, Any], sdxl: bool) -> list[Any]:
+    """An embedding as OneTrainer asks for it in safetensors (StableDiffusion*EmbeddingLoader.py)."""
+    return [file[key] for key in (("clip_l", "clip_g") if sdxl else ("emp_params",))]
+
+
+FORGE_UNMATCHED = 12  # keys of a LoRA that Forge does not know, above which it leaves the LoRA out

@@ -14,6 +14,7 @@ from charaloom.config.params import Selection
 from charaloom.config.stages import STAGES
 from charaloom.evaluation.selection import select
 from charaloom.pages.previews import write_page
+from charaloom.publishing import layout
 
 STAGE_PARAMS = {"version": 1}
 CHARACTER = "hana"
@@ -211,7 +212,11 @@ def write_results(folder: Path) -> Path:
         (folder / "previews" / row["file"]).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "previews" / row["file"])
     write_table(folder / "previews" / "scores.parquet", rows, SCORES, "file")
-    rendered = {"bases": [{"name": "one"}, {"name": "two"}], "settings": SETTINGS, "checkpoints": CHECKPOINTS}
+    rendered = {
+        "bases": [{"name": name, "family": "sd15"} for name in ("one", "two")],
+        "settings": SETTINGS,
+        "checkpoints": CHECKPOINTS,
+    }
     facts = lineage("previews", CHARACTER, STAGE_PARAMS, ())
     write_manifest(folder / "previews.manifest.json", facts, {}, {}, **rendered)
     write_manifest(
@@ -234,8 +239,8 @@ def write_results(folder: Path) -> Path:
     )
     losses = [f"{step}\t{1 / step + 0.1}\t0.001" for step in range(1, 1001)]
     write_text(folder / "checkpoints" / "loss.tsv", "\n".join(["step\tloss\trate_unet", *losses, ""]))
-    for name in ("hana", "hana_emb", "hana_bundle"):
-        write_text(folder / "model" / f"{name}.safetensors", name * 9)
+    for file in (layout.lora_file, layout.embedding_file, layout.bundle_file):
+        write_text(folder / "model" / file(CHARACTER), file.__name__ * 9)
     for stage in STAGES:
         if stage not in ("filtered", "published", "report"):
             outputs = {"model": folder / "model"} if stage == "model" else {}

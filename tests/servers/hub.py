@@ -59,8 +59,8 @@ class Answer(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def answer_listing(self) -> None:
-        """/api/<type>s/<owner>/<name>/revision/<revision>?blobs=true"""
-        known = self.path.partition("/revision/")[2].partition("?")[0] in ("main", self.server.commit)
+        """/api/<type>s/<owner>/<name>/revision/<revision>?blobs=true; without a revision that of main"""
+        known = self.path.partition("/revision/")[2].partition("?")[0] in ("", "main", self.server.commit)
         files = [{"rfilename": path, "size": len(data)} for path, data in sorted(self.server.files.items())]
         body = json.dumps({"id": "owner/name", "sha": self.server.commit, "siblings": files} if known else {}).encode()
         self.send_response(200 if known else 404)

@@ -13,9 +13,14 @@ import pytest
 
 from charaloom.artifacts.files import files_below, sha256_file, write_json
 from charaloom.artifacts.manifest import read_manifest
+from charaloom.config.params import Target
 from charaloom.config.schemas import CODE
 from charaloom.demo.world.board import serve
 from charaloom.demo.world.building import build_world
+from charaloom.publishing.published import to_hub
+from tests.servers.repo_hub import User
+from tests.servers.repo_hub_http import serving
+from tests.unit.publishing.hub.conftest import TOKEN
 from tests.workflow.workplace import Workplace
 
 pytestmark = pytest.mark.slow
@@ -181,3 +186,41 @@ def test_a_second_run_has_nothing_to_do(builds: dict[int, Build]) -> None:
     assert again.stdout.startswith("Nothing to be done")
     assert builds[1].place.planned() == {}
     assert builds[2].artifacts() == before
+
+
+def test_a_published_dataset_trains_the_published_model_again(builds: dict[int, Build]) -> None:
+    """Of the character whose training may stop early, too; from the folder that a target is."""
+    place = builds[1].place
+    for folder in sorted((place.folder / "published").iterdir()):
+        result = place.charaloom("verify", f"published/{folder.name}")
+        assert result.returncode == 0, explained(result.stdout, place)
+        numbers = json.loads(result.stdout.splitlines()[-1])
+        assert numbers["equal"] == numbers["files"] >= 5
+        assert numbers["as_tagged"]
+
+
+def test_a_dataset_on_a_hub_trains_the_model_on_another_machine(
+    builds: dict[int, Build], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh working directory that knows nothing but the repository's name and where the base model lies."""
+    published = builds[1].place.folder / "published"
+    name = min(folder.name for folder in published.iterdir())
+    with serving(xet=tmp_path / "xet") as server:
+        server.hub.users = {TOKEN: User("ann")}
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        names = {"dataset": "{character}-data", "model": "{character}"}
+        target = Target(kind="hub", endpoint=server.address, namespace="ann", **names)
+        folders = {kind: published / name / kind for kind in ("dataset", "model")}
+        receipt = to_hub(target, name, folders, private=True)
+        other = Workplace(tmp_path / "elsewhere")
+        other.folder.mkdir()
+        what = ["verify", f"ann/{name}-data@{receipt['dataset']['tag']}", "--base", str(tiny_base)]
+        missing = other.charaloom(*what)
+        assert missing.returncode == 1
+        assert f"ann/{name}-data (model, revision main) could not be fetched" in missing.stdout
+        result = other.charaloom(*what, "--model", f"ann/{name}")
+        assert result.returncode == 0, explained(result.stdout, other)
+        assert f"as the tag {receipt['dataset']['tag']} says" in result.stdout
+        lora = receipt["model"]["files"][f"{name}.safetensors"]["sha256"]
+        assert re.search(rf"^{name}.safetensors +{lora[:12]} +{lora[:12]} +equal$", result.stdout, re.MULTILINE)

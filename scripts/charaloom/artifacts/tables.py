@@ -7,6 +7,7 @@ schema version and lineage, and neither clock nor host.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -75,7 +76,7 @@ MEASURED = pa.schema(
         ("confidence", pa.float32()),  # of the detector; null for the picture itself
         ("sharpness", pa.float32()),  # variance of the Laplacian, imgutils.metrics.laplacian_score
         ("phash", pa.string()),  # 16 hex digits
-        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side (picture and head)
+        ("thumbnail", pa.binary()),  # grey bytes, row by row, at most 96 px on the longest side; a head's: Y, Cb, Cr
         ("thumbnail_width", pa.int32()),
         ("classes", SCORED),  # illustration, comic, bangumi, 3d, not_painting (picture only)
         ("monochrome", pa.float32()),  # picture only
@@ -204,6 +205,22 @@ def stream_table(path: PathLike, columns: Iterable[str] | None = None) -> Iterat
     source = pq.ParquetFile(path)
     for batch in source.iter_batches(batch_size=16, columns=list(columns) if columns else None):
         yield from batch.to_pylist()
+
+
+def with_pictures(dataset: PathLike) -> Path:
+    """The folder whose shards hold the pictures: the dataset, or the one beside it where that has links alone."""
+    beside = pictures_beside(dataset)
+    return beside if beside.is_dir() else Path(dataset)
+
+
+def pictures_beside(dataset: PathLike) -> Path:
+    """Where the pictures of a dataset lie that has links alone."""
+    return Path(dataset).with_name(f"{Path(dataset).name}_pictures")
+
+
+def picture_shards(dataset: PathLike, split: str) -> list[Path]:
+    """The shards of one split in the order of their rows."""
+    return sorted((with_pictures(dataset) / "data").glob(f"{split}-*.parquet"))
 
 
 def read_rows(

@@ -83,6 +83,15 @@ def add_commands(commands: "Subcommands") -> None:
     configured(models)
     models.set_defaults(command=models_command)
 
+    index = commands.add_parser("index", help="list all models on a page, and in a dataset for a hub")
+    configured(index)
+    index.set_defaults(command=index_command)
+
+    civitai = commands.add_parser("civitai", help="make a folder to upload a model to Civitai by hand")
+    civitai.add_argument("character", help="the character's name in the roster")
+    configured(civitai)
+    civitai.set_defaults(command=civitai_command)
+
     find = commands.add_parser("find", help="look a character up on the boards and add it to the roster")
     find.add_argument("name", help="the character's name, as people or boards write it")
     find.add_argument("--board", action="append", metavar="BOARD", help="only this board of the config; several times")
@@ -189,6 +198,27 @@ def models_command(options: argparse.Namespace) -> int:
     from charaloom.config.project import load_project
 
     print("\n".join(pin(load_project(options.configfile))))
+    return 0
+
+
+def index_command(options: argparse.Namespace) -> int:
+    from charaloom.config.project import load_project
+    from charaloom.publishing.index.pages import write_index
+    from charaloom.publishing.index.rows import index_rows
+
+    project = load_project(options.configfile)
+    results = Path(project.config["paths"]["results"])
+    rows = index_rows([(each.name, each.trigger) for each in project.characters.values()], results)
+    print(f"{len(rows)} of {len(project.characters)} characters have a model:")
+    print("\n".join(map(str, write_index(rows, results))))
+    return 0
+
+
+def civitai_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.start.civitai import civitai_folder
+    from charaloom.config.project import load_project
+
+    print(civitai_folder(load_project(options.configfile), options.character))
     return 0
 
 

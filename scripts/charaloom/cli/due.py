@@ -9,7 +9,6 @@ Reading the files of ten thousand characters takes minutes on a slow file system
 manifest are compared with it. Params are no part of it: they are compared anew, at microseconds a character.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from charaloom.artifacts.files import canonical_json, digest, read_json, sha256_
 from charaloom.artifacts.manifest import is_whole, lineage_file, output_file, read_lineage
 from charaloom.artifacts.sealed import read_sealed
 from charaloom.artifacts.types import Row
+from charaloom.cli.facts import COPIED, REPOSITORIES, files_in, signature_of, stats
 from charaloom.config.project import Project
 from charaloom.config.roster import FOLDER, Character
 from charaloom.config.schemas import Config
@@ -37,10 +37,6 @@ DIGITS = 16  # of a SHA-256, as `due.json` keeps it
 STALE = "~"  # before the digest of params: a file that the artifact was made of has another content
 PAGES = ("curation", "outfits")  # stages that no other reads; the receipts of `published` only the report reads
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedError)
-COMPARED = (".json", ".html", ".parquet")  # endings of the files in a character's folder that are looked at
-FOLDERS = ("dataset", "dataset/data", "checkpoints", "previews", "model", "model/previews")  # of many files
-REPOSITORIES = ("dataset", "model")  # that a target has a copy of
-COPIED = tuple(folder for folder in FOLDERS if folder.startswith(("dataset/", "model/")))
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ class Due:
         self.deeper = [name for name in names if "/" in name]
         self.results, self.work = (Path(self.project.config["paths"][place]) for place in ("results", "work"))
         targets = self.project.config["published"]["targets"]
-        self.targets = {target: Path(entry["path"]) for target, entry in targets.items()}
+        self.targets = {target: Path(entry["path"]) for target, entry in targets.items() if entry["kind"] == "folder"}
         self.store = self.work / "due.json"
         kept = self.kept()
         self.records = kept["characters"]
@@ -173,8 +169,9 @@ class Due:
         manifest = folder / artifact.manifest
         content, since = read_sealed(manifest), None if closely else os.stat(manifest).st_ctime_ns
         if artifact.stage == "published":
-            place = self.targets[manifest.stem] / folder.name
-            return all(is_whole(place / kind, content[kind], since) for kind in REPOSITORIES if kind in content)
+            place = self.targets.get(manifest.stem)  # None: a hub, which is not asked here
+            kinds = [kind for kind in REPOSITORIES if kind in content] if place else []
+            return all(is_whole(place / folder.name / kind, content[kind], since) for kind in kinds if place)
         outputs = content.get("outputs", {}).items()
         return all(is_whole(output_file(manifest, name), output, since) for name, output in outputs)
 
@@ -271,23 +268,6 @@ def stage_of(file: str) -> str:
     return re.split("[./]", file, maxsplit=1)[0]
 
 
-def files_in(folder: str) -> dict[str, "Facts"]:
-    """Facts of all files below a folder; links to folders are not followed."""
-    files = {}
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                files.update(files_in(entry.path))
-            else:
-                with suppress(OSError):  # a link to nowhere
-                    files[entry.path] = facts_of(entry.stat())
-    return files
-
-
-def signature_of(files: dict[str, "Facts"]) -> str:
-    return hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=8).hexdigest()
-
-
 def valid(record: object) -> bool:
     return isinstance(record, list) and len(record) == 2 and all(isinstance(part, str) for part in record)
 
@@ -306,47 +286,17 @@ def whole_sha256(path: Path) -> str | None:
     return None
 
 
-Facts = tuple[int, int, int, int]  # size, modification time (ns), inode, change time (ns)
-
-
-def stats(folder: Path, deeper: Sequence[str], copies: Sequence[Path] = ()) -> dict[str, Facts]:
-    """Facts of a character's files: those of the folder itself, the `deeper` ones, what lies in FOLDERS and in the
-    folders of published `copies`. Of folders below these only the time, which changes when a file of them goes."""
-    files = facts_in(folder, COMPARED)
-    if not files:
-        return {}
-    for name in deeper:
-        with suppress(OSError):
-            files[name] = facts_of(os.stat(f"{folder}/{name}"))
-    for name in FOLDERS:
-        files |= {f"{name}/{file}": facts for file, facts in facts_in(folder / name).items()}
-    for place in copies:
-        files |= {f"{place}/{file}": facts for file, facts in facts_in(place).items()}
-    return files
-
-
-def facts_in(folder: Path, endings: tuple[str, ...] = ("",)) -> dict[str, Facts]:
-    """Facts of what lies in a folder and ends so; nothing where it is missing."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        return {entry.name: facts_of(entry.stat()) for entry in entries if entry.name.endswith(endings)}
-    return {}
-
-
-def facts_of(stat: os.stat_result) -> Facts:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
-
-
 # --- today's params
 
-ANYBODY = Character("anybody", "", "query-of-anybody", "trigger-of-anybody", "")
+ANYBODY = Character("name-of-anybody", "", "query-of-anybody", "trigger-of-anybody", "")
 Text = list[str | Callable[[Character], str]]  # of canonical JSON: what is the same for all, and what differs
 
 
 class ParamDigests:
     """Digests of today's params of each artifact, as a lineage has them.
 
-    Most characters have no config of their own: their params differ in query, trigger and folder alone, which are put
-    into a text that is made once for each source and age.
+    Most characters have no config of their own: their params differ in name, query, trigger and folder alone, which are
+    put into a text that is made once for each source and age.
     """
 
     def __init__(
@@ -378,6 +328,7 @@ class ParamDigests:
         varying: dict[str, Callable[[Character], str]] = {
             anybody.query: lambda character: inner_json(character.query),
             anybody.trigger: lambda character: inner_json(character.trigger),
+            anybody.name: lambda character: inner_json(character.name),  # in the names of repositories on a hub
         }
         if anybody.source == FOLDER:
             varying[pictures_digest(anybody.query)] = lambda character: self.folder_digest(character.query)

@@ -1,4 +1,4 @@
-"""Files that the config names: the lock of the picture models, the list of removals, folders of references."""
+"""Files beside the config: the lock of the picture models, the removals, the policy, folders of references."""
 
 import json
 import os
@@ -9,11 +9,15 @@ from pathlib import Path
 
 import yaml
 
-from charaloom.artifacts.files import write_text
+from charaloom.artifacts.files import digest, write_text
 from charaloom.artifacts.types import PathLike
 from charaloom.config.schemas import CODE, Config, check, origin, read_yaml
 from charaloom.errors import CharaloomError
 from charaloom.images.files import contents, read_folder
+
+POLICY = "config/policy.yaml"  # no key of the config names another
+# The digest of what the policy says as it comes:
+SHIPPED_POLICY = "ae97776667ba7e095395b7fd451d03c5beeb99b47e1173bc1047810d31dce59a"
 
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -40,6 +44,18 @@ def read_removals(path: str) -> Config:
     check(removals, "removals", [file])
     listed = {kind: sorted(set(names or [])) for kind, names in removals.items()}
     return {"removals": listed} if any(listed.values()) else {}
+
+
+@cache
+def read_policy() -> Config:
+    """{reason, minors: {blocked_tags}, pictures: {public}}. Raises CharaloomError where it was changed without one."""
+    file = located(POLICY)
+    policy: Config = read_yaml(file)
+    check(policy, "policy", [file])
+    said = digest({key: value for key, value in policy.items() if key != "reason"})
+    if said != SHIPPED_POLICY and not policy["reason"]:
+        raise CharaloomError(f"{file}: was changed; write into `reason` why, which each publication records")
+    return policy
 
 
 def add_removals(path: str, added: Mapping[str, Sequence[str]]) -> Path:

@@ -6,62 +6,14 @@ its section in config/schemas/config.schema.yaml and what `stage_params.facts_of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
+from charaloom.artifacts.typed import ABSENT, Params
 from charaloom.config.recipes import settled
 
-ABSENT = {"absent": True}  # of a field that plain values may leave out: None stands for that, and is left out again
-
-
-@dataclass(frozen=True, kw_only=True)
-class Params:
-    """Typed params; `plain` is the inverse of `of`."""
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """The dataclass of JSON-able values. Raises TypeError where a key is missing or unknown."""
-        kinds = hints(cls)  # type: ignore[arg-type]
-        return cls(**{name: typed(kinds.get(name, Any), value) for name, value in values.items()})
-
-    def plain(self) -> dict[str, Any]:
-        """JSON-able values with sorted keys."""
-        return plain(self)
-
-
-@cache
-def hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def typed(kind: Any, value: Any) -> Any:
-    """`value` as `kind` names it: nested params and tuples of them; everything else as it is."""
-    if value is None:
-        return None
-    if get_origin(kind) is UnionType:
-        return typed(next(inner for inner in get_args(kind) if inner is not type(None)), value)
-    if get_origin(kind) is tuple:
-        return tuple(typed(get_args(kind)[0], item) for item in value)
-    if isinstance(kind, type) and issubclass(kind, Params):
-        return kind.of(value)
-    return value
-
-
-def plain(value: Any) -> Any:
-    if is_dataclass(value):
-        left_out = {entry.name for entry in fields(value) if entry.metadata == ABSENT}
-        named = {entry.name: getattr(value, entry.name) for entry in fields(value)}
-        return {
-            name: plain(inner) for name, inner in sorted(named.items()) if inner is not None or name not in left_out
-        }
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    return value
-
+CHARACTER = "{character}"  # in the names of repositories
+EMBEDDED, LINKS = "embedded", "links"  # what a dataset holds of its pictures
 
 # --- what several stages share
 
@@ -112,6 +64,23 @@ class SelectionRule(Params):
     scores: Mapping[str, float]  # weight of each score in the mean
     first: float  # share of the prompts of the first round
     keep: float  # share of a round's checkpoints that stay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy(Params):
+    """What may be published of a character: their age, and what config, policy and removals say of it."""
+
+    age: str  # adult, minor, unknown
+    ratings: tuple[str, ...]
+    blocked: tuple[str, ...]  # tags of pictures, outfits and prompts; empty of an adult
+    public: bool = False  # whether pictures may lie in repositories that everybody can read
+    reason: str | None = None  # why the policy was changed
+    removals: Mapping[str, list[str]] | None = field(
+        default=None, metadata=ABSENT
+    )  # ids by kind: posts, artists, pictures
+
+    def removed(self, kind: str) -> list[str]:
+        return (self.removals or {}).get(kind, [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +165,7 @@ class Filtered(Stage):
     seed: int
     tag: str | None  # the character's tag on the board
     ratings: tuple[str, ...]
+    blocked: tuple[str, ...] | None = field(default=None, metadata=ABSENT)  # tags; None: of an adult, who has none
     variants: bool = False  # whether a drawing with another face is kept
     trust: str | None = None  # identity: every picture shows the character; all: every picture may train
 
@@ -242,6 +212,11 @@ class Dataset(Stage):
     resolution: int  # pixels
     format: str  # WEBP, JPEG, PNG
     quality: int
+    pictures: str = EMBEDDED  # or LINKS
+    kohya: bool = False  # whether an archive for kohya's trainers lies in it
+    repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # as of `Model`
+    contact: str = ""
+    policy: Policy | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,14 +246,31 @@ class Selection(Stage, SelectionRule):
 @dataclass(frozen=True, kw_only=True)
 class Model(Stage):
     base: PreviewBase
+    repositories: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # on a hub: model, dataset, endpoint
+    contact: str = ""  # for requests of removal
+    policy: Policy | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target(Params):
-    """Where something is published to."""
+    """Where something is published to: a folder, or a hub with a repository for each dataset and each model."""
 
-    kind: str  # folder
-    path: str
+    kind: str  # folder, hub
+    path: str | None = field(default=None, metadata=ABSENT)  # of a folder; the rest is of a hub
+    endpoint: str | None = field(default=None, metadata=ABSENT)  # address
+    namespace: str | None = field(default=None, metadata=ABSENT)  # user or organisation
+    dataset: str | None = field(default=None, metadata=ABSENT)  # names of the repositories, with `{character}`
+    model: str | None = field(default=None, metadata=ABSENT)
+
+    def repository(self, kind: str, character: str) -> str:
+        """The name on the hub of a character's `dataset` or `model`, with the namespace."""
+        name = {"dataset": self.dataset, "model": self.model}[kind]
+        assert name is not None
+        return f"{self.namespace}/{name.replace(CHARACTER, character)}"
+
+    def without_place(self) -> dict[str, Any]:
+        """What a receipt's version is a function of: no path, and no address, which may be a mirror's."""
+        return {key: value for key, value in self.plain().items() if key not in ("path", "endpoint")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +278,8 @@ class Published(Stage):
     private: bool
     weak: bool  # whether a weak model is published, too
     target: Target
+    policy: Policy | None = field(default=None, metadata=ABSENT)
+    roster: Mapping[str, str] | None = field(default=None, metadata=ABSENT)  # the character's row, without a path
 
 
 @dataclass(frozen=True, kw_only=True)

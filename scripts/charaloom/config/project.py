@@ -11,10 +11,11 @@ from pathlib import Path
 from charaloom.artifacts.types import PathLike
 from charaloom.config.bases import bases_named, check_base, check_families, check_whole
 from charaloom.config.layers import config_files, merged, own_file, read_config
-from charaloom.config.named_files import check_references, read_lock, read_removals
+from charaloom.config.named_files import check_references, read_lock, read_policy, read_removals
+from charaloom.config.params import LINKS
 from charaloom.config.recipes import check_recipe, check_regularisation, check_sizes
 from charaloom.config.roster import Character, Check, check_sources, empty_roster, read_roster, roster_checks
-from charaloom.config.schemas import Config, as_meant, check, read_yaml, suggestion
+from charaloom.config.schemas import Config, as_meant, check, origin, read_yaml, suggestion
 from charaloom.errors import CharaloomError
 
 
@@ -60,9 +61,13 @@ def open_project(config: Config, files: Sequence[PathLike], trusted: bool = Fals
 
 
 def meant_config(config: Config) -> Config:
-    """A merged config of its own, with what YAML read otherwise than it is meant."""
+    """A merged config of its own, with what YAML read otherwise than it is meant, and without targets taken away."""
     config = as_meant(copy.deepcopy(dict(config)), "config")
     config.pop("pathvars", None)
+    published = config.get("published")
+    targets = published.get("targets") if isinstance(published, dict) else None
+    if isinstance(published, dict) and isinstance(targets, dict):
+        published["targets"] = {name: target for name, target in targets.items() if target is not None}
     return config
 
 
@@ -96,6 +101,7 @@ def project_checks(project: Project, files: Sequence[PathLike], bases: BaseCheck
     config = project.config
     yield (partial(read_removals, config["removals"]),)
     yield (partial(read_lock, config["models"]["lock"]),)
+    yield (read_policy,)
     for name in ["", *project.special]:
         own = project.special.get(name, config)
         yield from config_checks(own, [*files, own_file(config, name)] if name else files, bases)
@@ -115,12 +121,23 @@ def config_checks(config: Config, files: Sequence[PathLike], bases: BaseChecks) 
     yield *own, partial(check_families, config, files)
     yield (partial(check_regularisation, config, files),)
     yield (partial(check_references, config, files),)
+    yield (partial(check_dataset, config, files),)
 
 
 def whole_checks(project: Project, files: Sequence[PathLike], bases: BaseChecks) -> Iterator[Chain]:
     """The files of each base are read whole, once: gigabytes."""
     for name, base in {name: base for (name, _), base in reversed(bases.items())}.items():
         yield base, partial(check_whole, project.config, name, files)
+
+
+def check_dataset(config: Config, files: Sequence[PathLike]) -> None:
+    """An archive of pictures has no place in a dataset without them."""
+    if config["dataset"]["kohya"] and config["dataset"]["pictures"] == LINKS:
+        where = origin(files, ("dataset", "kohya"), config)
+        raise CharaloomError(
+            f"{where}: dataset.kohya: an archive of pictures, where `dataset.pictures: {LINKS}` keeps them out of the "
+            "dataset; leave one of the two out"
+        )
 
 
 def refuse_passwords(config: Config) -> None:

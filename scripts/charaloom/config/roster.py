@@ -18,7 +18,7 @@ FOLDER, BOARD = "folder", "board"
 DATASET, WAIFUC = "dataset", "waifuc"
 KINDS = (BOARD, FOLDER, "archive", "video", DATASET, WAIFUC)  # of sources
 # Folders beside the characters':
-RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "logs", "measured"})
+RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "index", "logs", "measured"})
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)

@@ -6,10 +6,11 @@ from pathlib import Path
 from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
-from charaloom.config.named_files import read_lock, read_removals, reference_folders, references_of
+from charaloom.config.named_files import read_lock, read_policy, read_removals, reference_folders, references_of
+from charaloom.config.params import CHARACTER
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
-from charaloom.config.roster import BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
+from charaloom.config.roster import ADULT, BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
 from charaloom.config.schemas import AUTO, Config
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
@@ -33,6 +34,7 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
 
 
 SECTIONS = {"published": ""}
+HUB = "https://huggingface.co"  # where no other is named
 UNREAD = {  # keys of a section that its stage does not read
     "measured": ("threads",),  # pictures side by side: changes no number
     "previews": ("negative", "guidance"),  # what bases without their own take
@@ -76,7 +78,8 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
         case "filtered":
             ratings = {"ratings": allowed_ratings(config["raw"]["ratings"], character.age)}
             named = {"references": references_of(config)}
-            return {**seed, **ratings, **named, "tag": character.tag, "variants": variants_of(config, character)}
+            own = {"tag": character.tag, "variants": variants_of(config, character)}
+            return {**seed, **ratings, **named, **own, **blocked_of(character)}
         case "tagged":
             return {"tag": character.tag, **trigger}
         case "clustered":
@@ -90,10 +93,42 @@ def facts_of(config: Config, character: Character, stage: str) -> Config:
             bases = [preview_base(config, name) for name in preview_bases(config)]
             rule = {key: value for key, value in config["selection"].items() if key != "minimum"}
             return {**seed, "bases": bases, "selection": rule}
+        case "dataset":
+            return {**published_as(config, character.name), "policy": policy_of(config, character)}
         case "model":
-            return {"base": base_of(config, config["training"]["base"])}
+            facts = {"base": base_of(config, config["training"]["base"]), "policy": policy_of(config, character)}
+            return {**facts, **published_as(config, character.name)}
         case _:
             return {}
+
+
+def published_as(config: Config, name: str) -> Config:
+    """What cards say of where a character is published: the repositories on the first hub among the targets, and who is
+    asked to remove a picture."""
+    published = config["published"]
+    contact = {"contact": published["contact"]}
+    for target in published["targets"].values():
+        if target and target["kind"] == "hub":
+            names = {kind: (target.get(kind) or CHARACTER).replace(CHARACTER, name) for kind in ("dataset", "model")}
+            names = {kind: f"{target['namespace']}/{own}" for kind, own in names.items()}
+            return {
+                **contact,
+                "repositories": {**names, "endpoint": (target.get("endpoint") or HUB).rstrip("/")},
+            }
+    return contact
+
+
+def blocked_of(character: Character) -> Config:
+    """{blocked: tags} of a character who is not known to be an adult; nothing of others."""
+    return {} if character.age == ADULT else {"blocked": read_policy()["minors"]["blocked_tags"]}
+
+
+def policy_of(config: Config, character: Character) -> Config:
+    """What may be published of a character, without the removals, which for the most part name other pictures."""
+    ratings = allowed_ratings(config["raw"]["ratings"], character.age)
+    blocked = blocked_of(character).get("blocked", [])
+    said = {"public": read_policy()["pictures"]["public"], "reason": read_policy()["reason"]}
+    return {"age": character.age, "blocked": blocked, "ratings": ratings, **said}
 
 
 def variants_of(config: Config, character: Character) -> bool:
@@ -104,13 +139,32 @@ def variants_of(config: Config, character: Character) -> bool:
 
 def publish_params(project: Project, name: str, target: str) -> Config:
     """What publishing one character to one target reads."""
-    section = project.config_of(name)["published"]
+    config = project.config_of(name)
+    section = config["published"]
     return {
         **stage_params(project, name, "published"),
         "private": section["private"],
         "weak": section["weak"],
-        "target": section["targets"][target],
+        "target": target_of(section["targets"][target]),
+        "policy": {**policy_of(config, project.characters[name]), **read_removals(config["removals"])},
+        "roster": row_of(project.characters[name]),
     }
+
+
+def target_of(entry: Config) -> Config:
+    """A target with what it leaves out: the hub of the environment, repositories named like their character."""
+    if entry["kind"] != "hub":
+        return entry
+    known = {key: value for key, value in entry.items() if value is not None and key != "path"}
+    endpoint = known.get("endpoint") or os.environ.get("HF_ENDPOINT") or HUB
+    return {"dataset": CHARACTER, "model": CHARACTER, **known, "endpoint": endpoint.rstrip("/")}
+
+
+def row_of(character: Character) -> Config:
+    """A character's row of the roster, as others may read it: of a folder without its path."""
+    query = {} if character.source == FOLDER else {"query": character.query}
+    own = {"character": character.name, "source": character.source, "trigger": character.trigger, "age": character.age}
+    return {**own, **query}
 
 
 def models_params(project: Project) -> Config:

@@ -5,17 +5,17 @@ Bump a version when the same inputs would now give another result: no trigger of
 
 STAGE_VERSION: dict[str, int] = {
     "raw": 4,
-    "measured": 5,
-    "filtered": 4,
+    "measured": 6,
+    "filtered": 5,
     "curation": 2,
     "tagged": 3,
     "clustered": 4,
     "outfits": 2,
-    "dataset": 5,
+    "dataset": 6,
     "checkpoints": 5,
     "previews": 3,
     "selection": 5,
-    "model": 5,
+    "model": 6,
     "published": 2,
     "report": 8,
 }

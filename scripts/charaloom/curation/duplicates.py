@@ -8,7 +8,8 @@ and outline, but not every part.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.rounding import rounded
@@ -43,17 +44,19 @@ def drop_duplicates(candidates: list[View], measured: PathLike, params: Filtered
     if threshold is None or len(by_picture) < 2:
         return
     pictures = {name: views[0].picture for name, views in sorted(by_picture.items())}
-    heads = read_heads(measured) if params.variants else {}
+    names = [name for name, row in pictures.items() if row["phash"]]
+    thumbnails = read_thumbnails(measured, {pictures[name]["view"]: name for name in names})
+    faces = Faces(read_heads(measured) if params.variants else {}, pictures, thumbnails)
     edges: dict[tuple[str, str], float] = {}
-    for first, second, fit in same_drawings(pictures, measured, params, threshold):
+    for first, second, fit in same_drawings(pictures, thumbnails, measured, params, threshold):
         for view, copy in copies(by_picture[first], by_picture[second], fit):
-            if is_variant(view, copy, fit, heads):
+            if faces.differ(view, copy, fit):
                 view.has_variant = copy.has_variant = True
             else:
                 edges[view.name, copy.name] = fit.score
     scores: dict[str, float] = defaultdict(float)
-    for names, score in edges.items():
-        for name in names:
+    for pair, score in edges.items():
+        for name in pair:
             scores[name] = max(scores[name], score)
     for group in components(candidates, edges):
         best = min(group, key=quality)
@@ -79,19 +82,47 @@ def copies(views: list[View], others: list[View], fit: Fit) -> Iterator[tuple[Vi
                 yield view, other
 
 
-def is_variant(view: View, copy: View, fit: Fit, heads: dict[str, list[Head]]) -> bool:
-    """Whether a head in both views has another face in each."""
-    return any(
-        shared(first.box, fit.moved(second.box)) >= SAME_HEAD and faces_differ(first, second, fit)
-        for first in heads_in(view, heads)
-        for second in heads_in(copy, heads)
-    )
+@dataclass(frozen=True)
+class Faces:
+    """The detected heads and the small grey copy of every picture."""
 
+    heads: dict[str, list[Head]]
+    pictures: dict[str, Row]
+    thumbnails: "dict[str, np.ndarray]"
 
-def heads_in(view: View, heads: dict[str, list[Head]]) -> list[Head]:
-    box = box_of(view.row)
-    found = heads.get(view.row["picture"], [])
-    return [head for head in found if overlap(head.box, box) >= HEAD_INSIDE * area(head.box)]
+    def differ(self, view: View, copy: View, fit: Fit) -> bool:
+        """Whether a head that either view shows has another face in the other; the detector may miss one that is
+        painted over."""
+        ours, theirs = self.heads_in(view), self.heads_in(copy)
+        pairs = [(a, b) for a in ours for b in theirs if shared(a.box, fit.moved(b.box)) >= SAME_HEAD]
+        if any(faces_differ(first, second, fit) for first, second in pairs):
+            return True
+        lone = [head.box for head in ours if all(head is not first for first, _ in pairs)]
+        lone += [fit.moved(head.box) for head in theirs if all(head is not second for _, second in pairs)]
+        return any(self.place_differs(view, copy, box, fit) for box in lone)
+
+    def heads_in(self, view: View) -> list[Head]:
+        box = box_of(view.row)
+        found = self.heads.get(view.row["picture"], [])
+        return [head for head in found if overlap(head.box, box) >= HEAD_INSIDE * area(head.box)]
+
+    def place_differs(self, view: View, copy: View, box: Sequence[float], fit: Fit) -> bool:
+        """Whether the thumbnails of two pictures differ in a box, in pixels of the first."""
+        first = self.cut(view.row["picture"], box)
+        second = self.cut(copy.row["picture"], fit.inverse().moved(box))
+        return first is not None and second is not None and faces_differ(first, second, fit)
+
+    def cut(self, picture: str, box: Sequence[float]) -> Head | None:
+        """A box of a picture, as its thumbnail shows it; None where nothing of it is in there."""
+        row, grey = self.pictures[picture], self.thumbnails[picture]
+        unit = row["width"] / grey.shape[1]
+        edges = [(edge - (row["x0"], row["y0"])[axis % 2]) / unit for axis, edge in enumerate(box)]
+        left, right = (min(max(round(edge), 0), grey.shape[1]) for edge in edges[0::2])
+        top, bottom = (min(max(round(edge), 0), grey.shape[0]) for edge in edges[1::2])
+        if left >= right or top >= bottom:
+            return None
+        placed = [row["x0"] + left * unit, row["y0"] + top * unit, row["x0"] + right * unit, row["y0"] + bottom * unit]
+        return Head(placed, grey[top:bottom, left:right, None])
 
 
 def read_heads(measured: PathLike) -> dict[str, list[Head]]:
@@ -104,8 +135,8 @@ def read_heads(measured: PathLike) -> dict[str, list[Head]]:
     for batch in pq.ParquetFile(measured).iter_batches(batch_size=1024, columns=columns):
         for row in batch.to_pylist():
             if row["kind"] == "head" and row["thumbnail"]:
-                grey = np.frombuffer(row["thumbnail"], np.uint8).reshape(-1, row["thumbnail_width"])
-                heads[row["picture"]].append(Head(box_of(row), grey))
+                planes = np.frombuffer(row["thumbnail"], np.uint8).reshape(3, -1, row["thumbnail_width"])
+                heads[row["picture"]].append(Head(box_of(row), planes.transpose(1, 2, 0)))
     return heads
 
 
@@ -129,11 +160,14 @@ def components(candidates: list[View], edges: Iterable[tuple[str, str]]) -> list
 
 
 def same_drawings(
-    pictures: dict[str, Row], measured: PathLike, params: Filtered, threshold: float
+    pictures: dict[str, Row],
+    thumbnails: "dict[str, np.ndarray]",
+    measured: PathLike,
+    params: Filtered,
+    threshold: float,
 ) -> Iterator[tuple[str, str, Fit]]:
     """Pairs of pictures that are one drawing, with the fit of the second on the first, in pixels of the pictures."""
     names = [name for name, row in pictures.items() if row["phash"]]
-    thumbnails = read_thumbnails(measured, {pictures[name]["view"]: name for name in names})
     embeddings = read_vectors(measured, "tag_embedding", ["picture"])
     for first, second in sorted(proposed(names, pictures, embeddings, params)):
         if first in thumbnails and second in thumbnails:

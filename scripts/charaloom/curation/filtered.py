@@ -15,7 +15,7 @@ from charaloom.config.params import Filtered
 from charaloom.curation.duplicates import drop_duplicates
 from charaloom.curation.held_out import hold_out, likely_outfits
 from charaloom.curation.identity import drop_other_persons, drop_others, dropped_by
-from charaloom.curation.rules import FINAL, OBLIGATORY, OF_IDENTITY, RULES, UNSHOWN, apply_rule
+from charaloom.curation.rules import FINAL, MINOR, OBLIGATORY, OF_IDENTITY, RULES, UNSHOWN, apply_rule
 from charaloom.curation.views import ALL, IDENTITY, View, read_vectors, read_views
 from charaloom.errors import CharaloomError
 from charaloom.tagging.tagged import REFUSAL
@@ -84,11 +84,13 @@ def filter_views(
 
 
 def rules_of(params: Filtered) -> list[str]:
-    """The rules that apply: those of the config, without the ones that the user's trust makes needless."""
-    if params.trust == ALL:
-        return [name for name in params.rules if name in OBLIGATORY]
+    """The rules that apply: those of the config, without the ones that the user's trust makes needless, and behind the
+    ratings what the policy says of a character who is not known to be an adult."""
     needless = OF_IDENTITY if params.trust == IDENTITY else ()
-    return [name for name in params.rules if name not in needless]
+    names = [name for name in params.rules if name not in needless and (params.trust != ALL or name in OBLIGATORY)]
+    if params.blocked and MINOR not in names:
+        names.insert(1 + max((names.index(name) for name in OBLIGATORY if name in names), default=-1), MINOR)
+    return names
 
 
 def verdict(view: View) -> Row:

@@ -16,17 +16,21 @@ from charaloom.artifacts.rounding import rounded
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Filtered
 from charaloom.curation.views import Reason, View
-from charaloom.tagging.vocabulary import ALTERNATE_TAGS, COSPLAY, COSPLAY_ENDING
+from charaloom.tagging.vocabulary import ALTERNATE_TAGS, COSPLAY, COSPLAY_ENDING, blocked_tags
 
 FROM, ABOVE, BELOW = "from", "above", "below"  # which scores drop a view: from the threshold on, above it, below it
-UNSHOWN = frozenset({"rating", "rating_model"})  # rules whose views nobody is shown, whichever rule dropped them first
+UNSHOWN = frozenset(
+    {"rating", "rating_model", "minor"}
+)  # rules whose views nobody is shown, whichever rule dropped them first
 OBLIGATORY = ("problem", "not_a_candidate", "rating", "rating_model")  # no config leaves them out
+MINOR = "minor"  # applies by the policy alone, whatever the config says
 OF_IDENTITY = ("cosplay", "alternate_costume")  # needless where every picture is known to show the character
 FINAL = ("problem", "not_a_candidate")  # no later rule judges the views that these drop
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")  # from the mildest on
 CLASS_SHARE = 0.5  # score of the class model that the allowed classes need together, set by hand
 TEXT_SCORE = 0.5  # score at which the tagger's text tag counts as the board's does, set by hand
+BLOCKED_SCORE = 0.35  # score at which the tagger's blocked tag counts as the board's does, set by hand
 AI_TAGS = frozenset({"ai-generated", "ai_generated", "ai-assisted", "ai-created"})
 
 Number = float | int | None
@@ -108,6 +112,15 @@ def rating_model(view: View, params: Filtered) -> tuple[Number, Number]:
     """Sum of the scores of r15 and r18, 0 to 1."""
     scores = named(view.picture["rating"])
     return scores.get("r15", 0.0) + scores.get("r18", 0.0), params.rating_model
+
+
+@threshold_rule("swimwear, underwear or suggestive, and the character is not known to be an adult", drops=FROM)
+def minor(view: View, params: Filtered) -> tuple[Number, Number]:
+    """1 where the source has a tag that the policy blocks, else the tagger's highest score of one."""
+    if not params.blocked:
+        return None, None
+    source_tags = blocked_tags(view.tags("general", "meta", "character"), params.blocked)
+    return 1.0 if source_tags else view.blocked, BLOCKED_SCORE
 
 
 @threshold_rule("no illustration: comic, photo, 3d or no painting", drops=BELOW)

@@ -11,6 +11,7 @@ from charaloom.artifacts.tables import VIEW_COLUMNS, read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
 from charaloom.images.boxes import area, box_of, overlap
+from charaloom.tagging.vocabulary import blocked_tags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,7 @@ class View:
     persons: list[Row]
     heads: int = 0  # in this view
     text: float = 0.0  # the tagger's highest score of a text tag, of the whole picture
+    blocked: float = 0.0  # the same of a blocked tag, of the view or of the whole picture
     reasons: list[Reason] = field(default_factory=list)
     scores: list[Reason] = field(default_factory=list)  # of every rule that has one
     duplicate_group: str | None = None
@@ -82,6 +84,7 @@ def read_views(raw: PathLike, measured: PathLike, params: Filtered) -> list[View
     """All measured views in the order of their names."""
     pictures = {row["picture"]: row for row in read_table(raw, ["picture", "size", "posts"])}
     texts = highest_scores(measured, params.text)
+    blocked = highest_scores(measured, sorted(blocked_tags(tags_seen(measured), params.blocked or ())))
     by_picture: dict[str, list[Row]] = defaultdict(list)
     for row in read_table(measured, MEASURED_COLUMNS):
         by_picture[row["picture"]].append(row)
@@ -95,7 +98,11 @@ def read_views(raw: PathLike, measured: PathLike, params: Filtered) -> list[View
         posts, size = pictures[name]["posts"] or [], pictures[name]["size"] or 0
         for row in rows:
             heads_inside = sum(overlap(box_of(head), box_of(row)) >= HEAD_INSIDE * area(box_of(head)) for head in heads)
-            views.append(View(row, whole, posts, size, persons, heads_inside, texts.get(whole["view"], 0.0)))
+            text, seen = (
+                texts.get(whole["view"], 0.0),
+                max(blocked.get(view, 0.0) for view in (row["view"], whole["view"])),
+            )
+            views.append(View(row, whole, posts, size, persons, heads_inside, text, seen))
     return sorted(views, key=lambda view: view.name)
 
 

@@ -132,15 +132,25 @@ def write_weights(
     safetensors 0.8.0 keeps metadata in hash order, so that three processes write three different files, and creates
     files with mode 0600.
     """
+    header, data = encoded_tensors(tensors)
+    written = {**metadata, "sshs_model_hash": sha256_bytes(data)} if hashed else metadata
+    with whole_file(path) as part:
+        part.write_bytes(encoded_header(header, written) + data)
+
+
+def encoded_tensors(tensors: Mapping[str, "Tensor"]) -> tuple[dict[str, Any], bytes]:
+    """Header (without metadata) and data of a safetensors file of these tensors, sorted by name."""
     from safetensors.torch import save
 
-    header, data = split_safetensors(save({name: tensors[name].contiguous() for name in sorted(tensors)}), "new file")
-    written = {**metadata, "sshs_model_hash": sha256_bytes(data)} if hashed else dict(metadata)
-    text = json.dumps({**header, "__metadata__": written}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    encoded = text.encode()
+    return split_safetensors(save({name: tensors[name].contiguous() for name in sorted(tensors)}), "new file")
+
+
+def encoded_header(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """The header as it stands in a file, before the data: its length, and JSON with sorted keys."""
+    whole = {**header, "__metadata__": dict(metadata)}
+    encoded = json.dumps(whole, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with whole_file(path) as part:
-        part.write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
+    return len(encoded).to_bytes(8, "little") + encoded
 
 
 def split_safetensors(content: bytes, name: str) -> tuple[dict[str, Any], bytes]:

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from charaloom.artifacts.rounding import rounded
-from charaloom.artifacts.tables import read_table, stream_table
+from charaloom.artifacts.tables import picture_shards, read_table, stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Previews
 from charaloom.errors import CharaloomError
@@ -227,7 +227,7 @@ def held_out_files(dataset: PathLike) -> list[Path]:
     """Shards of the dataset's held-out split. Raises CharaloomError where they hold no picture."""
     import pyarrow.parquet as pq
 
-    shards = sorted((Path(dataset) / "data").glob("held_out-*.parquet"))
+    shards = picture_shards(dataset, "held_out")
     if not sum(pq.read_metadata(path).num_rows for path in shards):
         raise CharaloomError(f"{dataset}: no held-out pictures to judge by. Raise filtered.held_out above 0.")
     return shards

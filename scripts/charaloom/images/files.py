@@ -5,13 +5,15 @@ made of any bytes.
 """
 
 import os
+import re
 import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from itertools import takewhile
+from pathlib import Path, PurePath, PurePosixPath
 
 from charaloom.artifacts.files import digest, sha256_file
 from charaloom.artifacts.sealed import read_kept, write_sealed
@@ -26,7 +28,9 @@ EXTENSIONS = frozenset(
 )
 HEIF_ENDINGS = frozenset({".heic", ".heif", ".hif"})
 SIDE_ENDINGS = (".json", ".txt", ".caption", ".tags")  # of files beside a picture, in the order they are read
-LISTINGS = frozenset({"metadata.jsonl", "metadata.csv"})  # of the hub's image folders: a line for each picture
+SIDECAR_END = "_meta.json"
+LISTINGS = frozenset({"metadata.jsonl", "metadata.csv", "metadata.json"})  # the hub's first: a line for each picture
+KOHYA_LISTING = re.compile(r"meta_\w+\.json", re.I)  # an object by name of picture
 SYSTEM_FOLDERS = frozenset(
     {"@eadir", "__macosx", "$recycle.bin", "system volume information", "lost+found", "#recycle"}
 )
@@ -89,7 +93,7 @@ def sort_files(root: Path, parent: Path, names: list[str], files: FolderFiles) -
         path = parent / name
         if reason := irregular(root / path):
             files.unused.append((path, reason))
-        elif name.lower() in LISTINGS:
+        elif is_listing(name):
             files.listings.append(path)
         elif is_picture(root / path):
             pictures.append(path)
@@ -107,6 +111,11 @@ def sort_files(root: Path, parent: Path, names: list[str], files: FolderFiles) -
             files.unused.append((side, "beside no picture of its name"))
     for picture in pictures:
         files.beside.get(picture, []).sort(key=lambda side: (SIDE_ENDINGS.index(ending(side.name)), os.fsencode(side)))
+
+
+def is_listing(name: str) -> bool:
+    """Whether a file of this name describes the pictures of its folder; waifuc's sidecars begin with a dot."""
+    return name.lower() in LISTINGS or bool(KOHYA_LISTING.fullmatch(name))
 
 
 def irregular(path: Path) -> str | None:
@@ -180,20 +189,52 @@ def owners_by_name(pictures: Iterable[Path]) -> Owners:
     return owners
 
 
+def described_by(side: str) -> str:
+    """The name, with or without ending, of what a side file describes; waifuc's are called `.<stem>_meta.json`."""
+    if side.startswith(".") and side.lower().endswith(SIDECAR_END):
+        return side[1 : -len(SIDECAR_END)]
+    return os.path.splitext(side)[0]
+
+
 def owners_of(side: Path, owners: Owners) -> list[Path]:
     """The pictures that a side file describes: those of exactly its name, else those whose name differs in form."""
-    names = spellings(os.path.splitext(side.name)[0])
+    names = spellings(described_by(side.name))
     matches = (by_name.get(name) for by_name, name in zip(owners, names, strict=True))
     return next(filter(None, matches), [])
 
 
-def picture_named(files: FolderFiles, listing: Path, name: str) -> Path | None:
-    """The picture that a line of a listing names, relative to the listing's folder; None where there is none."""
-    wanted = os.path.normpath(listing.parent / PurePosixPath(name.replace("\\", "/")))
-    by_path: dict[str, Path] = {}
-    for picture in files.pictures:
-        by_path.setdefault(normalised(str(picture)), picture)
-    return next((picture for picture in files.pictures if str(picture) == wanted), by_path.get(normalised(wanted)))
+class PicturesByName:
+    """The pictures of a folder, looked up by what the lines of a listing call them.
+
+    A line may hold another machine's absolute path, another case, or no ending: then the pictures count whose path has
+    the most last parts in common with it.
+    """
+
+    def __init__(self, pictures: Iterable[Path]) -> None:
+        self.by_path: dict[str, Path] = {}
+        self.by_name: dict[str, list[Path]] = defaultdict(list)
+        for picture in pictures:
+            self.by_path[str(picture)] = picture
+            self.by_path.setdefault(normalised(str(picture)), picture)
+            for name in dict.fromkeys((picture.stem, picture.name)):
+                self.by_name[spellings(name)[-1]].append(picture)
+
+    def named(self, listing: Path, name: str) -> list[Path]:
+        """The pictures that a line names, relative to the listing's folder: one, where the name is not ambiguous."""
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        path = os.path.normpath(listing.parent / wanted)
+        if picture := self.by_path.get(path) or self.by_path.get(normalised(path)):
+            return [picture]
+        beside = self.by_name.get(spellings(wanted.name)[-1], [])
+        same_name = [picture for picture in beside if listing.parent in picture.parents]
+        shared = [shared_parts(picture.parent, wanted.parent) for picture in same_name]
+        return [picture for picture, count in zip(same_name, shared, strict=True) if count == max(shared)]
+
+
+def shared_parts(first: PurePath, second: PurePath) -> int:
+    """How many of the last parts of two paths are the same."""
+    pairs = zip(reversed(first.parts), reversed(second.parts), strict=False)
+    return len(list(takewhile(lambda pair: spellings(pair[0])[-1] == spellings(pair[1])[-1], pairs)))
 
 
 # --- names and digests

@@ -12,6 +12,7 @@ from charaloom.artifacts.files import read_json, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
+from charaloom.config.families import family_of
 from charaloom.config.params import Report
 from charaloom.config.roster import embedding_word
 from charaloom.errors import CharaloomError
@@ -21,8 +22,10 @@ from charaloom.pages.previews import picture_of
 from charaloom.pages.render import render_page
 from charaloom.pages.sheets import Thumbnails, cut_thumbnails, tile, without_numbers
 from charaloom.pages.verdicts import active_rules, doubtful, dropped_by, explain
+from charaloom.publishing.cards.programs import PROGRAMS, repo_files
+from charaloom.publishing.cards.texts import Texts
 from charaloom.publishing.comparison import compared, label
-from charaloom.publishing.programs import PROGRAMS, repo_files
+from charaloom.publishing.layout import embedding_file
 from charaloom.tagging.captions import as_words, with_manners
 
 KEPT_SHOWN = 24
@@ -177,12 +180,20 @@ def loss_chart(table: Path, selection: Row) -> Row | None:
 def files_section(character: str, results: Path, receipts: Sequence[PathLike]) -> Row:
     """What the model repo holds, which program reads which file, and where it was published."""
     files = read_manifest(results / "model.manifest.json")["outputs"]["model"]["files"]
+    family = family_of(read_json(results / "selection.json")["bases"][0]["family"])
+    english = Texts("en")
     weights = [
-        {**entry, "size": f"{files[entry['file']]['size'] / 2**20:.1f} MiB", "sha256": files[entry["file"]]["sha256"]}
-        for entry in repo_files(character, embedding=f"{embedding_word(character)}.safetensors" in files)
+        {**entry, "is": english(f"model.files.{entry['is']}"), **size_of(files[entry["file"]])}
+        for entry in repo_files(character, family, embedding=embedding_file(character) in files)
     ]
     contents = list(map(read_json, receipts))
     published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in contents if "tag" in receipt]
     withheld = [receipt["target"]["name"] for receipt in contents if "withheld" in receipt]
-    shown = {"programs": PROGRAMS, "weights": weights, "word": embedding_word(character)}
+    answers = english.section("programs")
+    shown = {"programs": PROGRAMS, "answers": answers, "weights": weights, "word": embedding_word(character)}
     return {**shown, "published": published, "withheld": withheld}
+
+
+def size_of(file: Row) -> Row:
+    """Size and SHA-256 of a file of a manifest, as the page shows them."""
+    return {"size": f"{file['size'] / 2**20:.1f} MiB", "sha256": file["sha256"]}

@@ -9,6 +9,7 @@ from charaloom.artifacts.tables import stream_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.training.inputs import core_words, triggers_of
 
+SPLITS = ("train", "held_out")
 TRAINED = ("caption", "tags", "repeats", "masked")  # columns of a training row besides its picture and opacity
 JUDGED = ("view", "tags", "tag_embedding", "thumbnail", "thumbnail_width")  # of measured.parquet
 GROUPED = ("view", "picture", "kind", "split", "outfit")  # of clustered.parquet

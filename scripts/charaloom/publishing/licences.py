@@ -1,41 +1,64 @@
-"""Licences of base models: the ids that the hub knows, and what each demands of a LoRA that is passed on."""
+"""Licences of base models: the ids that the hub knows, where each is read, and what it demands of a LoRA.
+
+What they demand stands in the cards' texts, in each language, under the names in `terms` (`cards/texts/`, `terms`).
+"""
+
+import re
+from dataclasses import dataclass
+
+from charaloom.artifacts.types import Row
 
 HUB = {  # ids that the hub knows (huggingface.co/docs/hub/repositories-licenses); others become `other` and a name
-    "apache-2.0",
-    "bigscience-openrail-m",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "creativeml-openrail-m",
-    "gpl-3.0",
-    "mit",
-    "openrail",
-    "openrail++",
+    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    "bigscience-openrail-m": "https://huggingface.co/spaces/bigscience/license",
+    "cc-by-4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "cc-by-nc-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
+    "cc-by-nc-sa-4.0": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+    "cc-by-sa-4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
+    "cc0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "creativeml-openrail-m": "https://huggingface.co/spaces/CompVis/stable-diffusion-license",
+    "gpl-3.0": "https://www.gnu.org/licenses/gpl-3.0.html",
+    "mit": "https://opensource.org/license/mit",
+    "openrail": "https://www.licenses.ai/ai-licenses",
+    "openrail++": "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/blob/main/LICENSE.md",
 }
-
-OPENRAIL = (
-    "Whoever passes the LoRA on passes on the licence's restrictions of use with it (paragraphs 4 and 5, attachment A)."
-)
-FAIR_AI = (
-    "The LoRA is a derived model: who passes it on does so under the same licence and with its source (models count,"
-    " datasets do not); the licence's prohibited uses bind its users, too (https://freedevproject.org/faipl-1.0-sd)."
-)
-TERMS = {  # by licence, as `licence` of a base names it
-    "creativeml-openrail-m": OPENRAIL,
-    "openrail++": OPENRAIL,
+FAIR_AI = "https://freedevproject.org/faipl-1.0-sd/"
+OWN = {  # of model authors: where they are read
     "fair-ai-public-license-1.0-sd": FAIR_AI,
-    "noobai-xl": f"{FAIR_AI} Its author forbids any commercial use of the model, of derived models and of what they"
-    " render, and asks to share prompts and workflows (https://huggingface.co/Laxhar/noobai-XL-1.1).",
-    "pony-diffusion-v6-xl": f"{FAIR_AI} Its author forbids to run it, or a derived model, on sites and in programs that"
-    " earn money with it (https://civitai.com/models/257749).",
-    "cc-by-nc-4.0": "No commercial use.",
-    "cc-by-nc-sa-4.0": "No commercial use; what is made of the base is passed on under the same licence.",
-    "cc-by-sa-4.0": "What is made of the base is passed on under the same licence.",
+    "noobai-xl": "https://huggingface.co/Laxhar/noobai-XL-1.1",
+    "pony-diffusion-v6-xl": "https://civitai.com/models/257749",
 }
+TERMS = {  # what each demands, as the cards' texts name it
+    "creativeml-openrail-m": ("openrail",),
+    "openrail++": ("openrail",),
+    "fair-ai-public-license-1.0-sd": ("fair_ai",),
+    "noobai-xl": ("fair_ai", "noobai"),
+    "pony-diffusion-v6-xl": ("fair_ai", "pony"),
+    "cc-by-nc-4.0": ("no_money",),
+    "cc-by-nc-sa-4.0": ("no_money", "share_alike"),
+    "cc-by-sa-4.0": ("share_alike",),
+}
+UNKNOWN = "unknown"
 
 
-def terms(licence: str) -> str:
-    """What a licence demands of a LoRA, in a sentence or two; nothing where it is not known."""
-    return TERMS.get(licence.lower(), "")
+@dataclass(frozen=True)
+class Licence:
+    """The licence of a base model: its name, where it is read, what it demands."""
+
+    name: str
+    address: str | None
+    terms: tuple[str, ...]
+
+    @property
+    def metadata(self) -> Row:
+        """How the front matter of a card names it."""
+        if self.name in HUB:
+            return {"license": self.name}
+        named = {"license": "other", "license_name": self.name}
+        return named | ({"license_link": self.address} if self.address else {})
+
+
+def licence_of(written: str | None) -> Licence:
+    """The licence that a config names, by its id or in words."""
+    name = re.sub(r"[^a-z0-9.+-]+", "-", (written or "").lower()).strip("-") or UNKNOWN
+    return Licence(name, HUB.get(name) or OWN.get(name), TERMS.get(name, ()))

@@ -1,11 +1,13 @@
 """Stage `published`: the dataset and the model at one target, and a receipt of what lies there.
 
-Idempotent by content: a target that already holds the same bytes is not touched, and the receipt is the same. A weak
+Idempotent by content: a target that already holds the same bytes is not touched, and the receipt is the same. It holds
+what a target's place and a hub's clock do not change: no path, no address, no id of a commit. A weak
 model is not published unless the config asks for it: its receipt says so, and the target stays as it is.
 """
 
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from charaloom.artifacts.files import digest, whole_folder, write_json
@@ -13,6 +15,9 @@ from charaloom.artifacts.manifest import describe, lineage, read_manifest, write
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
+from charaloom.publishing.gate import refuse_publication
+from charaloom.publishing.hub.child import send_repositories
+from charaloom.publishing.repos.rebuild import rebuildable
 
 SCHEMA = 2  # of a receipt
 NOT_PUBLISHED = (
@@ -21,9 +26,17 @@ NOT_PUBLISHED = (
 )
 
 
-def to_folder(target: Target, character: str, name: str, source: Path) -> Path:
-    """Copy `source` whole to `<path>/<character>/<name>`; the same bytes there stay untouched, times included."""
-    place = Path(target.path) / character / name
+Folders = Mapping[str, Path]  # of the dataset and of the model, by `dataset` and `model`
+
+
+def to_folder(target: Target, character: str, folders: Folders, private: bool) -> dict[str, Row]:
+    """Copy each folder whole to `<path>/<character>/<name>`; the same bytes there stay untouched, times included."""
+    assert target.path is not None
+    copies = {name: copied(Path(target.path) / character / name, source) for name, source in folders.items()}
+    return {name: {"folder": name, **entry(place)} for name, place in copies.items()}
+
+
+def copied(place: Path, source: Path) -> Path:
     if place.is_dir() and describe(place) == describe(source):
         return place
     with whole_folder(place) as part:
@@ -31,7 +44,17 @@ def to_folder(target: Target, character: str, name: str, source: Path) -> Path:
     return place
 
 
-KINDS = {"folder": to_folder}  # by `kind` of a target: brings a repository there, returns where its files lie
+def to_hub(target: Target, character: str, folders: Folders, private: bool) -> dict[str, Row]:
+    """Bring each folder to its repository on a hub, in one commit where anything changed, under its tag."""
+    entries = {name: {"repo": target.repository(name, character), **entry(at)} for name, at in folders.items()}
+    send_repositories(
+        target, private, {name: (own["repo"], folders[name], own["tag"]) for name, own in entries.items()}
+    )
+    return entries
+
+
+# By `kind` of a target: brings the folders there, returns the receipt's entry of each.
+KINDS: dict[str, Callable[[Target, str, Folders, bool], dict[str, Row]]] = {"folder": to_folder, "hub": to_hub}
 
 
 def publish(
@@ -43,22 +66,26 @@ def publish(
     model_manifest: PathLike,
     receipt: PathLike,
 ) -> None:
-    """Bring both folders to the target as `<character>/{dataset,model}` and write the receipt, named like the target.
+    """Bring both folders to the target, the dataset first, and write the receipt, named like the target.
 
     Of a weak model that the config does not ask for, the receipt holds only why it was withheld.
 
-    Raises CharaloomError for a target of an unknown kind, and where a folder is not what its manifest says.
+    Raises CharaloomError for a target of an unknown kind, where a folder is not what its manifest says, and where the
+    gate refuses what lies in it.
     """
     target = params.target
     if target.kind not in KINDS:
         raise CharaloomError(
-            f"published.targets.{Path(receipt).stem}.kind is {target.kind!r}; only `folder` can be published to."
+            f"published.targets.{Path(receipt).stem}.kind is {target.kind!r}; allowed: {', '.join(KINDS)}."
         )
     repositories = {"dataset": (Path(dataset), dataset_manifest), "model": (Path(model), model_manifest)}
     for name, (folder, manifest) in repositories.items():
         refuse_if_changed(name, folder, manifest)
     withheld = is_weak(model_manifest) and not params.weak
-    recorded = {**params.plain(), "target": {"kind": target.kind}}
+    if params.policy and not withheld:
+        refuse_publication(character, params, Path(dataset), Path(model))
+    plain = {key: value for key, value in params.plain().items() if key != "policy"}  # it decides, and adds nothing
+    recorded = {**plain, "target": target.without_place()}
     upstream = [manifest for _, manifest in repositories.values()]
     facts = lineage("published", character, params.plain(), upstream, recorded)
     content = {"schema": SCHEMA, "target": {"name": Path(receipt).stem, "kind": target.kind}, "version": facts.version}
@@ -66,9 +93,10 @@ def publish(
         print(f"{character}: {NOT_PUBLISHED}", file=sys.stderr)
         content |= {"withheld": NOT_PUBLISHED}
     else:
-        place = KINDS[target.kind]
-        places = {name: place(target, character, name, folder) for name, (folder, _) in repositories.items()}
-        content |= {"tag": version_tag(facts.version), **{name: entry(name, at) for name, at in places.items()}}
+        with rebuildable(Path(dataset), Path(model), params.roster or {}) as staged:
+            folders = {"dataset": staged, "model": Path(model)}
+            entries = KINDS[target.kind](target, character, folders, params.private)
+        content |= {"tag": version_tag(facts.version), **entries}
     write_lineage(receipt, facts)
     write_json(receipt, content)
 
@@ -88,11 +116,11 @@ def refuse_if_changed(name: str, folder: Path, manifest: PathLike) -> None:
         )
 
 
-def entry(name: str, folder: Path) -> Row:
-    """The receipt of one repository: what lies at the target now, read back."""
+def entry(folder: Path) -> Row:
+    """The receipt of one repository: what lies there."""
     files = describe(folder)["files"]
     version = digest(files)
-    return {"folder": name, "digest": version, "files": files, "version": version, "tag": version_tag(version)}
+    return {"digest": version, "files": files, "version": version, "tag": version_tag(version)}
 
 
 def version_tag(version: str) -> str:

@@ -158,3 +158,9 @@ def kind_of(tag: str) -> str:
     if is_count(tag):
         return PEOPLE
     return CLOTHING if is_clothing(tag) else PERSON if is_identity(tag) else OTHER
+
+
+def blocked_tags(tags: Iterable[str], blocked: Iterable[str]) -> set[str]:
+    """Those of `tags` that are blocked: equal to one of `blocked`, or with one as whole words of theirs."""
+    held = [f"_{tag}_" for tag in blocked]
+    return {tag for tag in tags if any(words in f"_{tag}_" for words in held)}

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from charaloom.artifacts.files import whole_folder, write_json
 from charaloom.artifacts.sealed import remove_damaged, seal_folder
+from charaloom.artifacts.tables import picture_shards
 from charaloom.artifacts.types import Row
 from charaloom.config.params import Training
 from charaloom.config.roster import GENERAL
@@ -159,7 +160,7 @@ def remove_parts(folder: Path) -> None:
 def training_rows(dataset: Path, columns: Sequence[str] = ()) -> Iterator[Row]:
     """Rows of the training split, a few at a time; `columns` besides those that every training reads."""
     names = ["image", "caption", "tags", "repeats", *columns]
-    for shard in sorted((dataset / "data").glob("train-*.parquet")):
+    for shard in picture_shards(dataset, "train"):
         for batch in pq.ParquetFile(shard).iter_batches(batch_size=16, columns=names):
             yield from batch.to_pylist()
 

@@ -1,8 +1,7 @@
 """Measured: whatever needs pixels or a neural network, once per picture; every later decision reads this table.
 
-A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256, under a
-key of the model files and of this stage's version: a killed run keeps its rows, and neither a picture that two
-characters share nor a new threshold in a later stage measures anything again.
+A picture is decoded once for all picture models (model_set.py). Its rows are cached in `work` by its SHA-256 and
+the model files: neither a killed run, nor a picture that characters share, nor a new threshold measures one again.
 """
 
 import sys
@@ -66,8 +65,7 @@ def measure(
 ) -> None:
     """Write the views of every picture of `inputs.raw` (schema MEASURED): at least one row per picture.
 
-    `work` is a cache that survives failures and that characters may share. `threads` pictures are measured side by
-    side, which changes no number.
+    `work` is a cache that characters may share. `threads` pictures are measured side by side, which changes no number.
     Raises CharaloomError where a model is missing or broken; a picture that cannot be measured gets a `problem`.
     """
     origin = lineage("measured", character, params.plain(), inputs.upstream)
@@ -95,9 +93,8 @@ def cache_key(models: Row) -> str:
 
 def forget(work: Path, pictures: Iterable[str]) -> None:
     """Delete what the caches in `work` hold of pictures, by SHA-256."""
-    for picture in pictures:
-        for file in sorted(work.glob(f"*/{picture[:2]}/{picture}.*")):
-            file.unlink(missing_ok=True)
+    for file in (file for picture in pictures for file in work.glob(f"*/{picture[:2]}/{picture}.*")):
+        file.unlink(missing_ok=True)
 
 
 Views = tuple[list[Row], bool]  # rows of one picture, and whether they were measured now
@@ -263,7 +260,7 @@ def rows_of(models: ModelSet, pictures: list[Drawn]) -> dict[str, list[Row]]:
         picture = view_row(name, "picture", 0, grey, (0, 0, *image.size))
         picture |= picture_facts(data, grey, detections, scores)
         picture["aesthetic"] = rounded(models.aesthetic(scores["aesthetic"]))
-        rows[name] = [picture, *part_rows(name, grey, detections)]
+        rows[name] = [picture, *part_rows(name, image, grey, detections)]
         described.append((picture, whole))
         persons = [row for row in rows[name] if row["kind"] == "person"]
         if len(persons) > 1:
@@ -291,7 +288,7 @@ def ordered(detections: list[Detection]) -> list[Detection]:
     return sorted(solid, key=lambda detection: (-detection[1], detection[0]))
 
 
-def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
+def part_rows(name: str, image: "Image.Image", grey: "np.ndarray", detections: dict[str, list[Detection]]) -> list[Row]:
     """Persons, half bodies and heads, each with the person that it belongs to."""
     persons = [box for box, _ in detections["person"]]
     rows = []
@@ -299,7 +296,7 @@ def part_rows(name: str, grey: "np.ndarray", detections: dict[str, list[Detectio
         for index, (box, confidence) in enumerate(detections[kind]):
             person = index if kind == "person" else owner(box, persons)
             row = {**view_row(name, kind, index, grey, box), "confidence": confidence, "person": person}
-            rows.append(row | thumbnail_columns(grey, box) if kind == "head" else row)
+            rows.append(row | head_thumbnail(image.crop(box)) if kind == "head" else row)
     return rows
 
 
@@ -322,10 +319,18 @@ def picture_facts(
 
 
 def thumbnail_columns(grey: "np.ndarray", box: Box) -> Row:
-    """What copies and expressions are told apart by: the view in grey, small."""
+    """What copies are told by: the picture in grey, small."""
     x0, y0, x1, y1 = box
     small = thumbnail(grey[y0:y1, x0:x1])
     return {"thumbnail": small.tobytes(), "thumbnail_width": small.shape[1]}
+
+
+def head_thumbnail(head: "Image.Image") -> Row:
+    """What expressions are told apart by: luma, and below it the two colour differences of YCbCr."""
+    import numpy as np
+
+    planes = [thumbnail(np.asarray(plane)) for plane in head.convert("RGB").convert("YCbCr").split()]
+    return {"thumbnail": np.concatenate(planes).tobytes(), "thumbnail_width": planes[0].shape[1]}
 
 
 def view_row(name: str, kind: str, index: int, grey: "np.ndarray", box: Box) -> Row:

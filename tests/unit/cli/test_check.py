@@ -21,11 +21,15 @@ from charaloom import __main__ as cli
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.check.machine import check_memory, check_precision
 from charaloom.cli.check.places import check_code
+from charaloom.cli.check.whole import check
+from charaloom.cli.snakemake import Snakemake
 from charaloom.config.project import load_project
 from charaloom.config.schemas import CODE
 from charaloom.errors import CharaloomError
 from charaloom.runtime.gpus import Gpu
 from charaloom.training.memory import GIB
+from tests.servers.repo_hub import User
+from tests.servers.repo_hub_http import serving
 from tests.small_bases import write_base
 
 PIXEL = bytes.fromhex(  # a PNG of one pixel
@@ -43,6 +47,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory whose project is in order, on a machine without a GPU."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for variable in ("HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(variable, raising=False)
     for variable in [name for name in os.environ if name.startswith("CHARALOOM_")]:
         monkeypatch.delenv(variable)
     pictures = tmp_path / "pictures" / "hana"
@@ -308,12 +314,51 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
     ),
     "results that cannot be written": (keys(paths={"results": "/proc"}), "nothing can be written", "`paths.results`"),
     "braces": (keys(paths={"results": "out {v1}"}), "paths.results: 'out {v1}' is not allowed", "no `{`"),
+    "a hub without namespace": (
+        keys(published={"targets": {"hub": {"kind": "hub"}}}),
+        "published.targets.hub: `namespace` is missing",
+        "a hub with a `namespace`",
+    ),
+    "a hub's repository without the character": (
+        keys(published={"targets": {"hub": {"kind": "hub", "namespace": "ann", "model": "all"}}}),
+        "published.targets.hub.model: 'all' is not allowed",
+        "with `{character}` in it",
+    ),
+    "a hub without a token": (
+        keys(published={"targets": {"hub": {"kind": "hub", "namespace": "ann"}}}),
+        "published.targets.hub: HF_TOKEN is not set",
+        "set it to a token of https://huggingface.co",
+    ),
     "a target that cannot be written": (
         keys(published={"targets": {"folder": {"kind": "folder", "path": "/proc/x"}}}),
         "published.targets.folder.path: nothing can be written",
         "name another folder",
     ),
 }
+
+
+def test_h6_a_hub_is_asked_before_anything_trains(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        server.hub.users = {"hf_secret": User("ann", role="read")}
+        overlay(published={"targets": {"hub": {"kind": "hub", "namespace": "bob"}}})
+        code, said, took = checked(capsys)
+        assert code == 2
+        assert "published.targets.hub: HF_TOKEN may only read" in said
+        assert "published.targets.hub.namespace: bob is neither the user of HF_TOKEN" in said
+        assert "hf_secret" not in said
+        assert took < SECONDS
+        asked = len(server.calls)
+        assert check(Snakemake([MORE]), until="model").code == 0
+        assert len(server.calls) == asked, "nothing is published that far"
+
+
+def test_a_target_of_another_file_is_taken_away(place: Path) -> None:
+    overlay(published={"targets": {"folder": None}})
+    assert load_project([MORE]).config["published"]["targets"] == {}
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -127,14 +127,16 @@ def test_c10_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost_or_anot
     """Also those of a folder, and the published copies."""
     folder = Path("results/mei")
     files = {"stage": "model", "file": folder / "model" / "mei.safetensors"}
+    steps = {"stage": "model", "file": folder / "model" / "checkpoints" / "000100" / "mei-000100.safetensors"}
     tables = {"stage": "tagged", "file": folder / "tagged.parquet"}
     copies = {"stage": "published", "file": Path("second/mei/model/mei.safetensors")}
-    for lost in (files, tables, copies):
+    for lost in (files, steps, tables, copies):
         lost["file"].parent.mkdir(parents=True, exist_ok=True)
         lost["file"].write_text("x")
     described = describe(folder / "tagged.parquet")
     listed = {"files": {"mei.safetensors": described}}
-    write_json(folder / "model.manifest.json", {"outputs": {"model": listed}})
+    made = {"files": {**listed["files"], "checkpoints/000100/mei-000100.safetensors": described}}
+    write_json(folder / "model.manifest.json", {"outputs": {"model": made}})
     write_json(folder / "tagged.manifest.json", {"outputs": {"table": described}})
     write_json(folder / "published" / "second.json", {"model": {"folder": "model", **listed}})
     for artifact in artifacts_of(project):  # what was made of these
@@ -143,7 +145,7 @@ def test_c10_a_file_that_a_manifest_lists_is_made_again_where_it_is_lost_or_anot
             trace(project, "mei", artifact)
             assert (folder / artifact.manifest).read_bytes() == content
     assert due(project) == ([], [])
-    for lost in (files, tables, copies):
+    for lost in (files, steps, tables, copies):
         due_before = Due(project)
         due_before.of("mei")
         due_before.keep()
@@ -232,7 +234,9 @@ def test_only_the_stages_that_are_wanted_are_due(project: Project) -> None:
 
 def test_digests_of_params_are_those_of_the_rules(project: Project) -> None:
     """The text that is made once for everybody gives what each one's params give."""
-    after = changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
+    changed("config/characters/mei.yaml", tagged={"core_forbid": ["hat"]})
+    hub = {"kind": "hub", "namespace": "ann", "dataset": "{character}-data"}
+    after = changed("config/config.yaml", published={"targets": {"hub": hub}})
     artifacts = artifacts_of(after)
     digests = ParamDigests(after, artifacts)
     for name in after.characters:

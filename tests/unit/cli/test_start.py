@@ -155,3 +155,24 @@ def test_open_starts_the_browser_that_there_is(place: Path, monkeypatch: pytest.
     monkeypatch.setenv("BROWSER", f"{browser} %s")
     assert cli.main(["open"]) == 0
     assert seen.read_text().strip() == page.as_uri()
+
+
+# --- of finished models
+
+
+def test_the_index_of_no_model_is_empty_and_civitai_says_what_is_missing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--pictures", "pictures/Hana (new)", "--base", "models/main", "--age", "adult"]
+    assert cli.main(["init", "hana", *options]) == 0
+    capsys.readouterr()
+    assert cli.main(["index"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "0 of 1 characters have a model:",
+        "results/index.md",
+        "results/index/README.md",
+    ]
+    assert cli.main(["civitai", "hana"]) == 1
+    assert "results/hana/model.lineage.json: not there; `charaloom run hana` makes it" in capsys.readouterr().err
+    assert cli.main(["civitai", "hanna"]) == 1
+    assert "hanna: is not in my/characters.tsv; did you mean `hana`?" in capsys.readouterr().err

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from charaloom.artifacts.files import canonical_json
+from charaloom.artifacts.typed import Params
 from charaloom.config.layers import DEFAULTS, read_config
-from charaloom.config.params import STAGE_PARAMS, Params, Settings
+from charaloom.config.params import STAGE_PARAMS, Settings
 from charaloom.config.project import Project, open_project
 from charaloom.config.schemas import schema
 from charaloom.config.stage_params import publish_params, stage_params
@@ -15,21 +16,22 @@ from charaloom.config.stages import STAGES
 
 FACTS = {  # what a stage reads besides its own section (`stage_params.facts_of`)
     "raw": {"sources", "age", "seed", "removals"},
-    "filtered": {"seed", "tag", "ratings"},
+    "filtered": {"seed", "tag", "ratings", "blocked"},
     "tagged": {"tag", "trigger"},
     "clustered": {"seed", "trigger", "captions"},
     "outfits": {"seed", "prefix", "suffix"},
     "checkpoints": {"seed", "trigger", "regularisation_digest", "previews", "by_pictures"},
     "previews": {"seed", "selection"},
-    "model": {"base"},
-    "published": {"target"},
+    "dataset": {"repositories", "contact", "policy"},
+    "model": {"base", "repositories", "contact", "policy"},
+    "published": {"target", "policy", "roster"},
 }
 SECTIONS = {"checkpoints": "training"}
 UNREAD = {  # change no byte, or stand elsewhere
     "measured": {"threads"},
     "checkpoints": {"warm_seconds"},
     "previews": {"negative", "guidance"},
-    "published": {"targets"},
+    "published": {"targets", "contact"},
 }
 
 

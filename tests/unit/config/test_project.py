@@ -454,6 +454,24 @@ def test_variants_are_kept_in_folders_unless_the_config_says(place: Path, varian
     assert kept == [hana, mei]
 
 
+def test_an_archive_of_pictures_has_no_place_in_a_dataset_of_links(place: Path) -> None:
+    with pytest.raises(CharaloomError, match=r"dataset\.kohya: an archive of pictures"):
+        load_project([overlay("more.yaml", dataset={"kohya": True, "pictures": "links"})])
+
+
+def test_the_gate_knows_age_ratings_and_removals(place: Path) -> None:
+    roster("hana\tfolder\tpictures/hana\t\tadult", "mei\tfolder\tpictures/mei")
+    overlay("config/removals.yaml", artists=["a"])
+    project = load_project([overlay("more.yaml", raw={"ratings": ["general", "sensitive"]})])
+    policies = {name: publish_params(project, name, "folder")["policy"] for name in ("hana", "mei")}
+    read_removals.cache_clear()
+    assert (policies["hana"]["ratings"], policies["hana"]["blocked"]) == (["general", "sensitive"], [])
+    assert policies["mei"]["ratings"] == ["general"]
+    assert "swimsuit" in policies["mei"]["blocked"]
+    assert policies["mei"]["removals"]["artists"] == ["a"]
+    assert all(stage_params(project, "mei", stage)["policy"]["age"] == "unknown" for stage in ("dataset", "model"))
+
+
 def test_removals_reach_raw_only(place: Path) -> None:
     overlay("config/removals.yaml", posts=["danbooru:5"], artists=["b", "a"])
     raw = stage_params(load_project(), "hana", "raw")

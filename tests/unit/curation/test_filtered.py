@@ -224,6 +224,34 @@ def test_rule(world: World, rule: str, changes: dict[str, Any], score: float | N
         assert row["score"] == pytest.approx(score, abs=1e-6)
 
 
+MINOR_CASES: list[tuple[dict[str, Any], float]] = [
+    ({"post": {"tags_general": ["school_swimsuit"]}}, 1.0),
+    ({"post": {"tags_meta": ["bikini"]}}, 1.0),
+    ({"tags": scores(bikini_top_only=0.4, solo=1.0)}, 0.4),
+]
+
+
+@pytest.mark.parametrize(("changes", "score"), MINOR_CASES)
+def test_swimwear_of_a_character_who_may_be_a_minor_is_dropped(
+    world: World, changes: dict[str, Any], score: float
+) -> None:
+    """Whatever the config's list of rules says; a crop of such a picture goes with it."""
+    name, group = world.add(**changes), world.add(people=2, width=800, **changes)
+    blocked = ["bikini", "swimsuit"]
+    short = ["problem", "not_a_candidate", "rating", "rating_model"]
+    for trusted in ({}, {"trust": "all"}, {"rules": short}):
+        row = world.decide(blocked=blocked, **trusted)[f"{name}/picture/0"]
+        assert (row["verdict"], row["rule"]) == ("drop", "minor")
+        assert row["score"] == pytest.approx(score)
+    assert world.decide(blocked=blocked)[f"{group}/person/0"]["rule"] == "minor"
+    assert world.decide()[f"{name}/picture/0"]["verdict"] == "keep", "of an adult nothing is blocked"
+
+
+def test_a_tag_that_only_looks_like_a_blocked_one_is_kept(world: World) -> None:
+    name = world.add(tags=scores(brat=0.9, bikini=0.34), post={"tags_general": ["brass_knuckles"]})
+    assert world.decide(blocked=["bra", "bikini"])[f"{name}/picture/0"]["verdict"] == "keep"
+
+
 def test_a_picture_without_measurements_is_dropped_as_a_problem(world: World) -> None:
     name = world.add()
     world.measured = [row for row in world.measured if row["picture"] != name]

@@ -12,7 +12,7 @@ from charaloom.artifacts.files import sha256_bytes
 from charaloom.artifacts.tables import MEASURED, RAW, read_table, write_table
 from charaloom.images.boxes import area, outside
 from charaloom.publishing.masks import in_stored, other_people
-from tests.unit.publishing.test_dataset import SIZES, run, write_world
+from tests.unit.publishing.test_dataset import SIZES, run, split_rows, write_world
 
 VIEW = {"kind": "person", "person": 0, "x0": 0, "y0": 0, "x1": 100, "y1": 200}
 
@@ -95,7 +95,7 @@ def test_the_dataset_carries_boxes_and_opacity(tmp_path: Path) -> None:
     for row in clustered:
         row["person"] = 0 if row["kind"] == "person" else None
     write_table(clear, clustered, CLUSTERED, "view")
-    rows = {row["view"]: row for row in read_table(run(tmp_path) / "data/train-00000.parquet")}
+    rows = {row["view"]: row for row in split_rows(run(tmp_path), "train")}
     assert rows[person["view"]]["masked"][0] == {"kind": "person", "box": [30, 0, 50, 90]}
     assert [row["masked"] for view, row in rows.items() if view != person["view"]] == [[], []]
     assert all(row["opacity"] is None for row in rows.values())
@@ -109,7 +109,7 @@ def test_the_dataset_carries_boxes_and_opacity(tmp_path: Path) -> None:
         image.save(stream, "PNG")
     target["bytes"] = stream.getvalue()
     write_table(tmp_path / "raw.parquet", raw, RAW, "picture")
-    shown = next(row for row in read_table(run(tmp_path) / "data/train-00000.parquet") if row["opacity"])
+    shown = next(row for row in split_rows(run(tmp_path), "train") if row["opacity"])
     with Image.open(io.BytesIO(shown["opacity"]["bytes"])) as grey:
         assert (grey.mode, grey.size) == ("L", (shown["width"], shown["height"]))
         assert grey.getextrema()[0] < 10

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charaloom.artifacts.files import files_below, read_json, write_text
+from charaloom.artifacts.files import files_below, read_json, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
 from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
@@ -13,6 +13,7 @@ from charaloom.publishing import published
 STAGE_PARAMS = {"version": 1}
 COUNTS = {"weak": False}
 CHARACTER = "hana"
+ROSTER = {"character": CHARACTER, "source": "folder", "trigger": "hana_charaloom", "age": "unknown"}
 
 
 @pytest.fixture
@@ -24,6 +25,9 @@ def results(tmp_path) -> Path:
     ):
         for file in files:
             write_text(folder / name / file, f"{name} {file}")
+        if name == "model":
+            write_json(folder / name / "selection.json", {"step": 200})
+            write_json(folder / name / "training" / "lineage.json", {"params": {}})
         write_manifest(
             folder / f"{name}.manifest.json", lineage(name, CHARACTER, STAGE_PARAMS, ()), {name: folder / name}, COUNTS
         )
@@ -34,7 +38,7 @@ def publish(results: Path, target: Path, kind: str = "folder", weak: bool = Fals
     receipt = results / "published" / "shelf.json"
     published.publish(
         character=CHARACTER,
-        params=Published(version=1, private=True, weak=weak, target=Target(kind=kind, path=str(target))),
+        params=Published(version=1, roster=ROSTER, private=True, weak=weak, target=Target(kind=kind, path=str(target))),
         dataset=results / "dataset",
         dataset_manifest=results / "dataset.manifest.json",
         model=results / "model",
@@ -53,14 +57,32 @@ def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path)
     receipt = publish(results, tmp_path / "shelf")
     for name in ("dataset", "model"):
         target = tmp_path / "shelf" / CHARACTER / name
-        assert {path: (target / path).read_bytes() for path in files_below(target)} == {
-            path: (results / name / path).read_bytes() for path in files_below(results / name)
-        }
+        files = {path: (target / path).read_bytes() for path in files_below(target)}
+        added = {Path("charaloom.json")} if name == "dataset" else set()
+        assert files.keys() - added == set(files_below(results / name))
+        assert all(files[path] == (results / name / path).read_bytes() for path in files_below(results / name))
         assert set(receipt[name]["files"]) == {str(path) for path in files_below(target)}
         assert receipt[name]["version"] == receipt[name]["digest"], "equal bytes have equal versions"
     assert receipt["target"] == {"name": "shelf", "kind": "folder"}
     assert receipt["tag"] == f"v-{receipt['version'][:12]}"
     assert str(tmp_path) not in (results / "published" / "shelf.json").read_text()
+
+
+def test_a_published_dataset_says_how_its_model_was_trained(results: Path, tmp_path: Path) -> None:
+    publish(results, tmp_path / "shelf")
+    said = read_json(tmp_path / "shelf" / CHARACTER / "dataset" / "charaloom.json")
+    assert said["roster"] == ROSTER
+    assert said["checkpoints"] == {"params": {}}
+    assert said["chosen"] == 200
+    assert not list(results.glob(".*")), "nothing stays beside the dataset"
+    assert not (results / "dataset" / "charaloom.json").exists()
+
+
+def test_what_a_killed_publication_left_is_cleared_away(results: Path, tmp_path: Path) -> None:
+    left = results / ".dataset_to_publish.x.part"
+    write_text(left / "README.md", "half")
+    publish(results, tmp_path / "shelf")
+    assert not left.exists()
 
 
 def test_a_second_run_touches_nothing(results, tmp_path):
@@ -91,6 +113,8 @@ def test_a_new_version_replaces_the_old_and_leaves_nothing_of_it(results, tmp_pa
     assert {str(path) for path in files_below(tmp_path / "shelf" / CHARACTER / "model")} == {
         "README.md",
         "new.safetensors",
+        "selection.json",
+        "training/lineage.json",
     }
     assert state(tmp_path / "shelf" / CHARACTER / "dataset") == dataset
 
@@ -152,5 +176,5 @@ def test_a_weak_model_is_not_published_unless_asked_and_says_so(
 
 
 def test_other_kinds_of_target_are_refused_by_name(results, tmp_path):
-    with pytest.raises(CharaloomError, match=r"published\.targets\.shelf\.kind is 'hub'"):
-        publish(results, tmp_path / "shelf", "hub")
+    with pytest.raises(CharaloomError, match=r"published\.targets\.shelf\.kind is 'ftp'; allowed: folder, hub"):
+        publish(results, tmp_path / "shelf", "ftp")

@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from charaloom.artifacts.tables import read_table
 from charaloom.config.params import Raw
+from charaloom.errors import CharaloomError
 from charaloom.images.files import pictures_digest
 from charaloom.images.formats import HEIF_CURE, reads_heif
 from charaloom.sources.folders.captions import read_caption
@@ -80,6 +82,15 @@ def one_side_file(folder: Path, name: str, data: bytes, **changes: Any) -> dict[
         {"tags_meta": "rating:q"},
         {"safety": "unsafe"},
         {"caption": "1girl, rating:explicit"},
+        {"Content-Rating": "explicit"},
+        {"rating": "R18+"},
+        {"nsfwLevel": "X"},
+        {"sfw": False},
+        {"post": {"rating": "e", "tags": "hat"}},
+        {"danbooru": {"tag_string": "hat nsfw"}, "tags": ["hat"]},
+        {"data": [{"rating": "general"}, {"rating": "explicit"}]},
+        {"tags": [["hat", "cap"], [["tie", ["nsfw"]]]]},
+        {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": {"rating": "e"}}}}}}}}}},
         ["general"],
         "general",
         7,
@@ -101,7 +112,12 @@ def test_case_P2_unreadable_json_is_closed_and_named(tmp_path: Path, data: bytes
     assert "x.json" in dict(json.loads((tmp_path / "raw.files.json").read_text())["unused"])
 
 
-@pytest.mark.parametrize("text", ["1girl, nsfw", "rating:explicit, solo", "1girl, rating_explicit", "R-18, 1girl"])
+RATED = ["1girl, nsfw", "rating:explicit, solo", "1girl, rating_explicit", "R-18, 1girl", "rating-explicit", "#nsfw"]
+RATED += ["hat, 18+", "Rating : Explicit", "'nsfw'", "<rating:explicit>", r"rating\:explicit", "slightly nsfw, hat"]
+RATED += ["A woman stands in a room, nsfw.", "R18+", "x-rated", "(rating:explicit:1.2)", "not safe for work"]
+
+
+@pytest.mark.parametrize("text", RATED)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_case_P2_ratings_among_the_tags_of_a_caption(tmp_path: Path, text: str, encoding: str) -> None:
     assert one_side_file(tmp_path / "pictures", "x.txt", text.encode(encoding))["problem"].startswith("rating explicit")
@@ -155,6 +171,61 @@ def test_case_P3_a_safe_picture_of_a_moebooru_board_is_used(tmp_path: Path) -> N
     assert (row["problem"], row["rating"]) == (None, "general")
     assert side_of_object({"tags": ["rating:s"], "category": "konachan"}).rating == "general"
     assert rating_of_tag("rating:s") == "sensitive"
+
+
+def listed_as(tmp_path: Path, data: bytes, name: str = "metadata.jsonl") -> dict[str, Any]:
+    return one_side_file(tmp_path / "pictures", name, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"file_name": "x.png", "rating": "explicit",}',
+        b"{broken",
+        '{"file_name": "x.png", "text": "é"}'.encode("cp1252"),
+    ],
+)
+def test_case_P2_a_listing_that_cannot_be_read_leaves_ratings_open(tmp_path: Path, data: bytes) -> None:
+    first = b"" if data[-2:] == b'"}' else b'{"file_name": "other.png", "rating": "g"}\n'
+    with pytest.raises(CharaloomError, match="rating unknown") if not first else nullcontext():
+        assert listed_as(tmp_path, first + data)["problem"].startswith("rating unknown: metadata.jsonl")
+
+
+@pytest.mark.parametrize("name", ["/home/me/set/x.png", "C:\\set\\x.png", "X.PNG", "x", "somewhere/x.png", "./x.png"])
+@pytest.mark.parametrize("listing", ["metadata.jsonl", "metadata.json", "meta_cap.json"])
+def test_case_C1_listings_name_pictures_as_other_machines_do(tmp_path: Path, name: str, listing: str) -> None:
+    entry = {"text": "hat \u2028 cap, tie", "rating": "g"}
+    content: Any = {name: entry} if listing == "meta_cap.json" else [{**entry, "file_name": name}]
+    text = json.dumps(content if listing != "metadata.jsonl" else content[0], ensure_ascii=False)
+    row = listed_as(tmp_path, text.encode(), listing)
+    assert (row["rating"], row["tags_general"][-1]) == ("general", "tie")
+
+
+def test_case_C1_a_line_that_may_mean_several_pictures_rates_them_all(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    for number, name in enumerate(("a/x.png", "b/x.png", "y.png", "b/z.png", "z.png")):
+        write(root, name, world.drawn(number))
+    lines = [{"file_name": "/set/x.png", "text": "hat", "rating": "e"}, {"file_name": "/set/b/z.png", "text": "cap"}]
+    write(root, "metadata.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    rows, files, _ = build(root)
+    assert [rows[name]["problem"] for name in ("a/x.png", "b/x.png")] == ["rating explicit: not downloaded"] * 2
+    assert (rows["b/z.png"]["tags_general"], rows["z.png"]["tags_general"]) == (["cap"], [])
+    assert ["metadata.jsonl, line 1", "may mean a/x.png, b/x.png"] in files["unused"]
+
+
+def test_case_P2_waifucs_sidecars_of_a_folder(tmp_path: Path) -> None:
+    meta = {"danbooru": {"id": 1, "rating": "e", "tag_string_artist": "aoi"}, "tags": {"hat": 0.9}}
+    row = one_side_file(tmp_path / "pictures", ".x_meta.json", json.dumps(meta).encode())
+    assert row["problem"] == "rating explicit: not downloaded"
+    meta["danbooru"]["rating"] = "g"
+    row = one_side_file(tmp_path / "pictures", ".x_meta.json", json.dumps(meta).encode())
+    assert (row["problem"], row["tags_general"], row["artists"]) == (None, ["hat"], ["aoi"])
+
+
+@pytest.mark.parametrize("data", [b"{}", b'{"width": 100, "model": "x"}'])
+def test_a_side_file_that_says_nothing_is_named(tmp_path: Path, data: bytes) -> None:
+    one_side_file(tmp_path / "pictures", "x.json", data)
+    assert dict(json.loads((tmp_path / "raw.files.json").read_text())["unused"])["x.json"].startswith("says nothing")
 
 
 # --- files and names

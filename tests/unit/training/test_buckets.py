@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from charaloom.errors import CharaloomError
-from charaloom.publishing.shards import reduced
+from charaloom.publishing.repos.shards import reduced
 from charaloom.training.buckets import KEPT, Size, bucket_sizes, bucket_step
 from tests.unit.training.trainings import write_dataset, write_inputs
 

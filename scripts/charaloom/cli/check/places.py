@@ -62,7 +62,8 @@ def places_of(project: Project) -> Iterator[tuple[str, Path, str]]:
             if own.is_dir() and not os.access(own, os.W_OK | os.X_OK):
                 yield f"paths.{key}", own, f"give it to this user, as with `sudo chown -R $USER {paths[key]}`"
                 break
-    for name, target in project.config["published"]["targets"].items():
+    targets = project.config["published"]["targets"]
+    for name, target in {name: own for name, own in targets.items() if own["kind"] == "folder"}.items():
         key = f"published.targets.{name}.path"
         yield key, Path(target["path"]), f"make room or mend its rights, or name another folder in `{key}`"
 

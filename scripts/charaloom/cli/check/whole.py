@@ -11,6 +11,7 @@ from charaloom.cli.check.hubs import check_hub
 from charaloom.cli.check.machine import Reckoning, check_memory, check_precision, reckoned, used_gpus
 from charaloom.cli.check.places import check_places, check_room, use_cache_below
 from charaloom.cli.check.project import find_project
+from charaloom.cli.check.publishing import check_publishing
 from charaloom.cli.check.sources import OWN_HOSTS, check_accounts, check_character
 from charaloom.cli.due import Due
 from charaloom.cli.snakemake import Snakemake
@@ -61,6 +62,8 @@ def check(snakemake: Snakemake, until: str | None = None, names: Sequence[str] =
     check_places(project, findings)
     own = [name for name in names or project.characters if name in project.characters]
     wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
+    if "published" in wanted:
+        check_publishing(project, own, findings)
     untrained = lacking(project, own, "model") if "checkpoints" in wanted else []
     with findings.collecting():
         check_needs(project, own, bool(untrained), findings)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from charaloom.artifacts.files import read_json, sha256_file
-from charaloom.artifacts.tables import read_rows
+from charaloom.artifacts.tables import read_rows, with_pictures
 from charaloom.artifacts.types import Row
 from charaloom.cli.text import counted
 from charaloom.config.named_files import read_removals
@@ -164,7 +164,7 @@ def why_missing(project: Project, character: str, wanted: str) -> str:
 
 def story(folder: Path, picture: str) -> Iterator[str]:
     tables: Tables = {stage: rows_of(folder / f"{stage}.parquet", picture, READ[stage]) for stage in READ}
-    files = dataset_files(folder / "dataset" / "data", picture)
+    files = dataset_files(with_pictures(folder / "dataset") / "data", picture)
     raw = (tables["raw"] or [{}])[0]
     yield picture
     for post in raw["posts"] or []:

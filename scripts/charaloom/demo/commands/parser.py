@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from charaloom.cli.commands import configured
+
 if TYPE_CHECKING:
     from charaloom.cli.commands import Subcommands
 
@@ -20,7 +22,21 @@ def add_commands(commands: "Subcommands") -> None:
     score.add_argument("--previews", nargs="+", type=int, metavar="SEED", help="the previews alone, in these worlds")
     score.set_defaults(command=score_command)
 
-    verify = commands.add_parser("verify", help="build a demo character twice and compare every byte")
+    verify = commands.add_parser(
+        "verify", help="train again from a published dataset and compare every byte; without one, a demo character"
+    )
+    verify.add_argument(
+        "published",
+        nargs="?",
+        metavar="REPO@TAG",
+        help="a published dataset on the hub of HF_ENDPOINT, or a folder with `dataset` and `model` in it; if none is "
+        "given, a demo character is built twice",
+    )
+    verify.add_argument(
+        "--model", metavar="REPO[@TAG]", help="the model's repository (default: named as the dataset's)"
+    )
+    verify.add_argument("--base", metavar="PATH", help="the base model, where `bases` of the config does not have it")
+    configured(verify)
     seeded(verify)
     verify.set_defaults(command=verify_command)
 
@@ -46,6 +62,10 @@ def score_command(options: argparse.Namespace) -> int:
 
 
 def verify_command(options: argparse.Namespace) -> int:
+    if options.published:
+        from charaloom.cli.rebuild.verify import verify_published
+
+        return verify_published(options.published, options.model, options.base, options.configfile)
     from charaloom.demo.commands.verify import verify
 
     return verify(options.seed)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from charaloom.sources.folders.ratings import rating_of_tag
+from charaloom.sources.folders.ratings import rating_of_tag, rating_within
 
 FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # `，` as `,`, `（` as `(`
 SPACES = dict.fromkeys((0x3000, 0xA0, 0x09), " ")
@@ -62,6 +62,7 @@ def read_caption(text: str, safe: bool = False) -> Caption:
         prose, rest = split_prose(chunk)
         if prose:
             caption.tags.append(prose)
+            caption.ratings += filter(None, [rating_within(prose, safe)])
         for part in spread(parts_of(rest)):
             take(part, caption, safe)
     caption.tags = list(dict.fromkeys(caption.tags))

@@ -13,7 +13,15 @@ from charaloom.artifacts.files import sha256_file
 from charaloom.artifacts.manifest import MANIFEST_ENDING
 from charaloom.artifacts.types import PathLike
 from charaloom.errors import CharaloomError
-from charaloom.images.files import HIDDEN, FolderFiles, normalised, picture_named, printable, read_folder, shown_name
+from charaloom.images.files import (
+    HIDDEN,
+    FolderFiles,
+    PicturesByName,
+    normalised,
+    printable,
+    read_folder,
+    shown_name,
+)
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.side_files import (
     Side,
@@ -30,6 +38,7 @@ SITE = "folder"
 OWN_SITES = frozenset({SITE, "archive"})  # of pictures whose captions are the user's own
 REPEATS = re.compile(r"(\d{1,3})_.+")  # kohya's folders: how often an epoch shows their pictures
 FILE_NAME_KEYS = ("file_name", "file", "image", "path")  # of a line of a listing, the hub's first
+SAYS_NOTHING = "says nothing that is read: no tags, caption or rating"
 MISSING_SHOWN = 5  # pictures that a listing names and that are not there
 
 
@@ -79,6 +88,7 @@ class FolderSource:
         self.root, self.rules, self.named_by = Path(folder), rules, named_by
         self.report = FolderReport()
         self.files = FolderFiles()
+        self.doubtful: list[tuple[Path, str]] = []  # folders whose listing is not read whole, and why
 
     def list_posts(self) -> list[ListedPost]:
         """One post per picture, in the order of their paths."""
@@ -108,34 +118,57 @@ class FolderSource:
         return f"{why} of {number} {'file' if number == 1 else 'files'}"
 
     def read_listings(self) -> dict[Path, list[Side]]:
-        """What metadata.jsonl and metadata.csv say, by picture."""
+        """What metadata.jsonl and its kin say, by picture."""
         sides: dict[Path, list[Side]] = defaultdict(list)
+        pictures = PicturesByName(self.files.pictures)
         for listing in self.files.listings:
             missing = []
+            place = None
             try:
-                for line, row in listing_rows(self.root / listing):
+                for place, row in listing_rows(self.root / listing):
                     name = file_name(row)
                     if isinstance(row, str) or name is None:
-                        why = row if isinstance(row, str) else f"names no picture (`{FILE_NAME_KEYS[0]}`)"
-                        self.report.unused.append((f"{shown_name(listing)}, line {line}", why))
-                    elif picture := picture_named(self.files, listing, name):
-                        sides[picture].append(side_of_object(row))
-                    else:
+                        self.leave_line(listing, place, row)
+                        continue
+                    side, named = side_of_object(row), pictures.named(listing, name)
+                    for picture in named:
+                        sides[picture].append(side if len(named) == 1 else Side(rating=side.rating))
+                    if len(named) > 1:
+                        names = ", ".join(map(shown_name, named))
+                        self.report.unused.append((f"{shown_name(listing)}, {place}", f"may mean {names}"))
+                    elif not named:
                         missing.append(name)
             except (UnreadableError, OSError) as error:
-                self.report.unused.append((shown_name(listing), why_unreadable(error)))
+                why = why_unreadable(error)
+                self.report.unused.append((shown_name(listing), why))
+                self.doubtful.append((listing.parent, f"{shown_name(listing)} {why}"))
+            else:
+                if place is None:
+                    self.report.unused.append((shown_name(listing), "describes no pictures"))
             if missing:
                 names = ", ".join(missing[:MISSING_SHOWN]) + (" …" if len(missing) > MISSING_SHOWN else "")
                 self.report.unused.append((shown_name(listing), f"names {len(missing)} that are not there: {names}"))
         return sides
 
+    def leave_line(self, listing: Path, place: str, row: dict[str, object] | str) -> None:
+        """Note a line of a listing that names no picture. Where it may rate one, it leaves those open that no other
+        line names."""
+        name = f"{shown_name(listing)}, {place}"
+        why = row if isinstance(row, str) else f"names no picture (`{FILE_NAME_KEYS[0]}`)"
+        self.report.unused.append((name, why))
+        if isinstance(row, str) or side_of_object(row).rating:
+            self.doubtful.append((listing.parent, f"{name} {why}"))
+
     def listed(self, path: Path, sides: list[Side]) -> ListedPost:
         """The post of one picture, `path` relative to the folder."""
         name = shown_name(path)
-        doubts = []
+        doubts = [] if sides else [why for folder, why in self.doubtful if folder in path.parents]
         for side in self.files.beside.get(path, []):
             try:
-                sides = [*sides, read_side_file(self.root / side)]
+                content = read_side_file(self.root / side)
+                if not any(map(says_something, content)):
+                    self.report.unused.append((shown_name(side), SAYS_NOTHING))
+                sides = [*sides, *content]
             except (UnreadableError, OSError) as error:
                 why = why_unreadable(error)
                 self.report.unused.append((shown_name(side), why))
@@ -172,6 +205,10 @@ def file_name(row: dict[str, object] | str) -> str | None:
     """The picture that a line of a listing names."""
     names = (row.get(key) for key in FILE_NAME_KEYS) if isinstance(row, dict) else ()
     return next((name for name in names if isinstance(name, str) and name), None)
+
+
+def says_something(side: Side) -> bool:
+    return bool(side.tags or side.rating or side.post or side.left_out)
 
 
 def why_unreadable(error: Exception) -> str:

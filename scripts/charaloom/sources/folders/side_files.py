@@ -5,12 +5,21 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from charaloom.images.files import SIDECAR_END
 from charaloom.sources.folders.captions import Caption, read_caption, read_tags
-from charaloom.sources.folders.ratings import UNKNOWN, is_safe_board, rating_of, rating_of_tag, strictest
+from charaloom.sources.folders.ratings import (
+    RATING_KEYS,
+    UNKNOWN,
+    is_safe_board,
+    rating_of,
+    rating_of_tag,
+    spelled,
+    strictest,
+)
 from charaloom.sources.posts import Post, post_of, words
 
 SIDE_FILE_BYTES = 2**20
@@ -24,7 +33,13 @@ BYTE_ORDER_MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 )
 NOT_UTF8 = "is no UTF-8 text and says no other encoding; save it as UTF-8"
 NUL_SHARE = 0.2  # of the bytes, from which a text is UTF-16 or UTF-32 without its mark
-CAPTION_KEYS = ("caption", "text")  # of a user's own objects; posts of a site call their remarks so
+CAPTION_KEYS = (
+    "caption",
+    "captions",
+    "text",
+    "prompt",
+)  # of a user's own objects; posts of a site call their remarks so
+MOST_AROUND = 8  # objects around one that is read; what lies deeper leaves the rating open
 CATEGORIES = ("artist", "character", "copyright", "meta")
 KINDS_OF_SITES = {"series": "copyright", "species": "general", "lore": "general", "invalid": "meta", "medium": "meta"}
 
@@ -43,14 +58,16 @@ class Side:
     left_out: list[str] = field(default_factory=list)  # of captions
 
 
-def read_side_file(path: Path) -> Side:
+def read_side_file(path: Path) -> list[Side]:
     """The content of a side file. Raises UnreadableError where it cannot be understood, OSError where not be read."""
     if path.stat().st_size > SIDE_FILE_BYTES:
         raise UnreadableError(f"is larger than {SIDE_FILE_BYTES:,} bytes")
     text = decoded(path.read_bytes())
+    if path.name.lower().endswith(SIDECAR_END) and path.name.startswith("."):
+        return sides_of_waifuc(json_object(text))
     if path.suffix.lower() == ".json":
-        return side_of_object(json_object(text))
-    return side_of_caption(read_caption(text))
+        return [side_of_object(json_object(text))]
+    return [side_of_caption(read_caption(text))]
 
 
 def decoded(data: bytes) -> str:
@@ -76,13 +93,17 @@ def rating_in_bytes(data: bytes) -> str | None:
 
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object. Raises UnreadableError where it is none, or says one thing twice."""
-    try:
-        value = json.loads(text, object_pairs_hook=unequal_keys)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"is no valid JSON ({error})" if str(error) else "is no valid JSON") from error
+    value = json_value(text)
     if not isinstance(value, dict):
         raise UnreadableError("is JSON, but no object with keys")
     return value
+
+
+def json_value(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=unequal_keys)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"is no valid JSON ({error})" if str(error) else "is no valid JSON") from error
 
 
 def unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -96,25 +117,69 @@ def side_of_caption(caption: Caption) -> Side:
     return Side(tags=caption.tags, rating=strictest(caption.ratings), left_out=caption.left_out)
 
 
-def side_of_object(content: dict[str, Any]) -> Side:
-    """A post of a board, of gallery-dl, or a few words of the user's own."""
-    safe = is_safe_board({str(key).lower(): value for key, value in content.items()})
+def side_of_object(content: dict[str, Any], depth: int = 0) -> Side:
+    """A post of a board, of gallery-dl, or a few words of the user's own; or an object that holds one, in whose place
+    it counts. `depth`: objects around this one."""
+    given, safe = rating_of(content), is_safe_board(content)
+    content = {str(key).lower(): value for key, value in content.items()}
     by_category = categories_of(content)
     captions = [read_tags(by_category.pop("general", []), safe)]
     if "category" not in content:
-        captions += [read_caption(text, safe) for key in CAPTION_KEYS if isinstance(text := content.get(key), str)]
+        captions += [read_caption(text, safe) for key in CAPTION_KEYS for text in texts_in(content.get(key))]
     ratings = [rating for caption in captions for rating in caption.ratings]
     ratings += [rating for tag in by_category.get("meta", []) if (rating := rating_of_tag(tag, safe))]
-    given = rating_of(content)
     facts = {key: value for key, value in content.items() if not str(key).startswith("tag")}
     post = post_of(facts, "", "", None) | {f"tags_{kind}": tags for kind, tags in by_category.items()}
     post["artists"] = post.pop("tags_artist", []) or words(content.get("artist") or content.get("artists"))
-    return Side(
+    own = Side(
         post={key: value for key, value in post.items() if value and key not in ("rating", "tags_general")},
         tags=list(dict.fromkeys(tag for caption in captions for tag in caption.tags)),
         rating=strictest([*ratings, *([given] if given else [])]),
         left_out=[part for caption in captions for part in caption.left_out],
     )
+    return with_inner(own, list(objects_in(content)), depth)
+
+
+def sides_of_waifuc(meta: dict[str, Any]) -> list[Side]:
+    """What waifuc says of a picture: the posts of sites, each under its site's name, and the tags."""
+    posts = [side_of_object({**row, "category": site}) for site, row in rows_of_waifuc(meta)]
+    typed = {tag for side in posts for key, tags in side.post.items() if isinstance(tags, list) for tag in tags}
+    own = side_of_object({key: value for key, value in meta.items() if not (isinstance(value, dict) and "id" in value)})
+    return [*posts, replace(own, tags=[tag for tag in own.tags if tag not in typed])]
+
+
+def rows_of_waifuc(meta: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(site, its own JSON of the post)."""
+    return [(key, value) for key, value in sorted(meta.items()) if isinstance(value, dict) and "id" in value]
+
+
+def with_inner(own: Side, inner: list[dict[str, Any]], depth: int) -> Side:
+    """What an object says with what those in it say: every rating, and tags and facts where it has none of its own."""
+    if not inner:
+        return own
+    if depth == MOST_AROUND:
+        return replace(own, rating=UNKNOWN)
+    sides = [side_of_object(content, depth + 1) for content in inner]
+    first = next((side for side in sides if side.tags or side.post), Side())
+    has_tags = own.tags or any(isinstance(value, list) for value in own.post.values())
+    return replace(
+        own,
+        post=own.post if has_tags else {**first.post, **own.post},
+        tags=own.tags if has_tags else first.tags,
+        rating=strictest(filter(None, [own.rating, *(side.rating for side in sides)])),
+        left_out=own.left_out if has_tags else [*own.left_out, *first.left_out],
+    )
+
+
+def objects_in(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The objects that an object holds as values or in lists, but for its tags and ratings; each under its key as the
+    name of its board."""
+    for key, value in content.items():
+        if spelled(key).startswith("tag") or spelled(key) in RATING_KEYS:
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, dict):
+                yield {"category": str(key), **entry}
 
 
 def categories_of(content: dict[str, Any]) -> dict[str, list[str]]:
@@ -141,43 +206,62 @@ def tag_names(value: object) -> list[str]:
     elif isinstance(value, dict):
         parts = [str(name) for name in value]
     elif isinstance(value, list):
-        parts = [name for entry in value if (name := name_in(entry))]
+        parts = [name for entry in value for name in names_in(entry)]
     else:
         parts = []
     names = ("_".join(part.encode("utf-8", "backslashreplace").decode().split()) for part in parts)
     return [name for name in names if name]
 
 
-def name_in(entry: object) -> str | None:
-    """The tag of one entry of a list, which may be an object with a name, or a pair with a score."""
+def names_in(entry: object, depth: int = 0) -> list[str]:
+    """The tags of one entry of a list, which may be an object with a name, a pair with a score, or a list again."""
     if isinstance(entry, dict):
-        entry = next((entry[key] for key in ("name", "tag", "tagName") if isinstance(entry.get(key), str)), None)
-    if isinstance(entry, list) and entry:
-        entry = entry[0]
-    return entry if isinstance(entry, str) else None
+        names = [entry[key] for key in ("name", "tag", "tagName") if isinstance(entry.get(key), str | dict)]
+        entry = names[0] if names else None
+        return names_in(entry, depth + 1) if depth < MOST_AROUND else []
+    if isinstance(entry, list):
+        return [name for part in entry for name in names_in(part, depth + 1)] if depth < MOST_AROUND else []
+    return [entry] if isinstance(entry, str) else []
+
+
+def texts_in(value: object) -> list[str]:
+    """A text, or those of a list."""
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
 # --- listings: one file for the pictures of a folder
 
 
-def listing_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line, object or why it is none) of metadata.jsonl or metadata.csv. Raises UnreadableError, OSError."""
+def listing_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """(place, object or why it is none) of a listing. Raises UnreadableError, OSError."""
     if path.stat().st_size > LISTING_BYTES:
         raise UnreadableError(f"is larger than {LISTING_BYTES:,} bytes")
     text = decoded(path.read_bytes())
-    if path.suffix.lower() == ".csv":
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            yield from ((rows.line_num, {key: value for key, value in row.items() if key}) for row in rows)
-        except csv.Error as error:
-            raise UnreadableError(f"is no valid CSV ({error})") from error
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
+    match path.suffix.lower():
+        case ".csv":
+            rows = csv.DictReader(io.StringIO(text, newline=""))
             try:
-                yield number, json_object(line)
-            except UnreadableError as error:
-                yield number, str(error)
+                for row in rows:
+                    yield f"line {rows.line_num}", {key: value for key, value in row.items() if key}
+            except csv.Error as error:
+                raise UnreadableError(f"is no valid CSV ({error})") from error
+        case ".json":
+            yield from entries_of(json_value(text))
+        case _:
+            for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold other line ends
+                if line.strip():
+                    try:
+                        yield f"line {number}", json_object(line)
+                    except UnreadableError as error:
+                        yield f"line {number}", str(error)
+
+
+def entries_of(value: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list, or of kohya's object by name of picture; nothing of any other."""
+    named = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+    for name, entry in named:
+        if isinstance(entry, dict):
+            yield f"entry {name}", {"file_name": name, **entry} if isinstance(name, str) else entry
 
 
 def merged(sides: list[Side], post: Post) -> tuple[Post, str | None]:

@@ -12,12 +12,11 @@ from charaloom.artifacts.files import files_below, whole_folder
 from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.reader import FolderReport, FolderSource
-from charaloom.sources.folders.side_files import Side, merged, side_of_object
+from charaloom.sources.folders.side_files import merged, side_of_object
 from charaloom.sources.local.archive import ArchiveSource, named
 from charaloom.sources.local.child import run
 from charaloom.sources.local.tables import LISTING
 from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, refused, text_of, words
-from charaloom.sources.waifuc.items import SIDECAR, read_sidecar, sidecar_of, sides_of
 
 SITE = "dataset"
 TABLES = (".parquet",)
@@ -54,8 +53,8 @@ class DatasetSource:
     # ---- pictures with what lies beside them
 
     def posts_of_folder(self, source: FolderSource | ArchiveSource) -> list[ListedPost]:
-        listed = [with_sidecar(entry, self.rules) for entry in source.list_posts()]
-        self.report.unused += [(name, why) for name, why in source.report.unused if not name.endswith(SIDECAR)]
+        listed = source.list_posts()
+        self.report.unused += source.report.unused
         self.report.remarks += source.report.remarks
         for name, number in source.counts().items():
             self.numbers[name] = self.numbers.get(name, 0) + number
@@ -110,21 +109,3 @@ def parts_of(names: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     archives = [name for name in names if name.name.lower().endswith(ARCHIVES)]
     whole = [name for name in archives if name.name == RAW]
     return tables, whole or archives, [name for name in names if name not in (*tables, *archives)]
-
-
-# ---- waifuc's sidecars
-
-
-def with_sidecar(entry: ListedPost, rules: Rules) -> ListedPost:
-    """A post with what waifuc wrote beside its picture: the tags, and the post of the board."""
-    sidecar = sidecar_of(entry.file) if entry.file else None
-    if sidecar is None or not sidecar.is_file():
-        return entry
-    content = read_sidecar(sidecar)
-    if content is None:
-        return refused(entry.post, f"rating unknown: {sidecar.name} is no valid JSON")
-    own = Side(tags=entry.post["tags_general"], rating=entry.post["rating"])
-    post, rating = merged([own, *sides_of(content)], entry.post)
-    if rating == UNKNOWN:
-        return refused(post, "rating unknown: not understood in its sidecar")
-    return judged(replace(entry, post=post), rules)

@@ -1,8 +1,13 @@
-"""Parquet shards of a dataset repository: rows of bounded size that `datasets` and the hub's viewer read."""
+"""Parquet shards of a dataset repository: files of bounded size that `datasets` and the hub's viewer read.
+
+A shard is a range of pictures' hashes. A range with too many rows is halved, and each half again: a picture that comes
+or goes changes the shard of its range and no other, whatever the size of the set.
+"""
 
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +18,7 @@ from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Dataset
 from charaloom.errors import CharaloomError
 from charaloom.images.decoding import opacity, open_picture
+from charaloom.publishing.content import SPLITS
 from charaloom.publishing.masks import in_stored, stored_opacity
 from charaloom.tagging.captions import tags_in
 
@@ -20,12 +26,13 @@ if TYPE_CHECKING:
     import datasets
     from PIL import Image
 
-SPLITS = ("train", "held_out")
-ROWS_PER_GROUP = 32  # pictures in memory at a time; set by hand
-BYTES_PER_SHARD = 400_000_000  # of pictures; the hub advises files below 500 MB
+ROWS_PER_SHARD = 32  # at most, which are in memory at a time; set by hand
+PIXELS_PER_SHARD = 128_000_000  # of its pictures, so that a shard stays below 400 MB whatever their format
+PLACE_DIGITS = 4  # hexadecimal, of a picture's hash: its place among the shards
+PLACES = 16**PLACE_DIGITS
 LOSSY = ("WEBP", "JPEG")  # formats with a `quality`
 RATINGS = ("general", "sensitive", "questionable", "explicit")  # the strictest last
-POST_KEYS = ("site", "post_id", "page_url", "source", "rating", "md5", "created", "artists")
+POST_KEYS = ("site", "post_id", "page_url", "file_url", "source", "rating", "md5", "created", "artists")
 
 
 def features() -> "datasets.Features":
@@ -33,10 +40,7 @@ def features() -> "datasets.Features":
     from datasets import Features, Image, List, Value
 
     text, number = Value("string"), Value("int32")
-    post = {
-        **dict.fromkeys(("site", "post_id", "page_url", "source", "rating", "md5", "created"), text),
-        "artists": List(text),
-    }
+    post = {**dict.fromkeys(POST_KEYS, text), "artists": List(text)}
     return Features(
         {
             "image": Image(),
@@ -44,22 +48,37 @@ def features() -> "datasets.Features":
             "caption": text,
             "tags": List(text),  # of the caption, as boards write them
             "outfit": text,
+            "split": text,  # train, held_out
             "repeats": number,  # in a training epoch, so that rare outfits are learned
             "view": text,
             "picture": text,  # SHA-256 of the bytes the board served
-            "pixels_sha256": text,  # of the decoded pixels that were encoded here, row by row, RGB
+            "pixels_sha256": text,  # of the pixels of `image`, row by row, RGB
             "kind": text,
             "box": List(number, length=4),
             "width": number,
             "height": number,
             "masked": List({"kind": text, "box": List(number, length=4)}),  # not the character, in pixels of `image`
             "opacity": Image(),  # grey, of the size of `image`; null where all of it is opaque
-            "rating": text,
-            "identity_distance": Value("float32"),
+            "rating": text,  # the strictest of its posts
+            "rating_model": dict.fromkeys(("safe", "r15", "r18"), Value("float32")),  # scores of the whole picture
             "sharpness": Value("float32"),
             "posts": List(post),
         }
     )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows of one split whose pictures' hashes begin at `first`."""
+
+    split: str
+    first: int  # place
+    views: list[Row]
+
+    @property
+    def name(self) -> str:
+        """The first place alone: where a range is halved or two are joined, the lower half keeps its name."""
+        return f"{self.split}-{self.first:0{PLACE_DIGITS}x}.parquet"
 
 
 def write_shards(
@@ -70,40 +89,57 @@ def write_shards(
     `facts`: by view, what the rows hold besides the columns of `clustered.parquet`.
     """
     schema = features().arrow_schema
-    views_by_split = {split: [view for view in views if view["split"] == split] for split in SPLITS}
-    for split, members in views_by_split.items():
-        rows = examples(members, facts, raw, outfits, params)
-        for number, batches in enumerate(shards(rows)):
-            write_shard(data / f"{split}-{number:05d}.parquet", batches, schema)
-        if not members:
-            write_shard(data / f"{split}-00000.parquet", iter(()), schema)
-    return {split: len(members) for split, members in views_by_split.items()}
+    by_split = {split: [view for view in views if view["split"] == split] for split in SPLITS}
+    for split, members in by_split.items():
+        ranges = shards(split, members, params.resolution)
+        rows = examples([view for shard in ranges for view in shard.views], facts, raw, outfits, params)
+        for shard in ranges:
+            write_shard(data / shard.name, list(islice(rows, len(shard.views))), schema)
+    return {split: len(members) for split, members in by_split.items()}
 
 
-def shards(rows: Iterator[Row]) -> Iterator[Iterator[list[Row]]]:
-    """Cut the stream of rows into shards of bounded size, each an iterator of row groups."""
-    group = list(islice(rows, ROWS_PER_GROUP))
-    while group:
-        size = 0
-
-        def one_shard() -> Iterator[list[Row]]:
-            nonlocal group, size
-            while group and size < BYTES_PER_SHARD:
-                size += sum(len(row["image"]["bytes"]) for row in group)
-                yield group
-                group = list(islice(rows, ROWS_PER_GROUP))
-
-        yield one_shard()
+def shards(split: str, views: list[Row], resolution: int) -> list[Shard]:
+    """The shards of a split in the order of their pictures' hashes, at least one."""
+    ordered = sorted(views, key=lambda view: (view["picture"], view["view"]))
+    return list(halved(Shard(split, 0, ordered), PLACES, resolution)) or [Shard(split, 0, [])]
 
 
-def write_shard(path: Path, groups: Iterator[list[Row]], schema: Any) -> None:
-    """One shard from its row groups; `schema`: of pyarrow."""
+def halved(shard: Shard, width: int, resolution: int) -> Iterator[Shard]:
+    """The shard, or its halves, until each is small enough; `width`: of its range. Empty ones are left out."""
+    if not shard.views:
+        return
+    if width == 1 or is_small(shard.views, resolution):
+        yield shard
+        return
+    middle = shard.first + width // 2
+    lower = [view for view in shard.views if place(view) < middle]
+    upper = shard.views[len(lower) :]
+    for half in (Shard(shard.split, shard.first, lower), Shard(shard.split, middle, upper)):
+        yield from halved(half, width // 2, resolution)
+
+
+def place(view: Row) -> int:
+    return int(view["picture"][:PLACE_DIGITS], 16)
+
+
+def is_small(views: list[Row], resolution: int) -> bool:
+    """Whether these rows are few enough for one shard."""
+    sizes = [reduced((view["x1"] - view["x0"], view["y1"] - view["y0"]), resolution) for view in views]
+    return len(views) <= ROWS_PER_SHARD and sum(map(math.prod, sizes)) <= PIXELS_PER_SHARD
+
+
+def write_shard(path: Path, rows: list[Row], schema: Any) -> None:
+    """One shard, a row group; `schema`: of pyarrow.
+
+    Its pages begin where the content says so: a store that keeps pieces once, as the hub's does, gets only the pages
+    that changed. The page index lets a viewer read one row without the others.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for group in groups:
-            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=ROWS_PER_GROUP)
+    options = {"compression": "zstd", "use_content_defined_chunking": True, "write_page_index": True}
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def examples(views: list[Row], facts: dict[str, Row], raw: PathLike, outfits: Row, params: Dataset) -> Iterator[Row]:
@@ -143,10 +179,11 @@ def example(
         "image": {"bytes": data, "path": name},
         "text": view["caption"],
         "caption": view["caption"],
+        "split": view["split"],
         "repeats": view["repeats"],
         "view": view["view"],
         "picture": view["picture"],
-        "pixels_sha256": sha256_bytes(shown.tobytes()),
+        "pixels_sha256": pixels_digest(data),
         "kind": view["kind"],
         "box": [view["x0"], view["y0"], view["x1"], view["y1"]],
         "width": shown.width,
@@ -154,7 +191,7 @@ def example(
         "masked": in_stored(facts["masked"], view, shown.size),
         "opacity": stored_opacity(ground, view, shown.size, f"{Path(name).stem}.png"),
         "rating": strictest(posts),
-        "identity_distance": facts["identity_distance"],
+        "rating_model": facts["rating_model"],
         "sharpness": facts["sharpness"],
         "posts": [{key: post[key] for key in POST_KEYS} for post in posts],
     }
@@ -191,6 +228,14 @@ def encoded(image: "Image.Image", params: Dataset) -> bytes:
     stream = io.BytesIO()
     image.save(stream, form, **options)
     return stream.getvalue()
+
+
+def pixels_digest(data: bytes) -> str:
+    """SHA-256 of the pixels that a file decodes to: of a lossy format not those that were encoded."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return sha256_bytes(image.convert("RGB").tobytes())
 
 
 def strictest(posts: list[Row]) -> str | None:

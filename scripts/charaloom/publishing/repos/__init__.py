@@ -1,0 +1,1 @@
+"""What lies in the dataset repository and in the model repository."""
