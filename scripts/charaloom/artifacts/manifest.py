@@ -28,7 +28,6 @@ FILES = {  # where an output lies, by its name in a manifest; a folder has the n
     "core": "core.json",
     "outfits": "outfits.json",
     "selection": "selection.json",
-    "pictures": "{stage}_pictures",
     "pictures": "dataset_pictures",
     PAGE_OUTPUT: "{stage}.html",
     REPORT_OUTPUT: "report.html",
