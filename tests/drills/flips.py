@@ -35,8 +35,15 @@ READ_BY = {
     "work/*/previews": "previews",
     "work/bases": "checkpoints",
 }
+SHORT = {  # what is one kind, whatever its name
+    r"previews/.*\.png$": "previews/**.png",
+    r"^work/hub/.*/snapshots/.*\.(\w+)$": r"work/hub/**.\1",
+    r"^work/hub/.*/refs/main$": "work/hub/**/refs/main",
+    r"^work/measured/.*": "work/measured/**",
+    r"^second/": "published/",
+}
 UNREAD = re.compile(
-    r"work/(logs|benchmarks|controller|hosts)|\.lock$|/lock$|status\.html|/config\.py$|tfevents|run/cfgs|/board/|/base/"
+    r"work/(logs|benchmarks|controller|hosts)|\.lock$|/lock$|status\.html|/config\.py$|tfevents|\.pyc$|run/cfg|run/full_cfg|/board/|/base/"
 )
 
 
@@ -44,6 +51,8 @@ def kind_of(path: str, characters: list[str]) -> str:
     """A file by its place, with names of characters, digests and numbers left open."""
     for name in characters:
         path = path.replace(f"/{name}/", "/*/").replace(f"/{name}", "/*")
+    for place, short in SHORT.items():
+        path = re.sub(place, short, path)
     return re.sub(r"[0-9a-f]{12,}|\d+", "*", path)
 
 
@@ -101,6 +110,7 @@ def main() -> None:
             expected = place.artifacts()
             characters = sorted(path.name for path in (place.folder / "results").iterdir() if path.is_dir())
             kinds = [kind for kind in kinds_of(place, characters) if options.only in kind]
+            generator.shuffle(kinds)
             print(f"{len(kinds)} kinds of files", flush=True)
             for kind in kinds * options.places:
                 files = kinds_of(place, characters).get(kind)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.fuzz import fuzzed, parsers
 
-MUTANTS, SECONDS = 300, 20.0
+MUTANTS, SECONDS = 60, 20.0
 
 
 @pytest.fixture(scope="module")

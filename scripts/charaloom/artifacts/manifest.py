@@ -136,8 +136,10 @@ def is_whole(path: Path, described: Mapping[str, Any], since: int | None = None)
 
 def refuse_damaged(inputs: Iterable[PathLike]) -> None:
     """Raise DamagedError at the first file that is not what its manifest says, among the outputs of the manifests that
-    are named in `inputs`; at a sealed file of `inputs`, too."""
+    are named in `inputs`; at a sealed file or a lineage of `inputs`, too."""
     for path in map(Path, inputs):
+        if path.name.endswith(LINEAGE_ENDING) and read_lineage(path) is None:
+            raise damaged(path)
         if path.suffix != ".json":
             continue
         content = read_sealed(path) if path.name.count(".") > 1 else {}  # <stage>.<facet>.json, no artifact

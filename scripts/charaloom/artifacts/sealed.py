@@ -27,6 +27,7 @@ from charaloom.artifacts.types import PathLike
 from charaloom.errors import DamagedError
 
 SEAL = "sha256"
+DAMAGED = "not the bytes that were written there"  # in the message of each error about a damaged file
 SEALED_SCHEMA = 3  # `schema` of JSON files from which on they are sealed
 LIST, FILES = "files.json", "files"  # of a sealed folder; its key
 NAMED = re.compile(r"(?P<stem>.*)\.(?P<digest>[0-9a-f]{64})(?P<suffix>\.[^.]*)?")
@@ -69,9 +70,7 @@ def read_kept(path: PathLike) -> dict[str, Any]:
 
 
 def damaged(path: PathLike) -> DamagedError:
-    return DamagedError(
-        f"{path}: not the bytes that were written there: damaged, or edited by hand. `charaloom run` makes it again."
-    )
+    return DamagedError(f"{path}: {DAMAGED}: damaged, or edited by hand. `charaloom run` makes it again.")
 
 
 # --- files with their digest in the name

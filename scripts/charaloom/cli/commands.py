@@ -78,6 +78,11 @@ def add_commands(commands: "Subcommands") -> None:
     configured(show)
     show.set_defaults(command=open_command)
 
+    models = commands.add_parser("models", help="pin the picture models that were fetched, by commit and SHA-256")
+    models.add_argument("action", choices=["pin"], help="write my/models.yaml from what lies in the cache")
+    configured(models)
+    models.set_defaults(command=models_command)
+
     index = commands.add_parser("index", help="list all models on a page, and in a dataset for a hub")
     configured(index)
     index.set_defaults(command=index_command)
@@ -185,6 +190,14 @@ def open_command(options: argparse.Namespace) -> int:
     from charaloom.config.project import load_project
 
     print(open_page(load_project(options.configfile), options.character))
+    return 0
+
+
+def models_command(options: argparse.Namespace) -> int:
+    from charaloom.cli.start.pin import pin
+    from charaloom.config.project import load_project
+
+    print("\n".join(pin(load_project(options.configfile))))
     return 0
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charaloom.artifacts.files import write_text
+from charaloom.artifacts.sealed import DAMAGED
 from charaloom.cli.check.whole import check, summary
 from charaloom.cli.controller import Controller, controlling
 from charaloom.cli.due import MODELS, Due, Plan
@@ -236,7 +237,7 @@ class Builder:
             self.due.mended(name, [artifact.manifest for artifact in plan.now])
             left = self.due.of(name).now if running.code else ()
             missing = [artifact for artifact in plan.now if artifact in left]
-            if missing and self.due.look_closely(name):
+            if missing and self.refused(name, missing[0].stage) and self.due.look_closely(name):
                 mending = True
                 continue
             if missing:
@@ -250,6 +251,11 @@ class Builder:
             self.outcome.words = list(running.tail)
         if running.code and (running.code < 0 or not (failed or mending)):
             self.outcome.broken = error_lines(list(running.tail), running.code)
+
+    def refused(self, name: str, stage: str) -> bool:
+        """Whether a stage refused to read a damaged file, by the end of its log."""
+        logs = (self.due.work / "logs" / name).glob(f"{stage}*.log")
+        return any(DAMAGED in (failure(log) or "") for log in logs)
 
     def write_page(self, names: list[str]) -> None:
         if self.standings is None:

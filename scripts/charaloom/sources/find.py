@@ -19,6 +19,7 @@ from charaloom.errors import CharaloomError
 from charaloom.sources.boards.answers import NotAListError
 from charaloom.sources.boards.dialect import Cursor, Dialect, Name, Request
 from charaloom.sources.boards.listing import DIALECTS, body_of, signed_in, site_of
+from charaloom.sources.safe_text import LONGEST_TAG, safe_text
 from charaloom.sources.web import Web
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
@@ -88,7 +89,7 @@ def candidates(web: Web, board: str, dialect: Dialect, name: str) -> list[Candid
 
 def asked_names(web: Web, dialect: Dialect, name: str) -> list[Name]:
     """The tags that hold the name; else those that hold its words in another order, or have it in another language.
-    None without posts."""
+    None without posts, none that could not stand in a row of the roster."""
     root = web.site.root
     found = read(web, dialect.names_request(root, name), dialect.names) or []
     words = [word for word in re.split(r"[\s_()]+", name) if word]
@@ -97,7 +98,7 @@ def asked_names(web: Web, dialect: Dialect, name: str) -> list[Name]:
         found = [known for known in found if all(word in plain(known.tag) for word in words)]
     if not found and (tags := read(web, dialect.other_names_request(root, name), dialect.other_names)):
         found = read(web, dialect.tags_request(root, tags), dialect.names) or []
-    return [known for known in found if known.posts != 0]
+    return [known for known in found if known.posts != 0 and known.tag == safe_text(known.tag, LONGEST_TAG)]
 
 
 def counted(web: Web, dialect: Dialect, query: str) -> int | None:

@@ -41,7 +41,10 @@ def damaged_models(manifest: PathLike, hub: PathLike) -> Iterator[Path]:
     """Files of the cache `hub` that are missing or not what the models manifest says; each is read once, until it
     changes. Raises DamagedError where the manifest itself is damaged."""
     for model in read_manifest(manifest).get("models", ()):
-        folder = repository_folder(hub, model["repo"], model["repo_type"]) / "snapshots" / model["revision"]
+        repository = repository_folder(hub, model["repo"], model["repo_type"])
+        folder, pinned = repository / "snapshots" / model["revision"], repository / "refs" / "main"
+        if not pinned.is_file() or pinned.read_bytes() != model["revision"].encode():
+            yield pinned
         there = {name: file for name, file in model["files"].items() if (folder / name).is_file()}
         yield from (folder / name for name in sorted(model["files"].keys() - there))
         found = read_files(folder, sorted(there), Path(hub).parent)

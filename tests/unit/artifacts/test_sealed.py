@@ -83,15 +83,15 @@ def test_c10_a_folder_with_a_flipped_a_missing_or_a_foreign_file_is_not_whole(tm
 
 def test_c10_what_a_stage_reads_is_what_its_manifest_lists(tmp_path: Path) -> None:
     """A table, a folder, a facet, the manifest itself: one bit flipped at 20 places of each."""
-    table, folder = tmp_path / "raw.parquet", tmp_path / "raw"
-    facet, manifest = tmp_path / "raw.pictures.json", tmp_path / "raw.manifest.json"
+    table, folder = tmp_path / "dataset.parquet", tmp_path / "dataset_pictures"
+    facet, manifest = tmp_path / "dataset.training.json", tmp_path / "dataset.manifest.json"
     folder.mkdir()
     (folder / "1.png").write_bytes(bytes(range(200)))
     table.write_bytes(bytes(range(256)))
     write_facet(facet, ["a"], pictures=7)
-    made = lineage("raw", "hana", {"limit": 3}, [])
+    made = lineage("dataset", "hana", {"limit": 3}, [])
     write_manifest(manifest, made, {"table": table, "pictures": folder}, {"rows": 3})
-    reads = [facet, manifest, table]
+    reads = [facet, manifest, table, tmp_path / "dataset.lineage.json"]
     refuse_damaged(reads)
     generator = random.Random(3)
     for file in (table, folder / "1.png", facet, manifest):

@@ -15,6 +15,7 @@ import pytest
 
 from charaloom.artifacts.files import write_json
 from charaloom.artifacts.manifest import Lineage, write_manifest
+from charaloom.artifacts.sealed import damaged
 from charaloom.cli import run as running
 from charaloom.cli.due import MODELS, Due, artifacts_of
 from charaloom.cli.snakemake import Running
@@ -269,8 +270,12 @@ def test_c10_a_damaged_file_is_made_again_in_the_same_run(project: Project, monk
     table.write_bytes(b"wholf")
     monkeypatch.setattr(Due, "is_whole", partialmethod(looking, Due.is_whole))
 
+    said = Path("work/logs/c1/tagged.log")
+    said.parent.mkdir(parents=True)
+
     def run(targets: list[str], log: Path, rules: list[str], force: bool) -> Ended:
         snakemake.failing = (("c1", "tagged"),) if table.read_bytes() != b"whole" else ()
+        said.write_text(f"Error: {damaged(table)}\n" if snakemake.failing else "")
         if any("measured" in target for target in targets):
             table.write_bytes(b"whole")
         ended = plain(targets, log, rules, force)

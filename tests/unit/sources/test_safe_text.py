@@ -2,6 +2,7 @@
 
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,9 @@ from charaloom.diffusion.generation import escaped_for_a1111
 from charaloom.images.decoding import Limits
 from charaloom.pages.render import render_page
 from charaloom.pages.standing import failure
+from charaloom.sources import find
+from charaloom.sources.boards.dialect import Name
+from charaloom.sources.boards.listing import DIALECTS
 from charaloom.sources.posts import EMPTY_POST, ListedPost, Rules, judged
 from charaloom.sources.safe_text import LONGEST_TAG, LONGEST_TEXT, safe_tag, safe_text
 from charaloom.tagging.captions import caption
@@ -117,3 +121,10 @@ def test_f11_the_reason_of_a_failure_is_the_jobs_own_last_line(tmp_path: Path) -
     assert failure(log) == r"the board said: \x1b[2Jgone"
     log.write_text("Error: the board \x1b[2J\n")
     assert failure(log) == r"the board \x1b[2J"
+
+
+def test_f11_a_tag_of_a_board_writes_no_row_into_the_roster(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = ["hana\nevil\tfolder\t/etc", "hana\tx", "hana\x1b[2J", "ha\u200bna", "x" * 500, "hana_(ok)"]
+    monkeypatch.setattr(find, "read", lambda *_: [Name(tag, 9) for tag in tags])
+    web = SimpleNamespace(site=SimpleNamespace(root="https://board.example"))
+    assert [known.tag for known in find.asked_names(web, DIALECTS["danbooru"], "hana")] == ["hana_(ok)"]

@@ -15,7 +15,7 @@ from charaloom.config.named_files import read_removals
 from charaloom.config.project import Project, load_project
 from charaloom.config.schemas import suggestion
 from charaloom.errors import CharaloomError
-from charaloom.images.files import normalised
+from charaloom.images.files import normalised, printable
 from charaloom.pages.standing import results_of
 from charaloom.pages.verdicts import explain, numbers, other_reasons, reason_words, short_name
 
@@ -50,9 +50,10 @@ def explain_picture(overlays: list[Path], character: str | None, wanted: str) ->
     raw = results_of(project, character) / "raw.parquet"
     reason = why_unused(project, character, wanted)
     if reason and not (raw.is_file() and matching(read_posts(raw), wanted)):
-        print(reason)
+        print(printable(reason))
     else:
-        print("\n".join(story(raw.parent, picture_of(project, character, wanted))))
+        told = "\n".join(story(raw.parent, picture_of(project, character, wanted)))
+        print("\n".join(map(printable, told.splitlines())))
     return 0
 
 

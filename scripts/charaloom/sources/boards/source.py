@@ -10,6 +10,7 @@ from typing import Any
 from charaloom.artifacts.files import digest
 from charaloom.artifacts.sealed import read_kept, write_sealed
 from charaloom.config.params import Origin
+from charaloom.images.files import printable
 from charaloom.sources.boards.listing import DIALECTS, read_list, signed_in, site_of
 from charaloom.sources.downloads import fetch_files
 from charaloom.sources.hub.mirror import MirrorFetching, mirror_site
@@ -59,7 +60,7 @@ class BoardSource:
             kept = {"question": self.question(), "partial": listing.partial, "posts": list(map(plain, listing.posts))}
         self.partial = kept["partial"]
         if self.partial:
-            print(f"{self.partial}; what it lists is used", file=sys.stderr, flush=True)
+            print(f"{printable(self.partial)}; what it lists is used", file=sys.stderr, flush=True)
         listed = [again_judged(entry, self.rules) for entry in kept["posts"]]
         write_sealed(path, {**kept, "posts": list(map(plain, listed))})
         self.is_full = sum(entry.problem is None for entry in listed) >= self.limit

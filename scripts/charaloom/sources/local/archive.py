@@ -7,7 +7,7 @@ from pathlib import Path
 from charaloom.artifacts.files import whole_folder
 from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.errors import CharaloomError
-from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS
+from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS, printable
 from charaloom.sources.folders.reader import FolderReport, FolderSource
 from charaloom.sources.local.child import run
 from charaloom.sources.posts import ListedPost, Rules, judged
@@ -48,7 +48,7 @@ class ArchiveSource:
             seal_files(report, below(files), said)
             for kind, names in (("refused", said["refused"]), ("too large", said["large"])):
                 if names:
-                    print(f"{self.path}: {kind}: {', '.join(names)} …", file=sys.stderr)
+                    print(f"{self.path}: {kind}: {', '.join(map(printable, names))} …", file=sys.stderr)
         self.unpacking = kept
         return files
 

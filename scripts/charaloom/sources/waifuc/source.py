@@ -20,6 +20,7 @@ from charaloom.artifacts.files import digest, whole_folder
 from charaloom.artifacts.sealed import LIST, below, read_kept, seal_files, whole_files, write_sealed
 from charaloom.config.params import Origin
 from charaloom.errors import CharaloomError
+from charaloom.images.files import printable
 from charaloom.runtime.processes import PASSED_ON, TooMuchError, confined, watched
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.network.secrets import hidden, scrubbed_text
@@ -92,7 +93,7 @@ class WaifucSource:
                 seal_files(part / LIST, below(part / "files"))
                 write_sealed(part / POSTS, kept)
         if kept["partial"]:
-            print(f"{kept['partial']}; the pictures that came are used", file=sys.stderr, flush=True)
+            print(f"{printable(kept['partial'])}; the pictures that came are used", file=sys.stderr, flush=True)
         self.numbers = kept["numbers"]
         self.is_full = len(kept["posts"]) >= self.most
         files = content / "files"
