@@ -26,8 +26,8 @@ def check_character(project: Project, name: str, findings: Findings) -> float:
     least, most = config["raw"]["minimum"], config["raw"]["limit"]
     if least > most:
         findings.warning(
-            f"{name}: raw.minimum, {least}, is above raw.limit, {most}, the most that is taken: the character will fail;"
-            " lower one or raise the other"
+            f"{name}: raw.minimum, {least}, is above raw.limit, {most}, the most that is taken: the character will"
+            " fail; lower one or raise the other"
         )
     size = 0.0
     for entry in entries:
