@@ -92,8 +92,10 @@ def check_files(config: Config, name: str, where: str) -> None:
     base = config["bases"][name]
     for part in PATHS:
         if base.get(part) and not Path(base[part]).exists():
-            raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist: {PLACE}")
+            raise CharaloomError(f"{where}.{part}: {base[part]!r} does not exist: {place_of(base[part])}")
     path = Path(base["path"])
+    if not (path.is_file() or path.is_dir()):
+        raise CharaloomError(f"{where}.path: {base['path']!r} is neither a file nor a folder: {PLACE}")
     if path.is_file() and path.suffix.lower() != ".safetensors":
         what = PICKLED if path.suffix in PICKLES else "which is neither a diffusers folder nor a .safetensors file"
         raise CharaloomError(f"{where}.path: {base['path']!r} is {path.suffix or 'a file'}, {what}")
@@ -103,6 +105,13 @@ def check_files(config: Config, name: str, where: str) -> None:
         raise CharaloomError(f"{where}: {problem}") from None
     except OSError as problem:
         raise CharaloomError(f"{where}: {problem.filename}: {problem.strerror}; make it readable") from None
+
+
+def place_of(said: str) -> str:
+    """What to write instead of a path that is not there."""
+    if "://" in said:
+        return "download it and name the file, or name its hub repo in `repo`, and `file` and `family` with it"
+    return PLACE
 
 
 def check_whole(config: Config, name: str, files: Sequence[PathLike]) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from charaloom.artifacts.files import digest, write_text
 from charaloom.artifacts.types import PathLike
-from charaloom.config.schemas import CODE, Config, check, origin, read_yaml
+from charaloom.config.schemas import CODE, Config, check, origin, read_yaml, written_out
 from charaloom.errors import CharaloomError
 from charaloom.images.files import contents, read_folder
 
@@ -98,7 +98,7 @@ def with_entries(text: str, key: str, entries: Sequence[str]) -> str:
 def reference_folders(config: Config) -> dict[str, str]:
     """The folders among `filtered.references`, by what the config says: what is no SHA-256 and no id of a site."""
     named = config["filtered"]["references"]
-    return {entry: os.path.expanduser(entry) for entry in named if not (":" in entry or SHA256.fullmatch(entry))}
+    return {entry: written_out(entry) for entry in named if not (":" in entry or SHA256.fullmatch(entry))}
 
 
 def check_references(config: Config, files: Sequence[PathLike]) -> None:

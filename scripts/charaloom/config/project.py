@@ -10,7 +10,7 @@ from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
 from charaloom.config.bases import bases_named, check_base, check_families, check_whole
-from charaloom.config.layers import config_files, merged, own_file, read_config
+from charaloom.config.layers import OWN_CONFIG, config_files, merged, own_file, read_config
 from charaloom.config.named_files import check_references, read_lock, read_policy, read_removals
 from charaloom.config.params import LINKS
 from charaloom.config.recipes import check_recipe, check_regularisation, check_sizes
@@ -185,8 +185,11 @@ def own_config(config: Config, name: str, trusted: bool = False) -> Config:
 
 
 def files_of_nobody(config: Config, characters: Collection[str]) -> list[str]:
-    """One line for each file of a character whom the roster does not have: it decides nothing."""
-    return [
+    """One line for each file that decides nothing: of a character whom the roster does not have, or called `.yml`."""
+    folder = own_file(config, "").parent
+    others = [*(sorted(folder.glob("*.yml")) if folder.is_dir() else []), OWN_CONFIG.with_suffix(".yml")]
+    misnamed = [f"{path}: is not read; rename it to {path.with_suffix('.yaml')}" for path in others if path.is_file()]
+    return misnamed + [
         f"{path}: is not read, {name!r} is not in {config['roster']}{suggestion(name, characters)}; give the file the "
         "name of a character, put the row back, or remove the file"
         for name, path in own_files(config).items()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from charaloom.artifacts.types import PathLike
-from charaloom.config.schemas import Config, schema, suggestion, violation
+from charaloom.config.schemas import Config, schema, suggestion, violation, written_out
 from charaloom.errors import CharaloomError
 
 Check = Callable[[], object]  # raises CharaloomError where something is wrong
@@ -124,7 +124,7 @@ def roster_rows(path: PathLike) -> list[tuple[int, dict[str, str]]]:
 
 
 def check_header(header: list[str], where: str) -> None:
-    if len(header) == 1 and len(header[0].split()) > 1:
+    if len(header) == 1 and len(re.split(r"[\s,;]+", header[0])) > 1:
         raise CharaloomError(f"{where}: the columns must be separated by tabs: {', '.join(COLUMNS)}")
     for name in header:
         if name not in COLUMNS:
@@ -181,7 +181,7 @@ def check_source(entry: Config, place: str, boards: Config) -> None:
             raise CharaloomError(f"{place}.dataset: {value!r} is no repository of the hub, as in `owner/name`")
     elif others := [key for key in ("revision", "files") if key in entry]:
         raise CharaloomError(f"{place}.{others[0]}: only a dataset of the hub has it (`dataset: owner/name`)")
-    elif kind != BOARD and not Path(value).expanduser().exists():
+    elif kind != BOARD and not Path(written_out(value)).exists():
         cure = "; of a dataset on the hub, also give its `revision`" if kind == DATASET else ""
         raise CharaloomError(f"{place}.{kind}: there is no {value!r}; paths start at the working directory{cure}")
 
@@ -202,5 +202,5 @@ def check_waifuc(entry: Config, where: str) -> None:
 def character_of(row: dict[str, str]) -> Character:
     name, source, query = row["character"], row["source"], row["query"]
     if source == FOLDER:
-        query = str(Path(query).expanduser())
+        query = written_out(query)
     return Character(name, source, query, row.get("trigger") or f"{name}_charaloom", row.get("age") or "unknown")

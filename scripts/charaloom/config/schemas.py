@@ -39,11 +39,20 @@ def read_yaml(path: PathLike) -> Any:
             content = parsed(handle, path)
     except OSError as problem:
         raise CharaloomError(f"{path}: cannot be read: {problem.strerror}; name a YAML file that is there") from problem
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise CharaloomError(f"{path}: is no valid YAML: {' '.join(str(problem).split())}") from problem
+    except UnicodeDecodeError as problem:
+        raise CharaloomError(f"{path}: is no valid YAML: {problem}; save it as UTF-8") from problem
+    except yaml.YAMLError as problem:
+        said = " ".join(str(problem).split())
+        cure = "; YAML takes no tabs: indent with blanks" if "\\t" in said or has_tabs(path) else ""
+        raise CharaloomError(f"{path}: is no valid YAML: {said}{cure}") from problem
     if contains_itself(content, set(), set()):
         raise CharaloomError(f"{path}: holds a value that contains itself; write it out without the alias (`*name`)")
     return {} if content is None else content
+
+
+def has_tabs(path: PathLike) -> bool:
+    """Whether a line of a file is indented with tabs."""
+    return bool(re.search(r"^ *\t", Path(path).read_text(encoding="utf-8"), re.M))
 
 
 def parsed(handle: IO[str], path: PathLike) -> Any:
@@ -58,7 +67,7 @@ def parsed(handle: IO[str], path: PathLike) -> Any:
 
 
 def refuse_ambiguous(top: yaml.Node | None, path: PathLike) -> None:
-    """Refuse a key that is there twice, of which YAML takes the last, and numbers that it reads in another base."""
+    """Refuse a key that is there twice, of which YAML takes the last, numbers in another base, and what is none."""
     waiting, seen = [top], set[int]()
     while waiting:
         node = waiting.pop()
@@ -67,6 +76,7 @@ def refuse_ambiguous(top: yaml.Node | None, path: PathLike) -> None:
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             refuse_other_number(node, path)
+            refuse_no_number(node, path)
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -101,6 +111,12 @@ def refuse_other_number(node: yaml.ScalarNode, path: PathLike) -> None:
         )
 
 
+def refuse_no_number(node: yaml.ScalarNode, path: PathLike) -> None:
+    """No limit of a schema refuses NaN, since it is neither below nor above one."""
+    if node.tag == "tag:yaml.org,2002:float" and node.value.lower().lstrip("+-") in (".nan", ".inf"):
+        raise CharaloomError(f"{path}: line {node.start_mark.line + 1}: `{node.value}` is no number; write one")
+
+
 def contains_itself(value: Any, above: set[int], seen: set[int]) -> bool:
     """Whether a YAML value has itself among its parts, which aliases allow. `above`, `seen`: ids of those on the way
     to it, and of those that were looked at."""
@@ -112,7 +128,7 @@ def contains_itself(value: Any, above: set[int], seen: set[int]) -> bool:
 
 
 def as_meant(value: Any, name: str) -> Any:
-    """`value` with numbers where its schema asks for one and YAML read text (`1e-4`), and `~` written out in paths."""
+    """`value` with numbers where its schema asks for one and YAML read text (`1e-4`), and paths written out."""
     return meant(value, schema(name), schema(name))
 
 
@@ -129,8 +145,13 @@ def meant(value: Any, against: Config, whole: Config) -> Any:
     if isinstance(value, list):
         return [meant(part, against.get("items", {}), whole) for part in value]
     if is_path and isinstance(value, str):
-        return os.path.expanduser(value)
+        return written_out(value)
     return as_number(value, against.get("type", ()))
+
+
+def written_out(path: str) -> str:
+    """A path with `~` and the variables of the environment that are set (`$HOME/pictures`) written out."""
+    return os.path.expandvars(os.path.expanduser(path))
 
 
 def pointed_at(reference: str, whole: Config) -> Config:
@@ -231,7 +252,7 @@ def explained(problem: Any, against: Config) -> Violation:
         return path, f"{shown(value)} is neither a whole number nor `{AUTO}`{note}"
     match problem.validator:
         case "required":
-            missing = [name for name in limit if name not in value]
+            missing = [name for name in limit if problem.message.startswith(f"{name!r} ")]
             return path, f"`{missing[0]}` is missing{note}"
         case "type":
             kinds = limit if isinstance(limit, list) else [limit]

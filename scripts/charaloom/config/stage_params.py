@@ -11,7 +11,7 @@ from charaloom.config.params import CHARACTER
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
 from charaloom.config.roster import ADULT, BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
-from charaloom.config.schemas import AUTO, Config
+from charaloom.config.schemas import AUTO, Config, written_out
 from charaloom.config.stages import STAGE_VERSION
 from charaloom.images.files import pictures_digest
 
@@ -181,7 +181,7 @@ def entries_of(config: Config, character: Character) -> list[Config]:
     own: Config = {FOLDER: character.query} if character.source == FOLDER else {BOARD: character.source}
     query = {} if character.source == FOLDER else {"query": character.query}
     entries = [{**own, **query}, *config.get("sources", [])]
-    folders = {os.path.abspath(os.path.expanduser(entry[FOLDER])) for entry in entries if FOLDER in entry}
+    folders = {os.path.abspath(written_out(entry[FOLDER])) for entry in entries if FOLDER in entry}
     more = [folder for folder in reference_folders(config).values() if os.path.abspath(folder) not in folders]
     return [*entries, *({FOLDER: folder} for folder in more)]
 
@@ -206,7 +206,7 @@ def origin_of(config: Config, entry: Config) -> Config:
     if kind == DATASET and "revision" in entry:
         own = {"repo": entry[DATASET], "revision": entry["revision"], "hub": config["models"]["hub"]}
         return {"kind": kind, **own, **({"files": entry["files"]} if "files" in entry else {}), **more}
-    path = str(Path(entry[kind]).expanduser())
+    path = written_out(entry[kind])
     return {"kind": kind, "path": path, "content": content_of(kind, path, config["paths"]["work"]), **more}
 
 

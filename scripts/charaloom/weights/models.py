@@ -120,13 +120,16 @@ def check_index(folder: Path) -> None:
     """Refuse a folder whose model_index.json names a pipeline of another kind; not all have one."""
     index = folder / "model_index.json"
     try:
-        kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name", "") if index.is_file() else ""
+        said = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+        kind = str(said.get("_class_name") or "")
     except (ValueError, AttributeError):
         raise CharaloomError(f"{folder}: model_index.json is no valid JSON; fetch it again") from None
     if kind.startswith("StableDiffusion") and not kind.startswith("StableDiffusion3"):
         return  # pipelines for pictures as input have the same parts; the UNet's config decides
     if not kind and (folder / "unet").is_dir():
         return
+    if not kind and (inside := sorted(path.name for path in folder.glob("*.safetensors"))):
+        raise CharaloomError(f"{folder} is no diffusers folder, but holds {', '.join(inside[:5])}: name that file")
     what = f"a model of {kind}" if kind else "no diffusers folder (it has no model_index.json and no unet/)"
     raise CharaloomError(f"{folder} is {what}: {TAKE}, as a folder or one .safetensors file")
 
@@ -137,6 +140,7 @@ def read_model(path: Path, config: Path | None = None, vae: Path | None = None) 
     `config` is a diffusers folder with the architecture of a single file, `vae` a file whose VAE replaces its own.
     """
     if path.is_dir():
+        check_alone(path, config, vae)
         return folder_model(path)
     facts = model_facts(path, config)
     family = str(facts.family)
@@ -156,6 +160,17 @@ def read_model(path: Path, config: Path | None = None, vae: Path | None = None) 
         tuple(header.path for header in headers),
         False,
     )
+
+
+def check_alone(folder: Path, config: Path | None, vae: Path | None) -> None:
+    """Refuse what would be ignored: a diffusers folder has its own VAE and its own configs."""
+    if vae:
+        raise CharaloomError(
+            f"`vae` is for one .safetensors file, and {folder} is a folder: leave `vae` out, or copy the folder and"
+            " put that VAE, in diffusers' layout, into its vae/"
+        )
+    if config:
+        raise CharaloomError(f"`config` is for one .safetensors file, and {folder} has its own configs: leave it out")
 
 
 def beside(path: Path) -> Path | None:

@@ -174,6 +174,11 @@ def skipping_twice() -> None:
     overlay(bases={"tiny": {"path": "large", "family": "sdxl", "clip_skip": 1}})
 
 
+def pipe() -> None:
+    os.mkfifo("pipe.safetensors")
+    overlay(bases={"tiny": {"path": "pipe.safetensors"}})
+
+
 def lora() -> bytes:
     header = {
         f"lora_unet_down_blocks_0.{end}": {"dtype": "F16", "shape": [1], "data_offsets": [2 * place, 2 * place + 2]}
@@ -247,6 +252,11 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
     "no VAE file": (base(vae="vae.safetensors"), "'vae.safetensors' does not exist", "from the working directory"),
     "two layers skipped": (skipping_twice, "clip_skip: 1 on a base of", "set 0 or leave it out"),
     "hub base without family": (base(repo="a/b", path=None, family=None), "needs `family`", "family"),
+    "a VAE for a folder": (base(path="base", vae="base/vae/diffusion_pytorch_model.safetensors"), "`vae`", "leave"),
+    "a folder around a file": (base(path="pictures"), "no diffusers folder", "one .safetensors file"),
+    "no class in the index": (settings_of("model_index.json", _class_name=["FluxPipeline"]), "FluxPipeline", "take"),
+    "a pipe": (pipe, "neither a file nor a folder", "name a diffusers folder"),
+    "a download's address": (base(path="https://x.example/a.safetensors"), "does not exist", "download it"),
     # config
     "unknown key": (keys(training={"stepz": 3}), "training.stepz: unknown key", "did you mean `steps`?"),
     "text for a number": (keys(raw={"limit": "many"}), "'many' is not a whole number", "left out, it is 1500"),
@@ -281,6 +291,15 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
         "boards.own: an address has a user name",
         "CHARALOOM_OWN_API_KEY",
     ),
+    "NaN": (text("training: {rate_unet: .nan}\n"), "line 1: `.nan` is no number", "write one"),
+    "UTF-16": (text("seed: 3\n".encode("utf-16")), "is no valid YAML", "save it as UTF-8"),
+    "tabs": (text("raw:\n\tlimit: 3\n"), "is no valid YAML", "indent with blanks"),
+    "steps without end": (keys(training={"steps": 10**9}), "1000000000 is above 1000000", "training.steps"),
+    "a board of nothing": (
+        keys(boards={"x": {"dialect": "danbooru"}}),
+        "`seconds_between_requests` is missing",
+        "more",
+    ),
     # roster and characters
     "no roster": (keys(roster="gone.tsv"), "gone.tsv: the roster cannot be read", "`roster` in the config names it"),
     "empty roster": (rows(), "holds no character yet", "`charaloom init`"),
@@ -298,6 +317,8 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
     "unknown key of hers": (own(filtered={"identty": 1}), "filtered.identty: unknown key", "did you mean `identity`?"),
     "no such archive": (own(sources=[{"archive": "set.zip"}]), "there is no 'set.zip'", "paths start at"),
     "an empty archive": (empty_archive, "set.zip: the archive of hana is empty", "copy it again"),
+    "a folder as archive": (own(sources=[{"archive": "pictures"}]), "the archive of hana is a folder", "as `folder`"),
+    "commas for tabs": (rows(header="character,source,query"), "separated by tabs", "character, source"),
     "two kinds of source": (
         own(sources=[{"folder": "a", "video": "b"}]),
         "here is folder and video",
@@ -313,6 +334,8 @@ WRONG: dict[str, tuple[Callable[[], None], str, str]] = {  # what is wrong: how,
         "mend its rights",
     ),
     "results that cannot be written": (keys(paths={"results": "/proc"}), "nothing can be written", "`paths.results`"),
+    "results among the pictures": (keys(paths={"results": "pictures/hana/out"}), "holds `paths.results`", "alone"),
+    "results in two lines": (keys(paths={"results": "a\nb"}), "'a\\nb' is not allowed", "left out, it is results"),
     "braces": (keys(paths={"results": "out {v1}"}), "paths.results: 'out {v1}' is not allowed", "no `{`"),
     "a hub without namespace": (
         keys(published={"targets": {"hub": {"kind": "hub"}}}),
@@ -410,6 +433,22 @@ def test_a_file_of_nobody_stops_nobody(place: Path, capsys: pytest.CaptureFixtur
     assert code == 0
     assert "Warning: config/characters/hanna.yaml: is not read" in said
     assert "did you mean `hana`?" in said
+
+
+@pytest.mark.parametrize("name", ["config/characters/hana.yml", "my/config.yml"])
+def test_a_file_of_another_ending_is_named(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    overlay(Path(name), filtered={"trust": "identity"})
+    code, said, _ = checked(capsys, command="check")
+    assert code == 0
+    assert f"Warning: {name}: is not read" in said
+    assert f"rename it to {name[:-4]}.yaml" in said
+
+
+def test_more_needed_than_taken(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overlay(raw={"minimum": 100, "limit": 10})
+    code, said, _ = checked(capsys, command="check")
+    assert code == 0
+    assert "Warning: hana: raw.minimum, 100, is above raw.limit, 10" in said
 
 
 def test_too_few_pictures_are_told_and_stop_nobody(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,9 +54,10 @@ def find_config(config: Config, files: Sequence[PathLike], findings: Findings) -
         broken = list(violations(config, "config"))
         if not broken:
             return config
-        for key, message in broken:
-            if not round_:
+        if not round_:
+            for key, message in broken:
                 findings.error(placed((key, message), config, files) + default_of(key))
+        for key, _ in broken:
             put_back(config, key)
     return None
 

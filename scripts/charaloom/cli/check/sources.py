@@ -10,7 +10,7 @@ from charaloom.cli.check.findings import Findings
 from charaloom.config.params import Origin
 from charaloom.config.project import Project
 from charaloom.config.roster import BOARD, FOLDER, Character
-from charaloom.config.schemas import Config
+from charaloom.config.schemas import Config, written_out
 from charaloom.config.stage_params import boards_of, entries_of
 from charaloom.errors import CharaloomError
 from charaloom.images.files import read_folder
@@ -23,16 +23,37 @@ def check_character(project: Project, name: str, findings: Findings) -> float:
     """Check the sources of one character; bytes that will be copied of them."""
     character, config = project.characters[name], project.config_of(name)
     entries = entries_of(config, character)
+    least, most = config["raw"]["minimum"], config["raw"]["limit"]
+    if least > most:
+        findings.warning(
+            f"{name}: raw.minimum, {least}, is above raw.limit, {most}, the most that is taken: the character will"
+            " fail; lower one or raise the other"
+        )
     size = 0.0
     for entry in entries:
         kind = next((kind for kind in entry if kind not in ("query", "quota")), BOARD)
         if kind == BOARD:
             continue
         with findings.collecting():
-            size += check_own(name, kind, Path(entry[kind]).expanduser())
+            if kind == FOLDER and entry[kind]:
+                check_apart(project, name, Path(written_out(entry[kind])))
+            size += check_own(name, kind, Path(written_out(entry[kind])))
     if [next(iter(entry)) for entry in entries] == [FOLDER]:
         warn_of_few(character, config, findings)
     return size
+
+
+def check_apart(project: Project, name: str, folder: Path) -> None:
+    """What a run writes must not lie in a folder of pictures: the next run would take previews for pictures."""
+    config = project.config
+    written = {f"paths.{key}": config["paths"][key] for key in ("results", "work")}
+    written |= {f"published.targets.{key}.path": each["path"] for key, each in config["published"]["targets"].items()}
+    inside = [key for key, place in written.items() if Path(place).resolve().is_relative_to(folder.resolve())]
+    if inside:
+        raise CharaloomError(
+            f"{folder}: the folder of {name} holds {', '.join(f'`{key}`' for key in inside)}, and what is written there"
+            " would count as pictures; name a folder of pictures alone, or another place in the config"
+        )
 
 
 def check_own(name: str, kind: str, path: Path) -> float:
@@ -42,6 +63,8 @@ def check_own(name: str, kind: str, path: Path) -> float:
         return 0.0
     if kind == FOLDER and not path.is_dir():
         raise CharaloomError(f"{path}: the folder of {name} is a file; name a folder, or the file as `archive`")
+    if kind in ("archive", "video") and path.is_dir():
+        raise CharaloomError(f"{path}: the {kind} of {name} is a folder; name a file, or the folder as `folder`")
     if not path.is_dir():
         with path.open("rb") as handle:
             if not handle.read(1):
