@@ -3,6 +3,7 @@
     make drill-flips                              one place in each kind of file, an hour
     make drill-flips ARGS="--places 20"           the figure of issue 20
     make drill-flips ARGS="--only measured"       kinds of files whose name holds a word
+    make drill-flips ARGS="--hidden"              as on a disk that rots: no time tells, a job finds it where it reads
 
 Two small characters are built once. Then, again and again, a bit flips in a file of `results`, `work` or a published
 copy, whose modification time stays; where it is a cache, the artifact that is made with it is removed, so that the
@@ -45,6 +46,9 @@ SHORT = {  # what is one kind, whatever its name
 UNREAD = re.compile(
     r"work/(logs|benchmarks|controller|hosts)|\.lock$|/lock$|status\.html|/config\.py$|tfevents|\.pyc$|run/cfg|run/full_cfg|/board/|/base/"
 )
+
+
+READING = ("filtered", "tagged", "curation", "outfits", "dataset", "selection", "model", "report")
 
 
 def kind_of(path: str, characters: list[str]) -> str:
@@ -91,11 +95,23 @@ def ended(place: Place, kind: str, file: Path, expected: dict[str, str], log: Pa
     return "refused" if code and file.name in log.read_text() else "wrong"
 
 
+def hide(place: Place, file: Path, characters: list[str]) -> None:
+    """Make every manifest newer than the flip, and the stages due that read what others made."""
+    for name in characters:
+        folder = place.folder / "results" / name
+        for manifest in [*folder.glob("*.manifest.json"), *folder.glob("published/*.json")]:
+            os.utime(manifest)
+        for stage in READING:
+            if not file.name.startswith(stage) and file.parent.name != stage:
+                (folder / f"{stage}.manifest.json").unlink(missing_ok=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--places", type=int, default=1, help="flips in each kind of file")
     parser.add_argument("--only", default="", help="a part of the names of kinds")
     parser.add_argument("--until", help="the last stage")
+    parser.add_argument("--hidden", action="store_true", help="no time tells of the flip")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     generator, ends = random.Random(options.seed), Counter[str](healed=0, refused=0, wrong=0)
@@ -118,6 +134,8 @@ def main() -> None:
                     continue
                 file = generator.choice(files)
                 where = flip(file, generator)
+                if options.hidden:
+                    hide(place, file, characters)
                 how = ended(place, kind, file, expected, log, characters)
                 ends[how] += 1
                 print(f"{how:8} {kind}  {file.relative_to(place.folder)} byte {where}", flush=True)

@@ -5,12 +5,12 @@ content and digest appear in one step: `state.pt` lies there as `state.<sha256>.
 files.
 """
 
+import os
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,12 @@ def whole_sealed(path: PathLike) -> Path | None:
 
 def versions(target: Path) -> list[Path]:
     """Files that were sealed under a name, whole or not, the newest first."""
-    found = target.parent.glob(f"{escape(target.stem)}.*{escape(target.suffix)}")
-    return sorted(filter(named_digest, found), key=lambda file: (-file.stat().st_mtime_ns, file.name))
+    try:  # a cache may have thousands of files in a folder: their names are compared, no pattern
+        names = [name for name in os.listdir(target.parent) if name.startswith(f"{target.stem}.")]
+    except FileNotFoundError:
+        return []
+    found = [target.with_name(name) for name in names if name.endswith(target.suffix) and NAMED.fullmatch(name)]
+    return sorted(found, key=lambda file: (-file.stat().st_mtime_ns, file.name))
 
 
 def named_digest(file: Path) -> str | None:
