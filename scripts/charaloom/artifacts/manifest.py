@@ -28,11 +28,14 @@ FILES = {  # where an output lies, by its name in a manifest; a folder has the n
     "core": "core.json",
     "outfits": "outfits.json",
     "selection": "selection.json",
-    "pictures": "dataset_pictures",
     PAGE_OUTPUT: "{stage}.html",
     REPORT_OUTPUT: "report.html",
 }
-OF_STAGE = {("selection", PAGE_OUTPUT): "previews.html", ("outfits", PAGE_OUTPUT): "outfits.html"}
+OF_STAGE = {
+    ("dataset", "pictures"): "dataset_pictures",
+    ("outfits", PAGE_OUTPUT): "outfits.html",
+    ("selection", PAGE_OUTPUT): "previews.html",
+}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ RATINGS = {name[:length]: name for name in ("general", "sensitive", "questionabl
 RATINGS["safe"] = "general"  # what other boards write
 CEILING = ("general", "sensitive")  # no config and no flag goes above
 REMOVED = "removed: on request"
+BANNED = "banned: taken down at the artist's request"
+DELETED = "no file: deleted by the board"
+BANNED_ARTIST = "banned_artist"  # the tag by which boards mark an artist who asked for it
 
 Post = dict[str, Any]
 EMPTY_POST: Post = {
@@ -57,6 +60,8 @@ class Rules:
             return REMOVED
         if post["md5"] in self.pictures:
             return REMOVED
+        if BANNED_ARTIST in {*post["artists"], *post["tags_general"], *post["tags_meta"]}:
+            return BANNED
         if post["rating"] is not None and post["rating"] not in self.ratings:
             return f"rating {post['rating']}: not downloaded"
         return None

@@ -171,3 +171,23 @@ def test_a_character_of_philomena_is_no_general_tag():
     row = {"id": 1, "tags": ["twilight sparkle", "safe", "smiling", "oc:hana"], "representations": {}}
     post = Philomena().found(row, "demo", "https://x.example", "twilight sparkle, smiling").post
     assert (post["tags_character"], post["tags_general"]) == (["twilight_sparkle", "hana"], ["smiling"])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"is_deleted": True}, "no file: deleted by the board"),
+        ({"is_banned": True}, "banned: taken down at the artist's request"),
+        ({"tag_string_artist": "somebody banned_artist"}, "banned: taken down at the artist's request"),
+        ({"rating": None}, "rating unknown: not downloaded"),
+        ({"id": str(boards.GOOD[0])}, None),
+    ],
+)
+def test_what_a_post_says_of_itself_is_heeded(tmp_path, change, problem):
+    class Odd(boards.Danbooru):
+        def row(self, post):
+            return {**super().row(post), **(change if post.id == boards.GOOD[0] else {})}
+
+    with serving(Odd()) as board:
+        rows, _ = build(tmp_path, raw_params(origin(board)))
+    assert by_post(rows)[boards.GOOD[0]]["problem"] == problem

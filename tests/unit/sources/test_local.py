@@ -9,12 +9,15 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy
 import py7zr
 import pytest
+from PIL import Image
 
+from charaloom.artifacts.tables import read_table
 from charaloom.errors import CharaloomError
 from charaloom.sources.local import unpacking
 from tests.servers.boards import drawn
@@ -66,6 +69,18 @@ def test_an_archive_is_read_like_a_folder(tmp_path, kind):
     pack(path, GOOD)
     build(tmp_path, raw_params(source(path)))  # not unpacked again
     assert (tmp_path / "raw.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_an_archive_are_known_by_content_and_the_rest_is_named(tmp_path, kind):
+    files = {"a.jpg_large": drawn(1), "b": drawn(2), "b.txt": b"hat", "notes.md": b"x", "c.json": b""}
+    build(tmp_path, raw_params(source(pack(tmp_path / f"set.{kind}", files))))
+    rows = read_table(tmp_path / "raw.parquet")
+    assert {row["bytes"] for row in rows} == {drawn(1), drawn(2)}
+    assert sorted(tag for row in rows for post in row["posts"] for tag in post["tags_general"]) == ["hat"]
+    unused = json.loads((tmp_path / "raw.files.json").read_text())["unused"]
+    assert ["'notes.md'", "no picture"] in unused
+    assert "c.json" in dict(unused)
 
 
 ESCAPES = (
@@ -281,6 +296,73 @@ def test_a_video_gives_a_frame_of_every_scene_and_the_same_bytes_twice(tmp_path)
     build(tmp_path / "two", raw_params(source(path, "video")))
     first, second = ((tmp_path / name / "raw.parquet").read_bytes() for name in ("one", "two"))
     assert first == second
+
+
+def write_video(path, frames, times=None, format=None, options=None):
+    """A video of frames, each at its time in seconds, or 24 a second."""
+    import av
+
+    with av.open(str(path), "w", format=format) as container:
+        stream = container.add_stream("mpeg4" if format is None else "libx264", rate=24)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if options:
+            stream.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio = options
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = int((times[number] if times else number / 24) * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def frames_of(tmp_path, path):
+    rows, _ = build(tmp_path, raw_params(source(path, "video")))
+    return [Image.open(io.BytesIO(row["bytes"])) for row in rows if row["problem"] is None]
+
+
+SIZE = (96, 128)
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "number"),
+    [
+        ([0], None, 1),
+        ([0, 0, 0], None, 1),
+        ([0] * 12, None, 1),
+        ([0, 1, 2, 3], [0, 2, 5, 20], 4),
+        ([0, 1, 2, 3] * 12, None, 1),
+    ],
+)
+def test_short_and_uneven_videos_give_what_they_show(tmp_path, frames, times, number):
+    path = write_video(tmp_path / "film.mp4", [scene(frame, SIZE) for frame in frames], times)
+    assert len(frames_of(tmp_path, path)) >= number
+
+
+def test_a_scene_that_never_stands_still_gives_a_frame(tmp_path):
+    path = write_video(tmp_path / "pan.mp4", [numpy.roll(scene(1, SIZE), 2 * step, 1) for step in range(120)])
+    assert frames_of(tmp_path, path)
+
+
+def test_a_video_without_times_is_read(tmp_path):
+    path = write_video(tmp_path / "film.h264", [scene(step // 24, SIZE) for step in range(72)], format="h264")
+    assert len(frames_of(tmp_path, path)) >= 2
+
+
+def test_frames_stand_upright_with_square_pixels(tmp_path):
+    upright = scene(5, SIZE)
+    path = write_video(tmp_path / "film.mp4", [upright] * 24)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    assert struct.unpack(">9i", data[matrix : matrix + 36])[0] == 1 << 16
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 96 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    (turned,) = frames_of(tmp_path / "turned", path)
+    assert abs(numpy.asarray(turned).astype(int) - numpy.rot90(upright, -1)).mean() < 12
+    wide = write_video(tmp_path / "wide.mp4", [upright] * 24, options=Fraction(4, 3))
+    (image,) = frames_of(tmp_path / "wide", wide)
+    assert image.size == (128, 72)
 
 
 @pytest.mark.parametrize("data", [b"no video", struct.pack(">I", 8) + b"ftypmp42" + b"\0" * 100, b""])

@@ -21,7 +21,7 @@ from charaloom.sources.boards.dialect import (
     ordered,
     rating_of,
 )
-from charaloom.sources.posts import is_number, post_of
+from charaloom.sources.posts import BANNED, DELETED, post_of
 
 HIDDEN = ("invalid", "lore")  # kinds of tags that say nothing about the picture
 CHARACTER = 4  # the category of tags
@@ -89,16 +89,16 @@ class Danbooru(Dialect):
         value = json_of(body)
         if isinstance(value, dict) and "posts" in value:
             value = value["posts"]
-        return Page([row for row in rows_of(value) if is_number(row.get("id"))])
+        return Page([row for row in rows_of(value) if whole(row.get("id")) is not None])
 
     def found(self, row: Row, site: str, root: str, query: str) -> Found:
         return Found(
-            post_of(row, site, str(row["id"]), root),
+            post_of(row, site, str(whole(row["id"])), root),
             width=whole(row.get("image_width")),
             height=whole(row.get("image_height")),
             size=whole(row.get("file_size")),
             extension=str(row.get("file_ext") or "").lower(),
-            gone="banned: taken down at the artist's request" if row.get("is_banned") else None,
+            gone=BANNED if row.get("is_banned") else DELETED if row.get("is_deleted") else None,
         )
 
 
@@ -118,10 +118,10 @@ class E621(Danbooru):
         return None
 
     def page(self, body: bytes) -> Page:
-        return Page([row for row in member(json_of(body), "posts") if is_number(row.get("id"))])
+        return Page([row for row in member(json_of(body), "posts") if whole(row.get("id")) is not None])
 
     def found(self, row: Row, site: str, root: str, query: str) -> Found:
-        post_id = str(row["id"])
+        post_id = str(whole(row["id"]))
         sources = row.get("sources")
         kinds = as_row(row.get("tags"))
         parent = whole(inner(row, "relationships", "parent_id"))
@@ -151,5 +151,5 @@ class E621(Danbooru):
             height=whole(inner(row, "file", "height")),
             size=whole(inner(row, "file", "size")),
             extension=str(inner(row, "file", "ext") or "").lower(),
-            gone="no file: deleted by the board" if inner(row, "flags", "deleted") is True else None,
+            gone=DELETED if inner(row, "flags", "deleted") is True else None,
         )

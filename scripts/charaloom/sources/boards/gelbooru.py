@@ -24,6 +24,7 @@ from charaloom.sources.boards.dialect import (
     rating_of,
     with_character,
 )
+from charaloom.sources.posts import DELETED
 
 CHARACTER = 4  # the type of tags
 
@@ -95,7 +96,7 @@ class Gelbooru(Dialect):
             width=whole(row.get("width")),
             height=whole(row.get("height")),
             extension=ending(name),
-            gone="no file: deleted by the board" if row.get("status") == "deleted" else None,
+            gone=DELETED if row.get("status") == "deleted" else None,
         )
 
     def file_url(self, row: Row, root: str) -> Any:

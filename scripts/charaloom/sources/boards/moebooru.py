@@ -22,7 +22,7 @@ from charaloom.sources.boards.dialect import (
     rating_of,
     with_character,
 )
-from charaloom.sources.posts import words
+from charaloom.sources.posts import DELETED, words
 
 KINDS = {"artist": "artists", "character": "tags_character", "copyright": "tags_copyright", "faults": "tags_meta"}
 CHARACTER = 4  # the type of tags
@@ -91,7 +91,7 @@ class Moebooru(Dialect):
             height=whole(row.get("height")),
             size=whole(row.get("file_size")),
             extension=ending(row.get("file_url")),
-            gone="no file: deleted by the board" if row.get("status") == "deleted" else None,
+            gone=DELETED if row.get("status") == "deleted" else None,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from charaloom.sources.boards.answers import Row, inner, json_of, member, whole
 from charaloom.sources.boards.dialect import Cursor, Dialect, Found, Name, Page, Request, made, names_of, with_character
+from charaloom.sources.posts import DELETED
 
 PAGE_SIZE = 50  # the most it sends
 STRICTEST_FIRST = ("explicit", "questionable", "sensitive", "general")
@@ -81,7 +82,7 @@ class Philomena(Dialect):
             height=whole(row.get("height")),
             size=whole(row.get("size")),
             extension=str(row.get("format") or "").lower(),
-            gone="no file: deleted by the board" if hidden else None,
+            gone=DELETED if hidden else None,
         )
 
 

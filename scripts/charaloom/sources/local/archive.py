@@ -1,16 +1,21 @@
 """An archive of pictures (zip, tar, 7z): unpacked once into the store, then read like a folder."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from charaloom.artifacts.files import whole_folder
 from charaloom.artifacts.sealed import below, seal_files, whole_files
 from charaloom.errors import CharaloomError
-from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS, printable
+from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS
 from charaloom.sources.folders.reader import FolderReport, FolderSource
 from charaloom.sources.local.child import run
 from charaloom.sources.posts import ListedPost, Rules, judged
+
+UNUSED = {
+    "refused": "leads out of the archive, or is a link or a device",
+    "large": "is larger than raw.maximum_bytes",
+    "ignored": "no picture",
+}
 
 
 class ArchiveSource:
@@ -22,6 +27,7 @@ class ArchiveSource:
         self.path, self.rules, self.folder = Path(path), rules, folder
         self.report = FolderReport()
         self.unpacking: dict[str, int] = {}  # numbers of entries
+        self.unpacking_names: dict[str, list[str]] = {}
 
     def list_posts(self) -> list[ListedPost]:
         """One post per picture. Raises CharaloomError where the archive cannot be read."""
@@ -30,6 +36,7 @@ class ArchiveSource:
         inner = FolderSource(self.unpacked(), self.rules)
         listed = inner.list_posts()
         self.report = inner.report
+        self.report.unused += [(name, why) for kind, why in UNUSED.items() for name in self.unpacking_names[kind]]
         return [named(entry, self.site, self.rules) for entry in listed]
 
     def unpacked(self) -> Path:
@@ -46,10 +53,8 @@ class ArchiveSource:
                 said = run("charaloom.sources.local.unpack", {**facts, "file_bytes": limit}, limit)
             kept = said
             seal_files(report, below(files), said)
-            for kind, names in (("refused", said["refused"]), ("too large", said["large"])):
-                if names:
-                    print(f"{self.path}: {kind}: {', '.join(map(printable, names))} …", file=sys.stderr)
-        self.unpacking = kept
+        self.unpacking = {key: kept[key] for key in ("refused_entries", "large_entries", "ignored_entries")}
+        self.unpacking_names = {kind: kept.get(kind, []) for kind in UNUSED}
         return files
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
@@ -57,7 +62,7 @@ class ArchiveSource:
         return posts
 
     def counts(self) -> dict[str, int]:
-        return {key: self.unpacking[key] for key in ("refused_entries", "large_entries", "ignored_entries")}
+        return dict(self.unpacking)
 
 
 def named(entry: ListedPost, site: str, rules: Rules) -> ListedPost:

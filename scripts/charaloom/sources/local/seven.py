@@ -6,6 +6,7 @@ from typing import BinaryIO
 import py7zr
 from py7zr.io import Py7zIO, WriterFactory
 
+from charaloom.images.formats import HEAD_BYTES
 from charaloom.sources.local.child import fail
 from charaloom.sources.local.unpacking import Unpacking
 
@@ -15,13 +16,19 @@ class Entry(Py7zIO):
 
     def __init__(self, name: str, work: Unpacking) -> None:
         self.name, self.work, self.bytes = name, work, 0
-        self.target: Path | None = work.place(name)
+        self.is_placed = False
+        self.target: Path | None = None
         self.handle: BinaryIO | None = None
+
+    def begin(self, head: bytes) -> None:
+        self.is_placed, self.target = True, self.work.place(self.name, head)
         if self.target is not None:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.handle = self.target.open("wb")
 
     def write(self, s: bytes | bytearray) -> int:
+        if not self.is_placed:
+            self.begin(bytes(s[:HEAD_BYTES]))
         self.bytes += len(s)
         self.work.count(len(s))
         if self.handle is not None and self.bytes > self.work.file_bytes:
@@ -37,6 +44,8 @@ class Entry(Py7zIO):
         self.work.too_large.append(self.name)
 
     def close(self) -> None:
+        if not self.is_placed:
+            self.begin(b"")
         if self.handle is not None:
             self.handle.close()
             self.handle = None

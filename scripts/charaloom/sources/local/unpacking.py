@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from charaloom.artifacts.files import digest, safe_name
+from charaloom.images.formats import HEAD_BYTES, sniff
 from charaloom.sources.local.child import fail
 
 TOTAL_BYTES = 50 * 2**30  # set by hand, as the following
 ENTRIES = 500_000
 NAME_BYTES = 150  # of one part of a path
-SHOWN = 5  # names that a message lists
+SHOWN = 1000  # names of each kind that a report lists
 
 
 class Unpacking:
@@ -20,28 +22,31 @@ class Unpacking:
         self.folder, self.endings, self.file_bytes = folder, endings, file_bytes
         self.refused: list[str] = []
         self.too_large: list[str] = []
-        self.ignored = self.total = 0
+        self.ignored: list[str] = []
+        self.total = 0
 
-    def place(self, name: str) -> Path | None:
-        """Where a regular file goes; None where it is refused or not wanted."""
+    def place(self, name: str, head: bytes = b"") -> Path | None:
+        """Where a regular file that begins so goes; None where it is refused or not wanted."""
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or "\0" in name or re.match(r"[A-Za-z]:", name):
             self.refused.append(name)
             return None
-        if not name.lower().endswith(self.endings) or "__MACOSX" in path.parts:
-            self.ignored += 1
+        wanted = name.lower().endswith(self.endings) or sniff(head[:HEAD_BYTES])
+        if not wanted or "__MACOSX" in path.parts:
+            self.ignored.append(name)
             return None
         return self.folder.joinpath(*(plain_name(part) for part in path.parts if part not in ("", ".")))
 
     def copy(self, name: str, chunks: Iterator[bytes]) -> None:
         """One file in pieces; one that is larger than it may be is removed again."""
-        target = self.place(name)
+        first = next(chunks, b"")
+        target = self.place(name, first)
         if target is None:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         size = 0
         with target.open("wb") as handle:
-            for chunk in chunks:
+            for chunk in chain([first], chunks):
                 size += len(chunk)
                 self.count(len(chunk))
                 if size > self.file_bytes:
@@ -66,7 +71,8 @@ class Unpacking:
             "refused_entries": len(self.refused),
             "large": [shown(name) for name in self.too_large[:SHOWN]],
             "large_entries": len(self.too_large),
-            "ignored_entries": self.ignored,
+            "ignored": [shown(name) for name in self.ignored[:SHOWN]],
+            "ignored_entries": len(self.ignored),
         }
 
 
