@@ -46,7 +46,7 @@ def forget_earlier(remote: Remote, tag: str, removals: str, attempts: Attempts) 
             attempts.once(lambda old=name: remote.delete_tag(old))  # type: ignore[misc]
         if left:
             continue  # to see whether they are gone
-        if not Title.read(attempts.of(remote.newest_title)).pending:
+        if attempts.of(remote.newest_title) == done:
             return
         if attempts.once(lambda: squash(remote, pending)):
             attempts.of(lambda: delete_unused(remote))

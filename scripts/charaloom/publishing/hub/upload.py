@@ -48,7 +48,8 @@ def publish_revision(remote: Remote, revision: Revision, attempts: Attempts) -> 
     commit, changes = settled(remote, revision, before, title_of(revision.tag, revision.removals, forgets), attempts)
     if forgets:
         forget_earlier(remote, revision.tag, revision.removals, attempts)
-        commit = str(look(remote, MAIN, attempts).commit)
+        done = title_of(revision.tag, revision.removals, pending=False)
+        commit, _ = settled(remote, revision, look(remote, MAIN, attempts), done, attempts)
     set_tag(remote, revision, commit, attempts)
     sent = sum(revision.files[path]["size"] for path in changes.added)
     return {

@@ -3,6 +3,7 @@
 import pytest
 
 from charaloom.errors import CharaloomError
+from tests.servers.repo_hub import Commit, Entry, Repo
 from tests.servers.repo_hub_http import CUT, LOST, Fault
 from tests.unit.publishing.hub.conftest import Place, fill
 
@@ -80,6 +81,21 @@ def test_a_run_that_was_stopped_in_between_is_gone_on_with(place: Place, call: s
     place.server.faults = []
     place.publish(removals=AFTER)
     assert_forgotten(place, before)
+
+
+def test_somebody_else_who_commits_in_between_is_not_tagged(place: Place) -> None:
+    before = remove_something(place)
+    squash = place.server.hub.squash
+
+    def later(repo: Repo, title: str) -> Commit:
+        place.server.hub.squash = squash
+        repo.commit("another one", "", {**repo.head.files, "theirs.txt": Entry.regular(b"theirs")})
+        return squash(repo, title)
+
+    place.server.hub.squash = later
+    place.publish(removals=AFTER)
+    assert place.server.hub.files(place.kind, place.name, place.tag) == place.local()
+    assert not before & sha256s(place)
 
 
 def test_a_hub_that_cannot_forget_says_what_to_do(place: Place) -> None:
