@@ -19,6 +19,8 @@ DATASET, WAIFUC = "dataset", "waifuc"
 KINDS = (BOARD, FOLDER, "archive", "video", DATASET, WAIFUC)  # of sources
 # Folders beside the characters':
 RESERVED = frozenset({"bases", "benchmarks", "demo", "folders", "hosts", "hub", "index", "logs", "measured"})
+# What diffusers takes for no LoRA where it looks for the one of a repository (`_best_guess_weight_name`):
+PASSED_OVER = ("checkpoint", "optimizer", "scheduler")
 COLUMNS = ("character", "source", "query", "trigger", "age")
 ADULT, GENERAL = "adult", "general"
 REPO = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
@@ -148,6 +150,10 @@ def check_row(row: dict[str, str], where: str, boards: Config) -> None:
     name, source = row["character"], row["source"]
     if name in RESERVED:
         raise CharaloomError(f"{where}: character: {name!r} is a folder of Charaloom's own; take another name")
+    if held := next((word for word in PASSED_OVER if word in name), None):
+        raise CharaloomError(
+            f"{where}: character: {name!r} holds {held!r}: diffusers would not find a LoRA of this name; take another"
+        )
     if source != FOLDER and source not in boards:
         raise CharaloomError(f"{where}: source: {source!r} is no source{suggestion(source, [FOLDER, *boards])}")
     folder = character_of(row).query

@@ -268,6 +268,7 @@ def test_a_base_that_only_one_character_uses_is_looked_for(place: Path) -> None:
         (f"{'a' * 65}\tfolder\tpictures/hana", ["line 2: character"]),
         ("\tfolder\tpictures/hana", ["line 2: character: ''"]),
         ("hub\tfolder\tpictures/hana", ["line 2: character: 'hub'", "another name"]),
+        ("scheduler_chan\tfolder\tpictures/hana", ["'scheduler_chan' holds 'scheduler'", "take another"]),
         ("hana\tdanboru\thana", ["line 2: source: 'danboru'", "did you mean `danbooru`?"]),
         ("hana\tfolder\tpictures/hanna", ["line 2: query", "'pictures/hanna'"]),
         ("hana\tfolder\t", ["line 2: query"]),
