@@ -34,7 +34,7 @@ from charaloom.sources.network.robots import read_robots
 from charaloom.sources.network.secrets import scrubbed_text, scrubbed_url
 from charaloom.sources.posts import text_of
 from charaloom.sources.safe_text import safe_post, safe_text
-from charaloom.sources.waifuc.items import post_of_item, read_sidecar
+from charaloom.sources.waifuc.items import post_of_item
 from charaloom.weights.headers import read_header
 from tests.servers import boards
 
@@ -150,7 +150,6 @@ def parsers() -> dict[str, Parser]:
         "listing": Parser(
             by_file("metadata.jsonl", lambda path: list(listing_rows(path))), [b'{"file_name": "a"}\n' + post]
         ),
-        "sidecar": Parser(by_file(".a_meta.json", read_sidecar), [post]),
         "item": Parser(lambda data: post_of_item(json_object(data), 1), [post]),
         "text": Parser(of_text, [b"https://me:pw@a.example/x?api_key=1&b=2#token=3 Bearer abcdefgh", caption]),
         "robots": Parser(lambda data: read_robots(200, data), [b"User-agent: *\nDisallow: /x\nCrawl-delay: 3\n"]),
