@@ -256,9 +256,10 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def aged(path: Path, seconds: float) -> None:
-    """Give a file, or all files of a folder, a modification time in the past."""
+    """Give a file, or all files of a folder, a modification time in the past, and wait: nobody sets a change time."""
     for file in [path] if path.is_file() else filter(Path.is_file, path.rglob("*")):
         os.utime(file, (time.time() - seconds,) * 2)
+    time.sleep(digests.SETTLED_SECONDS + 0.1)
 
 
 def test_each_file_of_a_base_is_hashed_once(tiny_base: Path, tmp_path: Path, hashed: list[str]) -> None:
