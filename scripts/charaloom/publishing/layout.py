@@ -5,6 +5,8 @@ file of a repository whose path holds none of `checkpoint`, `optimizer` and `sch
 one in its root. Embedding, bundle and the other steps lie below `checkpoints/` for that reason.
 """
 
+import re
+
 from charaloom.config.roster import embedding_word
 
 CHECKPOINTS = "checkpoints"
@@ -44,3 +46,8 @@ def step_files(character: str, step: int) -> tuple[str, str]:
 def kohya_file(character: str) -> str:
     """The training pictures of a dataset for kohya's trainers."""
     return f"kohya/{character}.zip"
+
+
+def kohya_folder(trigger: str) -> str:
+    """A trigger as a folder on any system may be called; spaces stay, as kohya's folders have them."""
+    return re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", trigger).strip(" .")

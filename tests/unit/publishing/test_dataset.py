@@ -27,9 +27,9 @@ from charaloom.artifacts.tables import (
 )
 from charaloom.config.params import Dataset, Policy
 from charaloom.errors import CharaloomError
+from charaloom.publishing.layout import kohya_folder
 from charaloom.publishing.repos import shards
 from charaloom.publishing.repos.dataset import DatasetFiles, DatasetInputs, build_dataset
-from charaloom.publishing.repos.kohya import folder_name
 from charaloom.publishing.repos.shards import cut, reduced
 
 PARAMS = Dataset(version=1, resolution=70, format="WEBP", quality=95)
@@ -389,4 +389,4 @@ def test_an_archive_for_kohya_has_a_caption_beside_each_training_picture(tmp_pat
     ("trigger", "name"), [("suzu charaloom", "suzu charaloom"), ('a/b\\c:"x"?', "a_b_c__x__"), (" ..x. ", "x")]
 )
 def test_a_folder_for_kohya_has_a_name_that_any_system_allows(trigger: str, name: str) -> None:
-    assert folder_name(trigger) == name
+    assert kohya_folder(trigger) == name

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from charaloom.artifacts.files import safe_name
 from charaloom.config.bases import DPM_2M, KARRAS
 from charaloom.config.families import SDXL, V_PREDICTION, family_of
 from charaloom.config.params import PreviewBase
 from charaloom.config.roster import embedding_word
 from charaloom.publishing.cards.bases import HUB, HubBase
-from charaloom.publishing.layout import embedding_file
+from charaloom.publishing.layout import embedding_file, kohya_folder
 
 VERSIONS = {"diffusers": "0.42.1", "transformers": "5.5.4", "peft": "0.21.2"}  # the code was tried with these
 HERE = "."  # the folder that holds the card, where no hub does
@@ -127,8 +126,9 @@ def loading_codes(repo: str, trigger: str) -> Mapping[str, tuple[str, str]]:
     kohya = [
         "from pathlib import Path",
         "",
+        f"trigger = {quoted(kohya_folder(trigger))}",
         "for number, row in enumerate(data):",
-        f"    folder = Path({quoted(KOHYA)}) / f\"{{row['repeats']}}_{safe_name(trigger)}\"",
+        f"    folder = Path({quoted(KOHYA)}) / f\"{{row['repeats']}}_{{trigger}}\"",
         "    folder.mkdir(parents=True, exist_ok=True)",
         '    row["image"].save(folder / f"{number:05d}.png")',
         '    (folder / f"{number:05d}.txt").write_text(row["caption"], encoding="utf-8")',

@@ -1,12 +1,12 @@
 """The training pictures as kohya's trainers read them: folders named `<repeats>_<trigger>`, a caption beside each."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from charaloom.artifacts.files import whole_file
 from charaloom.artifacts.types import Row
+from charaloom.publishing.layout import kohya_folder
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold: no clock reaches the file
 UNIX = 3  # system that the modes are of
@@ -20,15 +20,10 @@ def write_kohya(path: Path, rows: Iterable[Row], trigger: str) -> None:
     """
     with whole_file(path) as part, ZipFile(part, "w", ZIP_STORED) as archive:
         for row in rows:
-            folder = f"{row['repeats']}_{folder_name(trigger)}"
+            folder = f"{row['repeats']}_{kohya_folder(trigger)}"
             name = Path(row["image"]["path"])
             add(archive, f"{folder}/{name}", row["image"]["bytes"])
             add(archive, f"{folder}/{name.with_suffix('.txt')}", row["caption"].encode())
-
-
-def folder_name(trigger: str) -> str:
-    """A trigger as a folder on any system may be called; spaces stay, as kohya's folders have them."""
-    return re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", trigger).strip(" .")
 
 
 def add(archive: ZipFile, name: str, content: bytes) -> None:

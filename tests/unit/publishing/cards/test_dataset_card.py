@@ -170,7 +170,7 @@ def test_the_code_of_the_card_loads_the_folder_and_writes_one_for_kohya(
     for split, count in (("train", 2), ("held_out", 1)):
         table = Dataset.from_list([row(n) for n in range(count)], features=features()).data.table
         pq.write_table(table, tmp_path / "data" / f"{split}-0000.parquet")
-    text = card_text(dataset_card())
+    text = card_text(dataset_card(outfits={**outfits_file(), "trigger": "hana: {x} \"y\""}))
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -180,6 +180,6 @@ def test_the_code_of_the_card_loads_the_folder_and_writes_one_for_kohya(
         if language == "python" and "polars" not in block:
             exec(block, names)
     assert len(names["data"]) == 2
-    folder = tmp_path / "kohya" / "3_hana_charaloom"
+    folder = tmp_path / "kohya" / "3_hana_ {x} _y_"
     assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00000.txt", "00001.png", "00001.txt"]
     assert (folder / "00001.txt").read_text() == "hana_charaloom, 1"
