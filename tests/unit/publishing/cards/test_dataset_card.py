@@ -170,7 +170,7 @@ def test_the_code_of_the_card_loads_the_folder_and_writes_one_for_kohya(
     for split, count in (("train", 2), ("held_out", 1)):
         table = Dataset.from_list([row(n) for n in range(count)], features=features()).data.table
         pq.write_table(table, tmp_path / "data" / f"{split}-0000.parquet")
-    text = card_text(dataset_card(outfits={**outfits_file(), "trigger": "hana: {x} \"y\""}))
+    text = card_text(dataset_card(outfits={**outfits_file(), "trigger": 'hana: {x} "y"'}))
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
