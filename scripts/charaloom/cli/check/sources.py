@@ -47,7 +47,8 @@ def check_apart(project: Project, name: str, folder: Path) -> None:
     """What a run writes must not lie in a folder of pictures: the next run would take previews for pictures."""
     config = project.config
     written = {f"paths.{key}": config["paths"][key] for key in ("results", "work")}
-    written |= {f"published.targets.{key}.path": each["path"] for key, each in config["published"]["targets"].items()}
+    folders = {key: each for key, each in config["published"]["targets"].items() if each["kind"] == FOLDER}
+    written |= {f"published.targets.{key}.path": each["path"] for key, each in folders.items()}
     inside = [key for key, place in written.items() if Path(place).resolve().is_relative_to(folder.resolve())]
     if inside:
         raise CharaloomError(

@@ -10,6 +10,7 @@ from tests.unit.publishing.hub.conftest import Place
 from tests.unit.publishing.test_dataset import run, write_world
 
 PICTURES = 500
+FORMAT = {"format": "PNG", "resolution": 128}  # some 20 KB a picture: less than real ones, so that cards count for more
 MOST = 0.1  # of what the whole dataset is
 
 
@@ -17,14 +18,14 @@ MOST = 0.1  # of what the whole dataset is
 def test_one_picture_less_sends_a_tenth_at_most(server: Server, tmp_path: Path) -> None:
     world = tmp_path / "world"
     world.mkdir()
-    write_world(world, [(64 + number % 7, 64 + number % 5) for number in range(PICTURES)])
-    place = Place(server, run(world))
+    write_world(world, [(128 + number % 7, 128 + number % 5) for number in range(PICTURES)])
+    place = Place(server, run(world, **FORMAT))
     place.publish()
     whole = sent(server)
     rows = read_table(world / "clustered.parquet")
     gone = rows[PICTURES // 2]["picture"]
     write_table(world / "clustered.parquet", [row for row in rows if row["picture"] != gone], CLUSTERED, "view")
-    run(world)
+    run(world, **FORMAT)
     done = place.publish()
     place.assert_published(commits=2)
     part = sent(server) - whole

@@ -13,7 +13,8 @@ from charaloom.config.params import Published, Target
 from charaloom.errors import CharaloomError
 from charaloom.publishing.published import publish
 from tests.servers.repo_hub import User
-from tests.servers.repo_hub_http import Fault, Server, serving
+from tests.servers.repo_hub_calls import Fault
+from tests.servers.repo_hub_http import Server, serving
 from tests.unit.publishing.hub.conftest import TOKEN, fill_results, noise
 
 CHARACTER = "hana"

@@ -4,7 +4,7 @@ import pytest
 
 from charaloom.errors import CharaloomError
 from tests.servers.repo_hub import Commit, Entry, Repo
-from tests.servers.repo_hub_http import CUT, LOST, Fault
+from tests.servers.repo_hub_calls import CUT, LOST, Fault
 from tests.unit.publishing.hub.conftest import Place, fill
 
 BEFORE, AFTER = "0", "abcdefabcdef"

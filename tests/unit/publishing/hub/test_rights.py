@@ -8,7 +8,8 @@ import pytest
 from charaloom.config.params import Target
 from charaloom.publishing.hub.rights import Finding, check_publishing_rights
 from tests.servers.repo_hub import Entry, User
-from tests.servers.repo_hub_http import Fault, Server, serving
+from tests.servers.repo_hub_calls import Fault
+from tests.servers.repo_hub_http import Server, serving
 from tests.unit.publishing.hub.conftest import TOKEN
 
 

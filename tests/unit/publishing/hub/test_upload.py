@@ -10,7 +10,7 @@ import pytest
 from charaloom.errors import CharaloomError
 from charaloom.publishing.hub.attempts import TRIES
 from tests.servers.repo_hub import Entry, User
-from tests.servers.repo_hub_http import CUT, HALF, LOST, Fault
+from tests.servers.repo_hub_calls import CUT, HALF, LOST, Fault
 from tests.unit.publishing.hub.conftest import TOKEN, Place, fill, noise
 
 COMMIT = r"POST /api/datasets/.*/commit/.*"
