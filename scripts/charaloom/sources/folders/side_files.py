@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,18 @@ def objects_in(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if spelled(key).startswith("tag") or spelled(key) in RATING_KEYS:
             continue
         for entry in value if isinstance(value, list) else [value]:
-            if isinstance(entry, dict):
-                yield {"category": str(key), **entry}
+            inner = object_in_text(entry) if isinstance(entry, str) else entry
+            if isinstance(inner, dict):
+                yield {"category": str(key), **inner}
+
+
+def object_in_text(text: str) -> dict[str, Any] | None:
+    """The object that a text is, as columns of tables hold one; None of any other text."""
+    if not text.lstrip().startswith("{"):
+        return None
+    with suppress(UnreadableError):
+        return json_object(text)
+    return None
 
 
 def categories_of(content: dict[str, Any]) -> dict[str, list[str]]:
