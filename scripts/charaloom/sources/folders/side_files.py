@@ -34,12 +34,8 @@ BYTE_ORDER_MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 )
 NOT_UTF8 = "is no UTF-8 text and says no other encoding; save it as UTF-8"
 NUL_SHARE = 0.2  # of the bytes, from which a text is UTF-16 or UTF-32 without its mark
-CAPTION_KEYS = (
-    "caption",
-    "captions",
-    "text",
-    "prompt",
-)  # of a user's own objects; posts of a site call their remarks so
+# Of a user's own objects; sites call their remarks so.
+CAPTION_KEYS = ("caption", "captions", "text", "txt", "prompt")
 MOST_AROUND = 8  # objects around one that is read; what lies deeper leaves the rating open
 CATEGORIES = ("artist", "character", "copyright", "meta")
 KINDS_OF_SITES = {"series": "copyright", "species": "general", "lore": "general", "invalid": "meta", "medium": "meta"}
