@@ -208,5 +208,5 @@ def check_waifuc(entry: Config, where: str) -> None:
 def character_of(row: dict[str, str]) -> Character:
     name, source, query = row["character"], row["source"], row["query"]
     if source == FOLDER:
-        query = written_out(query)
+        query = str(Path(written_out(query)))
     return Character(name, source, query, row.get("trigger") or f"{name}_charaloom", row.get("age") or "unknown")

@@ -206,7 +206,7 @@ def origin_of(config: Config, entry: Config) -> Config:
     if kind == DATASET and "revision" in entry:
         own = {"repo": entry[DATASET], "revision": entry["revision"], "hub": config["models"]["hub"]}
         return {"kind": kind, **own, **({"files": entry["files"]} if "files" in entry else {}), **more}
-    path = written_out(entry[kind])
+    path = str(Path(written_out(entry[kind])))
     return {"kind": kind, "path": path, "content": content_of(kind, path, config["paths"]["work"]), **more}
 
 

@@ -176,12 +176,21 @@ def opacity(data: bytes) -> Image.Image | None:
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits, v * 255 / 65535 rounded; a colour key becomes alpha before its exact value is lost."""
-    if not image.mode.startswith("I"):
+    """16-bit grey to 8 bits, v * 255 / 65535 rounded; a colour key becomes alpha before its exact value is lost.
+
+    Integers of 32 bits and floats have no white of their own: it is 1 (of floats), 255 or 65535, the least that no
+    value is above.
+    """
+    if not image.mode.startswith(("I", "F")):
         return image
     import numpy
 
-    values = numpy.asarray(image).astype(numpy.int64).clip(0, 65535)
+    values = numpy.asarray(image)
+    if image.mode in ("I", "F"):
+        values = numpy.nan_to_num(values.astype(numpy.float64), posinf=65535.0, neginf=0.0)
+        whites = (1.0, 255.0) if image.mode == "F" else (255.0,)
+        values = values * (65535 / next((white for white in whites if values.max() <= white), 65535.0))
+    values = values.round().astype(numpy.int64).clip(0, 65535)
     grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(numpy.uint8))
     key = image.info.get("transparency")
     if isinstance(key, int):
@@ -193,8 +202,9 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
 def to_srgb(image: Image.Image) -> Image.Image:
     """RGB or RGBA in sRGB. An unreadable or unfitting profile is ignored, as browsers do."""
     if image.mode == "CMYK":
-        # Pillow inverts each CMYK JPEG, as Adobe's are; without Adobe's marker the values were plain.
-        plain = image if "adobe" in image.info else with_profile(ImageChops.invert(image), image)
+        # Pillow inverts each CMYK JPEG, as Adobe's are; without Adobe's marker the values were plain. It leaves TIFF.
+        inverted = image.format in ("JPEG", "MPO") and "adobe" not in image.info
+        plain = with_profile(ImageChops.invert(image), image) if inverted else image
         return by_profile(plain) or plain.convert("RGB")
     if image.has_transparency_data:
         full = image.convert("RGBA")

@@ -186,3 +186,15 @@ def test_the_character_need_not_be_named(results: Path, capsys: Any) -> None:
     assert cli.main(["explain", "a.heic"]) == 0
     assert "not used" in capsys.readouterr().out
     assert "fits no picture of any character" in refused(capsys, "gone.png")
+
+
+def test_a_side_file_stands_for_the_picture_beside_it(results: Path, capsys: Any) -> None:
+    path = with_files(results)
+    side = path.with_suffix(".txt")
+    side.write_text("hat")
+    assert explained(capsys, str(side))[0] == explained(capsys, str(path))[0]
+
+
+def test_a_file_that_is_new_is_said_to_be_new(results: Path, capsys: Any) -> None:
+    Path("pictures/later.bin").write_bytes(b"x")
+    assert "newer than the last run" in refused(capsys, "hana", "pictures/later.bin")

@@ -96,6 +96,8 @@ def test_a_roster_that_is_in_use_is_gone_on_with(place: Path) -> None:
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
+        (Wishes("hana", "models", "models/main"), "holds no picture; put some into it"),
+        (Wishes("hana", ".", "models/main"), "holds all that is made here"),
         (Wishes("hana"), "--pictures: name the folder of pictures"),
         (Wishes("hana", "nowhere"), "--pictures: there is no folder 'nowhere'"),
         (Wishes("Hana!", "pictures/Hana (new)"), "character: 'Hana!' is not allowed"),

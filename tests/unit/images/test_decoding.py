@@ -298,3 +298,21 @@ def test_a_picture_that_is_grey_is_whole():
         assert inspect(encoded(picture, "JPEG", quality=90, progressive=True), Limits()) == ("JPEG", None)
         picture.paste(0, (0, 0, 70, 40))
         assert inspect(encoded(picture, "JPEG", quality=90), Limits()) == ("JPEG", None)
+
+
+def test_cmyk_of_a_tiff_is_as_it_says() -> None:
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    assert open_picture(encoded(red, "TIFF")).getpixel((3, 3)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(("mode", "white"), [("I", 255), ("I", 65535), ("F", 1.0), ("F", 255.0), ("F", 60000.0)])
+def test_numbers_without_a_white_of_their_own(mode: str, white: float) -> None:
+    import numpy
+
+    values = numpy.linspace(0, white, 256).reshape(16, 16)
+    grey = Image.fromarray(values.astype(numpy.int32 if mode == "I" else numpy.float32))
+    shown = numpy.asarray(open_picture(encoded(grey, "TIFF")).convert("L")).astype(int)
+    assert grey.mode == mode
+    assert shown[0, 0] == 0
+    assert abs(shown[8, 0] - 128) <= 12
+    assert shown[15, 15] >= 230

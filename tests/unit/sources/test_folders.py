@@ -442,6 +442,9 @@ INFO = "Steps: 28, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x768"
     ("text", "tags", "left_out"),
     [
         ("1girl, (smile:1.2), ((hat)), [dress], {cape}", "1girl smile hat dress cape", []),
+        ("hat:1.2), foo (bar:1.2), saber (fate)", "hat foo_bar saber_(fate)", []),
+        ("hat BREAK 1girl AND cape, salt and pepper", "hat 1girl cape salt_and_pepper", ["BREAK", "AND"]),
+        ("hat, <|endoftext|>, \"smile\", 'it's'", "hat smile 'it's'", ["<|endoftext|>"]),
         ("(red hair, smile:1.3), solo", "red_hair smile solo", []),
         ("1girl, <lora:x:1>, smile <lora:y:0.8:lbw=A>", "1girl smile", ["<lora:x:1>", "<lora:y:0.8:lbw=A>"]),
         (r"hana \(series\), smile", "hana_(series) smile", []),

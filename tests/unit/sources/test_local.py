@@ -83,6 +83,34 @@ def test_pictures_of_an_archive_are_known_by_content_and_the_rest_is_named(tmp_p
     assert "c.json" in dict(unused)
 
 
+@pytest.mark.parametrize("name", ["im g/a b.png", "é é/花 b.png", "a.png"])
+@pytest.mark.parametrize("origin", ["archive", "dataset"])
+def test_a_listing_in_an_archive_rates_its_pictures(tmp_path, name, origin):
+    line = json.dumps({"file_name": name, "rating": "e"}).encode()
+    path = pack(tmp_path / "set.zip", {name: drawn(1), "metadata.jsonl": line})
+    rows, _ = build(tmp_path, raw_params(source(path, origin)))
+    assert [row["problem"] for row in rows] == ["rating explicit: not downloaded"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"json": '{"rating": "e"}'},
+        {"metadata": '{"post": {"rating": "explicit"}}'},
+        {"nsfw": True},
+        {"post": {"rating": "e"}},
+    ],
+)
+def test_a_rating_anywhere_in_a_row_of_a_table_counts(tmp_path, columns):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"Image": {"bytes": drawn(1), "path": "a.png"}, "txt": "hat", **columns}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    rows, _ = build(tmp_path, raw_params(source(tmp_path / "a.parquet", "dataset")))
+    assert [row["problem"] for row in rows] == ["rating explicit: not downloaded"]
+
+
 ESCAPES = (
     "../x.png", "../../x.png", "/tmp/charaloom-x.png", "a/../../x.png", "..\\x.png", "C:\\x.png", "c:x.png", "\\x.png",
     "a/b/../../../x.png", "//server/x.png", "./../x.png", "....//..//x.png",

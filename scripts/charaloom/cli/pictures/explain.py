@@ -13,9 +13,10 @@ from charaloom.artifacts.types import Row
 from charaloom.cli.text import counted
 from charaloom.config.named_files import read_removals
 from charaloom.config.project import Project, load_project
+from charaloom.config.roster import FOLDER
 from charaloom.config.schemas import suggestion
 from charaloom.errors import CharaloomError
-from charaloom.images.files import normalised, printable
+from charaloom.images.files import SIDE_ENDINGS, ending, normalised, printable, read_folder, shown_name
 from charaloom.pages.standing import results_of
 from charaloom.pages.verdicts import explain, numbers, other_reasons, reason_words, short_name
 
@@ -81,7 +82,7 @@ def why_unused(project: Project, character: str, wanted: str) -> str | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         for name, why in read_json(files)["unused"]:
             if same_file(name, wanted):
-                return f"{name}: not used: {why}"
+                return printable(f"{name}: not used: {why}")
     return None
 
 
@@ -98,7 +99,7 @@ def picture_of(project: Project, character: str, wanted: str) -> str:
     if not raw.is_file():
         raise CharaloomError(f"{raw}: is not there yet; `charaloom run` makes it")
     posts = read_posts(raw)
-    fitting = matching(posts, wanted)
+    fitting = matching(posts, wanted) or described(project, character, wanted, posts)
     if not fitting:
         raise CharaloomError(
             f"{wanted}: fits no picture of {character}. Looked among {counted(len(posts), 'picture')} of {raw} for a "
@@ -110,6 +111,16 @@ def picture_of(project: Project, character: str, wanted: str) -> str:
         names = ", ".join(fitting[:MOST_NAMED])
         raise CharaloomError(f"{wanted}: fits {len(fitting)} pictures, say which: {names}{more}")
     return fitting[0]
+
+
+def described(project: Project, character: str, wanted: str, posts: dict[str, list[Row]]) -> list[str]:
+    """The pictures of a folder that a file beside them describes."""
+    person = project.characters[character]
+    if person.source != FOLDER or ending(wanted) not in SIDE_ENDINGS or not Path(person.query).is_dir():
+        return []
+    beside = read_folder(person.query).beside
+    names = [picture for picture, sides in beside.items() if any(same_file(shown_name(side), wanted) for side in sides)]
+    return [found for name in names for found in matching(posts, shown_name(name))]
 
 
 def read_posts(raw: Path) -> dict[str, list[Row]]:
@@ -156,6 +167,8 @@ def why_missing(project: Project, character: str, wanted: str) -> str:
     for name in project.characters:
         if name != character and has(project, name, wanted):
             return f"{name} has it: charaloom explain {name} {wanted}"
+    if Path(wanted).is_file():
+        return "The file is there: it is newer than the last run, or lies in no folder of theirs."
     return "A post that is newer than the last crawl, or beyond raw.limit, is absent."
 
 
@@ -188,7 +201,7 @@ def reading_order(row: Row) -> tuple[int, str]:
 
 
 def line(label: str, text: str) -> str:
-    return f"  {label:<11} {text}"
+    return f"  {label:<11} {printable(text)}"
 
 
 def post_lines(post: Row) -> Iterator[str]:

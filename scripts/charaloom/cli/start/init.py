@@ -16,7 +16,7 @@ from charaloom.config.base_files import open_model
 from charaloom.config.layers import OWN_CONFIG, config_files, read_config
 from charaloom.config.project import meant_config
 from charaloom.config.roster import FOLDER, check_row, read_roster
-from charaloom.config.schemas import Config, check
+from charaloom.config.schemas import Config, check, written_out
 from charaloom.errors import CharaloomError
 from charaloom.images.files import read_folder
 from charaloom.sources.find import plain_character, with_row
@@ -85,13 +85,13 @@ def added(roster: Path, row: dict[str, str], config: Config) -> str:
     there = read_roster(roster) if roster.is_file() else {}
     if row["character"] in there:
         known = there[row["character"]]
-        if (known.source, known.query) == (FOLDER, str(Path(row["query"]).expanduser())):
+        if (known.source, known.query) == (FOLDER, str(Path(written_out(row["query"])))):
             return f"as it was: {roster}, which has {known.name} with {known.query}"
         raise CharaloomError(
             f"{roster}: {known.name!r} is there already, with {known.query}; change that row, or give another name"
         )
     check_row(row, str(roster), config["boards"])
-    number = len(read_folder(Path(row["query"]).expanduser()).pictures)
+    number = len(read_folder(Path(written_out(row["query"]))).pictures)
     roster.parent.mkdir(parents=True, exist_ok=True)
     write_text(roster, with_row(roster, row))
     few = config["raw"]["minimum"]
@@ -107,16 +107,28 @@ Ask = Callable[[str], str] | None  # None: nobody can be asked
 def wished_folder(given: str | None, ask: Ask) -> str:
     while True:
         folder = given or (ask("Where are the pictures of the character (a folder)? ").strip() if ask else "")
-        if folder and Path(folder).expanduser().is_dir() and folder.isprintable():
+        problem = folder_problem(folder)
+        if problem is None:
             return folder
-        problem = f"there is no folder {folder!r}" if folder else "name the folder of pictures"
         if given or not ask:
             raise CharaloomError(f"--pictures: {problem}; paths start at the working directory")
         print(f"{problem[0].upper()}{problem[1:]}; paths start here, in {Path.cwd()}.")
 
 
+def folder_problem(folder: str) -> str | None:
+    """Why a folder is none of pictures alone; None where it is one."""
+    place = Path(written_out(folder))
+    if not folder:
+        return "name the folder of pictures"
+    if not (place.is_dir() and folder.isprintable()):
+        return f"there is no folder {folder!r}"
+    if Path.cwd().is_relative_to(place.resolve()):
+        return f"{folder!r} holds all that is made here; name the folder of pictures in it"
+    return None if read_folder(place).pictures else f"{folder!r} holds no picture; put some into it"
+
+
 def wished_name(given: str | None, folder: str, ask: Ask) -> str:
-    proposal = given or plain_character(Path(folder).expanduser().resolve().name)
+    proposal = given or plain_character(Path(written_out(folder)).resolve().name)
     if given or not ask:
         return proposal
     answer = ask(f"What is the character called, in a-z, 0-9 and _ (Enter: {proposal})? ").strip()

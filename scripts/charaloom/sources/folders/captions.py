@@ -23,6 +23,7 @@ SETTING = re.compile(
     re.I,
 )
 NETWORK = re.compile(r"<\s*(?:lora|lyco|hypernet|hypernetwork|embedding)\s*:[^<>]*>", re.I)
+SPECIAL = re.compile(r"<\|[^<>|]{1,40}\|>")  # a tokenizer's own words, at which a text encoder may end
 CHOICE = re.compile(
     r"\{[^{}]{0,300}\|[^{}]{0,300}\}|\[[^\[\]]{0,300}[|:][^\[\]]{0,300}\]"
 )  # one of several, or another one after some steps
@@ -32,6 +33,11 @@ WEIGHT = re.compile(r"(?<=\S)\s*:\s*-?\d{0,6}\.?\d{1,6}\s*$")
 BARE_WEIGHT = re.compile(r"(?<=\w)\s*:\s*\d{1,6}\.\d{1,6}\s*$")
 NO_TAG = re.compile(r"(BREAK|AND|ADDCOMM|ADDBASE|ADDCOL|ADDROW)|(?:https?://|embedding\s*:|file:).*", re.I)
 KEYWORD = re.compile(r"BREAK|AND|ADDCOMM|ADDBASE|ADDCOL|ADDROW")
+BETWEEN = re.compile(
+    r"(?<=[a-z0-9)\]_] )(?:BREAK|AND|ADDCOMM|ADDBASE|ADDCOL|ADDROW)(?= [a-z0-9(\[])"
+)  # parts of prompts
+LOOSE_WEIGHT = re.compile(r":\s*-?\d{1,6}\.\d{1,6}\s*$")  # at the end of brackets, which are then an emphasis
+QUOTED = re.compile(r"([\"'`])([^\"'`]+)\1")
 EYES = re.compile(r"[<>]?[:;=8xX][-'~^]?")  # of an emoticon, whose mouth may be a bracket
 WINK = re.compile(r";[-'~^]?[()dDpPoOqQ3<>|/](?=\s*(?:[,;\n\r]|$))")
 FACES = ("(o)_(o)",)  # emoticons that begin with a bracket
@@ -88,7 +94,7 @@ def cleaned(text: str, caption: Caption) -> str:
     if match := SETTINGS.search(text):
         caption.left_out.append(brief(text[match.start() :]))
         text = text[: match.start()]
-    for pattern in (NETWORK, CHOICE, CHOICE, WILDCARD):  # twice: a choice may hold another one
+    for pattern in (NETWORK, SPECIAL, CHOICE, CHOICE, WILDCARD, BETWEEN):  # twice: a choice may hold another one
         caption.left_out += map(brief, pattern.findall(text))
         text = pattern.sub(",", text)
     return NOVELAI_WEIGHT.sub(r"\1", text)
@@ -141,12 +147,15 @@ def parts_of(text: str) -> list[str]:
     """The parts between separators, without brackets of emphasis and their weights; `name_(series)` keeps its own."""
     parts: list[str] = []
     brackets: list[bool] = []  # that are open: whether they are of the text
+    opened: list[int] = []  # where those of the text begin in the current part
     current, place = "", 0
 
     def finish() -> None:
         nonlocal current
-        parts.append(BARE_WEIGHT.sub("", current).strip())
+        part = BARE_WEIGHT.sub("", current).strip()
+        parts.append(QUOTED.sub(r"\2", part) if QUOTED.fullmatch(part) else part)
         current = ""
+        opened.clear()
         while brackets and brackets[-1]:
             brackets.pop()
 
@@ -167,11 +176,18 @@ def parts_of(text: str) -> list[str]:
         elif letter in "([{":
             of_text = letter == "(" and bool(current)
             brackets.append(of_text)
+            if of_text:
+                opened.append(len(current))
             current += letter if of_text else ""
         elif letter in ")]}":
             of_face = len(current) <= LONGEST_EYES and EYES.fullmatch(current)
-            of_text = brackets.pop() if brackets and not of_face else True
-            current = current + letter if of_text else WEIGHT.sub("", current)
+            of_nothing = not brackets and letter == ")" and LOOSE_WEIGHT.search(current)
+            of_text = not of_nothing and (brackets.pop() if brackets and not of_face else True)
+            start = opened.pop() if of_text and opened and not of_face else None
+            if start is not None and (weight := LOOSE_WEIGHT.search(current, start)):  # `foo (bar:1.2)`
+                current = current[:start] + current[start + 1 : weight.start()]
+            else:
+                current = current + letter if of_text else WEIGHT.sub("", current)
         elif current or letter != " ":
             current += letter
         place += 1

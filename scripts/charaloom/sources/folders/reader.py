@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -84,8 +84,15 @@ class FolderSource:
     their own counts as allowed, until the rating model objects. A rating that is not understood is not allowed.
     """
 
-    def __init__(self, folder: PathLike, rules: Rules, named_by: str = "the roster's query") -> None:
-        self.root, self.rules, self.named_by = Path(folder), rules, named_by
+    def __init__(
+        self,
+        folder: PathLike,
+        rules: Rules,
+        named_by: str = "the roster's query",
+        stored: Callable[[str], str] | None = None,
+    ) -> None:
+        """`stored` gives the name under which a file of an archive lies here; listings hold its own."""
+        self.root, self.rules, self.named_by, self.stored = Path(folder), rules, named_by, stored
         self.report = FolderReport()
         self.files = FolderFiles()
         self.doubtful: list[tuple[Path, str]] = []  # folders whose listing is not read whole, and why
@@ -131,6 +138,8 @@ class FolderSource:
                         self.leave_line(listing, place, row)
                         continue
                     side, named = side_of_object(row), pictures.named(listing, name)
+                    if not named and self.stored:
+                        named = pictures.named(listing, self.stored(name))
                     for picture in named:
                         sides[picture].append(side if len(named) == 1 else Side(rating=side.rating))
                     if len(named) > 1:

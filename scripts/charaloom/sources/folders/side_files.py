@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,8 @@ BYTE_ORDER_MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 )
 NOT_UTF8 = "is no UTF-8 text and says no other encoding; save it as UTF-8"
 NUL_SHARE = 0.2  # of the bytes, from which a text is UTF-16 or UTF-32 without its mark
-CAPTION_KEYS = (
-    "caption",
-    "captions",
-    "text",
-    "prompt",
-)  # of a user's own objects; posts of a site call their remarks so
+# Of a user's own objects; sites call their remarks so.
+CAPTION_KEYS = ("caption", "captions", "text", "txt", "prompt")
 MOST_AROUND = 8  # objects around one that is read; what lies deeper leaves the rating open
 CATEGORIES = ("artist", "character", "copyright", "meta")
 KINDS_OF_SITES = {"series": "copyright", "species": "general", "lore": "general", "invalid": "meta", "medium": "meta"}
@@ -178,8 +175,18 @@ def objects_in(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if spelled(key).startswith("tag") or spelled(key) in RATING_KEYS:
             continue
         for entry in value if isinstance(value, list) else [value]:
-            if isinstance(entry, dict):
-                yield {"category": str(key), **entry}
+            inner = object_in_text(entry) if isinstance(entry, str) else entry
+            if isinstance(inner, dict):
+                yield {"category": str(key), **inner}
+
+
+def object_in_text(text: str) -> dict[str, Any] | None:
+    """The object that a text is, as columns of tables hold one; None of any other text."""
+    if not text.lstrip().startswith("{"):
+        return None
+    with suppress(UnreadableError):
+        return json_object(text)
+    return None
 
 
 def categories_of(content: dict[str, Any]) -> dict[str, list[str]]:

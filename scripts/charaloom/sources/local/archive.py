@@ -9,6 +9,7 @@ from charaloom.errors import CharaloomError
 from charaloom.images.files import EXTENSIONS, LISTINGS, SIDE_ENDINGS
 from charaloom.sources.folders.reader import FolderReport, FolderSource
 from charaloom.sources.local.child import run
+from charaloom.sources.local.unpacking import plain_path
 from charaloom.sources.posts import ListedPost, Rules, judged
 
 UNUSED = {
@@ -33,7 +34,7 @@ class ArchiveSource:
         """One post per picture. Raises CharaloomError where the archive cannot be read."""
         if not self.path.is_file():
             raise CharaloomError(f"{self.path}: there is no such file. Correct the character's sources.")
-        inner = FolderSource(self.unpacked(), self.rules)
+        inner = FolderSource(self.unpacked(), self.rules, stored=plain_path)
         listed = inner.list_posts()
         self.report = inner.report
         self.report.unused += [(name, why) for kind, why in UNUSED.items() for name in self.unpacking_names[kind]]

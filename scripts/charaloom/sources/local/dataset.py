@@ -16,6 +16,7 @@ from charaloom.sources.folders.side_files import merged, side_of_object
 from charaloom.sources.local.archive import ArchiveSource, named
 from charaloom.sources.local.child import run
 from charaloom.sources.local.tables import LISTING
+from charaloom.sources.local.unpacking import plain_path
 from charaloom.sources.posts import EMPTY_POST, ListedPost, Post, Rules, judged, refused, text_of, words
 
 SITE = "dataset"
@@ -41,7 +42,7 @@ class DatasetSource:
             return list(self.posts_of_tables(tables))
         if archives or not self.path.is_dir():
             return [entry for archive in archives or names for entry in self.posts_of_archive(archive, len(archives))]
-        return self.posts_of_folder(FolderSource(self.path, self.rules))
+        return self.posts_of_folder(FolderSource(self.path, self.rules, stored=plain_path))
 
     def fetch_files(self, posts: list[ListedPost]) -> list[ListedPost]:
         """The same posts: their files are there."""

@@ -31,7 +31,7 @@ def take(table: Path, number: int, folder: Path, file_bytes: int, listing: Any, 
 
     with pq.ParquetFile(table, buffer_size=1 << 20) as file:
         names = file.schema_arrow.names
-        image = next((name for name in IMAGES if name in names), None)
+        image = next((name for kind in IMAGES for name in names if name.lower() == kind), None)
         if image is None:
             fail(
                 f"{table.name} has no column of pictures (`image`), but {', '.join(names[:8])}. Save its pictures with "

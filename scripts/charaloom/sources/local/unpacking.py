@@ -87,5 +87,11 @@ def plain_name(part: str) -> str:
     return f"{hidden}{short}{dot}{endings}"
 
 
+def plain_path(name: str) -> str:
+    """Where a file of an archive lies, below the folder."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return "/".join(plain_name(part) for part in parts if part not in ("", ".", "/"))
+
+
 def shown(name: str) -> str:
     return repr(name if len(name) <= 80 else name[:77] + "...")
