@@ -76,7 +76,6 @@ def refuse_ambiguous(top: yaml.Node | None, path: PathLike) -> None:
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             refuse_other_number(node, path)
-            refuse_no_number(node, path)
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -109,12 +108,6 @@ def refuse_other_number(node: yaml.ScalarNode, path: PathLike) -> None:
             f"{path}: line {line}: YAML reads `{node.value}` as a number of base {base}; write"
             f'{plain or " the number"} or "{node.value}" if it is text'
         )
-
-
-def refuse_no_number(node: yaml.ScalarNode, path: PathLike) -> None:
-    """No limit of a schema refuses NaN, since it is neither below nor above one."""
-    if node.tag == "tag:yaml.org,2002:float" and node.value.lower().lstrip("+-") in (".nan", ".inf"):
-        raise CharaloomError(f"{path}: line {node.start_mark.line + 1}: `{node.value}` is no number; write one")
 
 
 def contains_itself(value: Any, above: set[int], seen: set[int]) -> bool:
