@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -20,6 +21,7 @@ HEARTBEAT = 1.0  # seconds between updates of the line on a terminal
 SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
 LEAST_EXPECTED = 10.0  # seconds of TYPICAL that must have run before the pace is measured; set by hand
 MOST_MEASURED = 100  # characters whose benchmark files are read for the estimate; set by hand
+CHATTER = re.compile(r"\w*Warning: |^(warnings\.)?warn\(|^deprecate\(|^Loading weights:")  # of libraries, in a log
 UNKNOWN_STAGE = 10.0  # seconds of a job that TYPICAL does not list; set by hand
 
 # Seconds of one job in the demo on two cores (`charaloom status --needs` there). Only the proportions matter, and only
@@ -149,7 +151,8 @@ class Line:
 
 
 def latest_line(logs: Iterable[Path], since: float) -> str:
-    """The last line of the log that was written last; empty where none was written after `since` (epoch, s)."""
+    """The last line of the log that was written last, warnings of libraries left out; empty where none was written
+    after `since` (epoch, s)."""
     times = []
     for log in logs:
         with suppress(OSError):
@@ -158,4 +161,4 @@ def latest_line(logs: Iterable[Path], since: float) -> str:
     if changed < since:
         return ""
     lines = [line.strip() for line in tail(newest).replace("\r", "\n").splitlines() if line.strip()]
-    return printable(lines[-1]) if lines else ""
+    return printable(next((line for line in reversed(lines) if not CHATTER.search(line)), ""))
