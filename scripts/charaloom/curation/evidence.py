@@ -87,7 +87,9 @@ def witnesses(views: list[View], measured: PathLike) -> tuple["np.ndarray", "np.
             shows = np.array([tag in found for found in seen])
             if shows.sum() >= LEAST_VIEWS:
                 visible = np.array([not hidden(tag, found - {tag}) for found in tags])
-                columns.append((shows & visible, (shows | np.array(reliable)) & visible))
+                # Where the other one sees it, a witness only overlooked it.
+                silent = np.array([tag in found for found in tags]) & ~shows
+                columns.append((shows & visible, (shows | np.array(reliable)) & visible & ~silent))
     if not columns:
         return np.zeros((len(views), 0)), np.zeros((len(views), 0))
     shown, known = zip(*columns, strict=True)
