@@ -17,8 +17,8 @@ demo: setup ## build two characters of the demo world
 	@$(PYTHON_BIN)/charaloom demo
 
 .PHONY: score
-score: setup ## compare the demo with its ground truth (SEED=7: another world; CURATION="11 12", OUTFITS=… or PREVIEWS=…: one part in these worlds)
-	@$(PYTHON_BIN)/charaloom score $(if $(SEED),--seed $(SEED)) $(if $(CURATION),--curation $(CURATION)) $(if $(OUTFITS),--outfits $(OUTFITS)) $(if $(PREVIEWS),--previews $(PREVIEWS))
+score: setup ## compare the demo with its ground truth (SEED=7: another world; LEVEL=hard: more like a real board; CURATION="11 12", OUTFITS=… or PREVIEWS=…: one part in these worlds)
+	@$(PYTHON_BIN)/charaloom score $(if $(LEVEL),--level $(LEVEL)) $(if $(POSTS),--posts $(POSTS)) $(if $(SEED),--seed $(SEED)) $(if $(CURATION),--curation $(CURATION)) $(if $(OUTFITS),--outfits $(OUTFITS)) $(if $(PREVIEWS),--previews $(PREVIEWS))
 
 .PHONY: verify
 verify: setup ## build one demo character twice and compare every byte

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
 CCIP, TAGS = 768, 1024
+KINDS = ("picture", "person")
 COPIES, CROPS, STRANGERS = 0.05, 0.05, 0.25
 
 
@@ -46,7 +47,8 @@ def decide(folder: Path) -> None:
     from charaloom.curation.filtered import filter_views
 
     facts = {"seed": 1, "ratings": ["general"], "tag": "hana_(charaloom)", "version": 1}
-    params = Filtered.of({**read_config([DEFAULTS])["filtered"], **facts})
+    sizes = {"short_side": dict.fromkeys(KINDS, 512), "area": dict.fromkeys(KINDS, 0)}  # what `auto` would become
+    params = Filtered.of({**read_config([DEFAULTS])["filtered"], **sizes, **facts})
     started = time.perf_counter()
     filter_views(
         character="hana",

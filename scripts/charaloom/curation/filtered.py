@@ -54,7 +54,7 @@ def filter_views(
             drop = drop_other_persons if params.trust == IDENTITY else drop_others
             vectors, metric = read_vectors(measured, "ccip"), CcipMetric(hub)
             try:
-                clusters = drop(character, candidates, vectors, metric, params)
+                clusters = drop(character, candidates, vectors, metric, params, measured)
             except CharaloomError as problem:
                 refusal = {REFUSAL: str(problem)}
         else:

@@ -1,8 +1,9 @@
-"""Identity: which candidates show the character, decided over all of them at once by CCIP distance.
+"""Identity: which candidates show the character, decided over all of them at once by CCIP distance and traits.
 
 The views that passed the rules before are clustered; the character's cluster is the one that reference pictures or the
 boards' tags support most. Every candidate is then judged by its median distance to that cluster, after the cluster took
-in the views near it. Where another cluster has nearly as much support, the run stops and shows both.
+in the views near it, and by what `evidence` adds. Where another cluster has nearly as much support, the run stops and
+shows both.
 """
 
 import sys
@@ -12,8 +13,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from charaloom.artifacts.rounding import rounded
-from charaloom.artifacts.types import Row
+from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Filtered
+from charaloom.curation.evidence import judged_with_traits
 from charaloom.curation.rules import RULES, record_score
 from charaloom.curation.views import Vectors, View
 from charaloom.errors import CharaloomError
@@ -33,7 +35,12 @@ CLUSTERS_LISTED = 20  # in the manifest
 
 
 def drop_others(
-    character: str, candidates: list[View], vectors: Vectors, metric: CcipMetric, params: Filtered
+    character: str,
+    candidates: list[View],
+    vectors: Vectors,
+    metric: CcipMetric,
+    params: Filtered,
+    measured: PathLike,
 ) -> list[Row]:
     """Set the distance of every candidate to the character, and drop the candidates that show somebody else.
 
@@ -50,7 +57,8 @@ def drop_others(
             f"{minimum} are needed (filtered.identity_minimum). {dropped_by(candidates)}. Add pictures or relax the "
             f"rule that dropped most."
         )
-    supports = reference_support(passed, params.references) or tag_support(passed, params.tag, character)
+    referenced = reference_support(passed, params.references)
+    supports = referenced or tag_support(passed, params.tag, character)
     sample = shuffled(passed)[:CLUSTER_SAMPLE]
     embeddings = matrix(sample, vectors)
     clusters = clustered(sample, metric.differences(embeddings, embeddings), supports, threshold)
@@ -60,16 +68,22 @@ def drop_others(
     embedded = [view for view in candidates if view.name in vectors]
     measure_distances(embedded, passed, clusters[0], vectors, metric, threshold)
     check_rivals(character, clusters, supports, threshold)
-    for view in embedded:
-        if view.distance is not None and view.distance <= threshold and not view.reasons:
+    named = any(view.tags("character") for view in embedded)
+    believed = tag_support(embedded, params.tag, character) if named else None
+    scores = judged_with_traits(embedded, believed, measured, threshold).tolist()
+    for view, score in zip(embedded, scores, strict=True):
+        # Nothing but CCIP speaks against a picture that the user named.
+        judged = min(score, view.distance or 0.0) if (referenced or {}).get(view.name) else score
+        if judged <= threshold and not view.reasons:
             view.cluster = 0
-        record_score(view, RULES["identity"], view.distance or 0.0, threshold)
+        record_score(view, RULES["identity"], judged, threshold)
     listed = [{"views": len(group), "support": supported(group, supports)} for group in clusters]
     kept = sum(not view.reasons for view in embedded)
     if kept < minimum:
         raise CharaloomError(
-            f"{character}: {kept} views show the character by CCIP (distance at most {threshold}), {minimum} are "
-            f"needed (filtered.identity_minimum). Of {len(passed)} views that passed the other rules the clusters hold "
+            f"{character}: {kept} views show the character by CCIP (distance at most {threshold}) and traits, "
+            f"{minimum} are needed (filtered.identity_minimum). Of {len(passed)} views that passed the other rules the "
+            f"clusters hold "
             f"{[group['views'] for group in listed[:5]]} views, supported by tags "
             f"{[group['support'] for group in listed[:5]]}. Add pictures of the character alone, or check their tag."
         )
@@ -77,7 +91,12 @@ def drop_others(
 
 
 def drop_other_persons(
-    character: str, candidates: list[View], vectors: Vectors, metric: CcipMetric, params: Filtered
+    character: str,
+    candidates: list[View],
+    vectors: Vectors,
+    metric: CcipMetric,
+    params: Filtered,
+    measured: PathLike,
 ) -> list[Row]:
     """Where every picture shows the character, judge only the persons cut from pictures of several: by their distance
     to the pictures of one person. Without such a picture, as `drop_others`."""
@@ -87,7 +106,7 @@ def drop_other_persons(
     if threshold is None:
         return []
     if not trusted:
-        return drop_others(character, candidates, vectors, metric, params)
+        return drop_others(character, candidates, vectors, metric, params, measured)
     measure_distances(embedded, trusted, trusted, vectors, metric, threshold)
     for view in embedded:
         of_several = view.row["kind"] == "person"

@@ -198,7 +198,9 @@ def alternate_costume(view: View, params: Filtered) -> bool:
 
 
 RULES["duplicate"] = Rule("duplicate", "the same drawing as a better copy", FROM)
-RULES["identity"] = Rule("identity", "somebody else, by the distance to the character's cluster", ABOVE)
+RULES["identity"] = Rule(
+    "identity", "somebody else, by the distance to the character's cluster, by traits and tags", ABOVE
+)
 
 
 def apply_rule(rule: Rule, views: list[View], params: Filtered) -> None:

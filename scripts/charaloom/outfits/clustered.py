@@ -22,6 +22,7 @@ from charaloom.outfits.grouping import NEIGHBOURS, group, members_of, similariti
 from charaloom.outfits.names import Outfit, in_order, name_all, official_name, outfit_trigger, signature, written
 from charaloom.outfits.prompts import prompts
 from charaloom.outfits.repeats import balance, decide, epoch, folder_repeats, seen
+from charaloom.outfits.variants import told_apart, worn_by
 from charaloom.tagging.captions import as_words, caption
 from charaloom.tagging.lint import Lint
 from charaloom.tagging.merging import MINE, OWN
@@ -53,8 +54,8 @@ class ClusterInputs:
 
 
 def by_clothes(views: list[Row], alike: "np.ndarray", least: int) -> "np.ndarray":
-    """The product's grouping: dense places among the views' clothes."""
-    return group(alike, least, neighbours(views, least))
+    """The product's grouping: dense places among the views' clothes, and in them what differs by colour or piece."""
+    return told_apart(list(map(worn_by, views)), group(alike, least, neighbours(views, least)), alike, least)
 
 
 def neighbours(views: list[Row], least: int) -> int:
@@ -117,9 +118,8 @@ def find_outfits(
     least = least_size(params)
     groups = members_of(grouping(views, alike, least))
     seed = derive_seed(params.seed, character, "resampling")
-    steady = stabilities(
-        alike, groups, least, params.resamples, RESAMPLE_SHARE, RESAMPLE_MOST, seed, neighbours(views, least)
-    )
+    regroup = regrouping(views, alike, least)
+    steady = stabilities(len(views), groups, regroup, params.resamples, RESAMPLE_SHARE, RESAMPLE_MOST, seed)
     anchors = anchors_of(views)
     outfits = [
         Outfit(
@@ -133,6 +133,21 @@ def find_outfits(
     ]
     name_all(outfits)
     return outfits, alike
+
+
+def regrouping(views: list[Row], alike: "np.ndarray", least: int) -> "Callable[[np.ndarray], np.ndarray]":
+    """Groups views of some indices as `by_clothes` does."""
+    import numpy as np
+
+    worn, nearest = list(map(worn_by, views)), neighbours(views, least)
+    # Of a group of the least size, a resample has so many.
+    fewest = max(int(RESAMPLE_SHARE * least), 2) if nearest < NEIGHBOURS else least
+
+    def regroup(chosen: "np.ndarray") -> "np.ndarray":
+        among = alike[np.ix_(chosen, chosen)]
+        return told_apart([worn[index] for index in chosen], group(among, fewest, nearest), among, fewest)
+
+    return regroup
 
 
 def least_size(params: Clustered) -> int:

@@ -7,6 +7,7 @@ Figures and what was tried instead: docs/outfits.md.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -141,27 +142,24 @@ def members_of(labels: "np.ndarray") -> list[list[int]]:
 
 
 def stabilities(
-    alike: "np.ndarray",
+    views: int,
     groups: list[list[int]],
-    least: int,
+    regroup: "Callable[[np.ndarray], np.ndarray]",
     resamples: int,
     share: float,
     most: int,
     seed: int,
-    neighbours: int = NEIGHBOURS,
 ) -> list[float]:
-    """For every group the mean Jaccard index with its best match among the groups of seeded resamples, each of a
-    `share` of the views and of `most` at most."""
+    """For every group of so many `views` the mean Jaccard index with its best match among the groups of seeded
+    resamples, each of a `share` of the views and of `most` at most. `regroup` groups the views of these indices."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    size = min(max(round(share * len(alike)), 1), most)
-    if neighbours < NEIGHBOURS:
-        least = max(int(share * least), 2)  # of a group of the least size, a resample has so many
+    size = min(max(round(share * views), 1), most)
     scores: list[list[float]] = [[] for _ in groups]
     for _ in range(resamples):
-        chosen = np.sort(rng.choice(len(alike), size, replace=False))
-        labels = group(alike[np.ix_(chosen, chosen)], least, neighbours)
+        chosen = np.sort(rng.choice(views, size, replace=False))
+        labels = regroup(chosen)
         candidates = [labels == number for number in sorted(set(labels.tolist()) - {-1})]
         for members, indices in zip(groups, scores, strict=True):
             inside = np.isin(chosen, members)

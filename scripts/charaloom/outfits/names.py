@@ -18,7 +18,9 @@ SIGNATURE_EXCESS = 0.2  # by which its share exceeds the one in the other views 
 SIGNATURE_MOST = 8  # tags
 CLEARLY = 0.25  # of a signature score below the best one, from which a tag names an outfit only after the others
 WRITTEN_SHARE = 0.5  # of an outfit's views of which the user wrote a piece of clothing, from which it may name it
-OFFICIAL_SHARE = 0.5  # of an outfit's views, and of the tag's, that agree where a board's tag names an outfit
+# A board's tag names an outfit if it stands at so many of its views, which are at least this share of the outfit's, of
+# the tag's, and of those of the outfit that any tag names: boards name some of the pictures only.
+OFFICIAL_LEAST, OFFICIAL_HERE, OFFICIAL_OF_TAG, OFFICIAL_OF_NAMED = 3, 0.2, 0.5, 0.6
 
 
 @dataclass
@@ -75,13 +77,15 @@ def outshone(row: Row, rows: list[Row]) -> bool:
 
 
 def official_name(anchors: list[set[str]], members: list[int]) -> str | None:
-    """The boards' name of an outfit that most of these views have, and that few others have."""
+    """The boards' name of an outfit that enough of these views have, and that few others have."""
     everywhere = Counter(name for names in anchors for name in names)
     here = Counter(name for index in members for name in anchors[index])
+    named = sum(bool(anchors[index]) for index in members)
     agreed = [
         name
         for name, count in here.items()
-        if count >= OFFICIAL_SHARE * len(members) and count >= OFFICIAL_SHARE * everywhere[name]
+        if count >= max(OFFICIAL_LEAST, OFFICIAL_HERE * len(members), OFFICIAL_OF_NAMED * named)
+        and count >= OFFICIAL_OF_TAG * everywhere[name]
     ]
     return min(agreed, key=lambda name: (-here[name], name), default=None)
 
@@ -89,13 +93,16 @@ def official_name(anchors: list[set[str]], members: list[int]) -> str | None:
 def name_all(outfits: list[Outfit]) -> None:
     """Give every outfit an identifier: what boards call it, else a coloured garment, else the best tag it has.
 
-    Where two outfits would share one, both add their next tag.
+    Where two outfits would share one, both add their next tag, one that the other lacks before others.
     """
     candidates = [naming_tags(outfit) for outfit in outfits]
     first = Counter(tags[0] for tags in candidates)
     taken: set[str] = set()
-    for outfit, tags in zip(outfits, candidates, strict=True):
-        wanted = "_".join(tags[:2]) if first[tags[0]] > 1 else tags[0]
+    for number, (outfit, tags) in enumerate(zip(outfits, candidates, strict=True)):
+        rivals = [other for place, other in enumerate(candidates) if place != number and other[0] == tags[0]]
+        shared = {tag for other in rivals for tag in other}
+        more = sorted(tags[1:], key=lambda tag: tag in shared)[:1] if first[tags[0]] > 1 else []
+        wanted = "_".join([tags[0], *more])
         outfit.identifier = next(name for name in numbered(wanted) if name not in taken)
         taken.add(outfit.identifier)
 
@@ -128,7 +135,8 @@ def naming_tags(outfit: Outfit) -> list[str]:
         return tag not in outfit.written, kind(tag), best[kind(tag)] - row["score"] > CLEARLY, not has_colour(tag), tag
 
     tags = [plain_name(row["tag"]) for row in sorted(outfit.signature, key=rank)]
-    return [*([plain_name(outfit.official)] if outfit.official else []), *tags] or ["plain"]
+    official = [plain_name(outfit.official)] if outfit.official else []
+    return list(dict.fromkeys([*official, *tags])) or ["plain"]
 
 
 def plain_name(tag: str) -> str:

@@ -138,9 +138,22 @@ def _out_of_sight() -> frozenset[str]:
     return frozenset(_lists()["hides"]["eyes_out_of_sight"]["tags"])
 
 
+@cache
+def _of_the_face(tag: str) -> bool:
+    return ends_in(tag, frozenset((entry,) for entry in _lists()["hides"]["face_out_of_sight"]["hides"]))
+
+
+@cache
+def _from_behind() -> frozenset[str]:
+    return frozenset(_lists()["hides"]["face_out_of_sight"]["tags"])
+
+
 def hidden(tag: str, view_tags: Iterable[str]) -> bool:
-    """Whether the tags of a view say that this trait is out of sight: a hairband under a hat, closed eyes."""
+    """Whether the tags of a view say that this trait is out of sight: a hairband under a hat, closed eyes, bangs from
+    behind."""
     if hidden_by_headwear(tag) and any(map(is_headwear, view_tags)):
+        return True
+    if _of_the_face(tag) and not _from_behind().isdisjoint(view_tags):
         return True
     return _of_the_eyes(tag) and not _out_of_sight().isdisjoint(view_tags)
 

@@ -17,6 +17,8 @@ def add_commands(commands: "Subcommands") -> None:
 
     score = commands.add_parser("score", help="build the demo and compare it with its ground truth")
     seeded(score)
+    score.add_argument("--level", choices=("easy", "hard"), default="easy", help="how much like a real board (easy)")
+    score.add_argument("--posts", type=int, metavar="N", help="of a character of a hard world (600)")
     score.add_argument("--curation", nargs="+", type=int, metavar="SEED", help="the filters alone, in these worlds")
     score.add_argument("--outfits", nargs="+", type=int, metavar="SEED", help="tags and outfits alone, in these worlds")
     score.add_argument("--previews", nargs="+", type=int, metavar="SEED", help="the previews alone, in these worlds")
@@ -52,13 +54,17 @@ def demo_command(options: argparse.Namespace) -> int:
 
 
 def score_command(options: argparse.Namespace) -> int:
-    from charaloom.demo.commands.score import score, score_curation, score_outfits, score_previews
+    from functools import partial
 
+    from charaloom.demo.commands.score import score, score_curation, score_outfits, score_previews
+    from charaloom.demo.commands.world import prepare
+
+    world_of = partial(prepare, level=options.level, posts=options.posts)
     if options.curation:
-        return score_curation(options.curation)
+        return score_curation(options.curation, world_of)
     if options.previews:
-        return score_previews(options.previews)
-    return score_outfits(options.outfits) if options.outfits else score(options.seed)
+        return score_previews(options.previews, world_of)
+    return score_outfits(options.outfits, world_of) if options.outfits else score(options.seed, world_of)
 
 
 def verify_command(options: argparse.Namespace) -> int:

@@ -14,11 +14,12 @@ from charaloom.config.bases import preview_bases
 from charaloom.config.params import Clustered, Filtered, Previews
 from charaloom.config.project import load_project
 from charaloom.config.stage_params import stage_params
-from charaloom.demo.commands.world import World, prepare
+from charaloom.demo.commands.world import HARD, World, prepare
 from charaloom.demo.scores import filters as filter_scores
 from charaloom.demo.scores import outfits as outfit_scores
 from charaloom.demo.scores import previews as preview_scores
 from charaloom.demo.scores.filters import FilterCounts
+from charaloom.demo.scores.kinds import KindCounts, counted_kinds
 from charaloom.demo.scores.outfits import OutfitCounts
 from charaloom.demo.scores.stages import figures_table, score_tables, scored
 from charaloom.errors import CharaloomError
@@ -26,41 +27,46 @@ from charaloom.errors import CharaloomError
 CYBERHAREM = Path("config/cyberharem.yaml")
 ORDERS = 20  # random orders of the same rows
 REAL_SHORT_SIDE = 512  # pixels of a picture of today that `filtered.short_side` of the demo stands for; set by hand
+WorldOf = Callable[[int | None], World]  # the drawn world of a seed
 Comparison = Callable[[World], tuple[Any, Any]]  # counts of our config and of CyberHarem's in a world
 
 
-def score(seed: int | None) -> int:
+def score(seed: int | None, world_of: WorldOf = prepare) -> int:
     """Build the demo of a seed as far as it is not built, print how good it is, write `score.json`."""
-    world = prepare(seed)
+    world = world_of(seed)
     outcome = build(world.snakemake(), world.serving)
     print_failures(outcome)
     if outcome.code:
         return outcome.code
     project = load_project(world.overlays)
     scores = scored(world.results, world.folder / "truth.json", list(project.characters))
+    if world.settings["level"] == HARD:
+        scores["filter"]["by_kind"] = kinds_of_world(world).lines()
     write_json(world.results / "score.json", scores)
     print()
     print(score_tables(scores))
+    if world.settings["level"] == HARD:
+        print(f"\n{kinds_of_world(world).text()}")
     print(f"\n{world.results / 'score.json'}")
     return 0
 
 
-def score_curation(seeds: list[int]) -> int:
+def score_curation(seeds: list[int], world_of: WorldOf = prepare) -> int:
     """The filters alone, over the worlds of some seeds: build each up to them, print what they got right, beside what
     CyberHarem's chain makes of the same pictures."""
-    return compare(seeds, "filtered", filter_scores, filters_of_world)
+    return compare(seeds, "filtered", filter_scores, filters_of_world, world_of)
 
 
-def score_outfits(seeds: list[int]) -> int:
+def score_outfits(seeds: list[int], world_of: WorldOf = prepare) -> int:
     """Tags and outfits alone, over the worlds of some seeds, beside what CyberHarem's clusters make of them."""
-    return compare(seeds, "clustered", outfit_scores, outfits_of_world)
+    return compare(seeds, "clustered", outfit_scores, outfits_of_world, world_of)
 
 
-def score_previews(seeds: list[int]) -> int:
+def score_previews(seeds: list[int], world_of: WorldOf = prepare) -> int:
     """The previews of the chosen checkpoints in the worlds of some seeds, by an independent classifier."""
     totals, lines = [], []
     for seed in seeds:
-        world = prepare(seed)
+        world = world_of(seed)
         build_up_to("selection", world)
         project, truth = load_project(world.overlays), read_json(world.folder / "truth.json")
         bases = preview_bases(project.config)
@@ -76,21 +82,33 @@ def score_previews(seeds: list[int]) -> int:
     return 0
 
 
-def compare(seeds: list[int], stage: str, scores: ModuleType, counts_of: Comparison) -> int:
-    """Build some worlds up to a stage and print its figures beside those of CyberHarem's config."""
-    pairs, lines = [], []
+def compare(seeds: list[int], stage: str, scores: ModuleType, counts_of: Comparison, world_of: WorldOf) -> int:
+    """Build some worlds up to a stage and print its figures beside those of CyberHarem's config; of hard worlds also
+    what became of each kind of post."""
+    pairs, lines, kinds = [], [], KindCounts()
     for seed in seeds:
-        world = prepare(seed)
-        build_up_to(stage, world)
+        world = world_of(seed)
+        hard = world.settings["level"] == HARD
+        build_up_to("clustered" if hard else stage, world)  # captions say what became of cosplay
         ours, theirs = counts_of(world)
+        kinds += kinds_of_world(world) if hard else KindCounts()
         pairs.append((ours, theirs))
         lines += [scores.figures(f"seed {seed}", ours), scores.figures(f"seed {seed}, CyberHarem's", theirs)]
     ours, theirs = (reduce(add, counts) for counts in zip(*pairs, strict=True))
     lines += [scores.figures("all", ours), scores.figures("all, CyberHarem's", theirs)]
     print()
     print(figures_table(lines, scores.COLUMNS))
+    if kinds.total:
+        print(f"\n{kinds.text()}\n")
     print(json.dumps(lines[-2:], ensure_ascii=False))
     return 0
+
+
+def kinds_of_world(world: World) -> KindCounts:
+    truth = read_json(world.folder / "truth.json")
+    return reduce(
+        add, (counted_kinds(world.results / name, name, truth) for name in load_project(world.overlays).characters)
+    )
 
 
 def filters_of_world(world: World) -> tuple[FilterCounts, FilterCounts]:
@@ -102,6 +120,8 @@ def filters_of_world(world: World) -> tuple[FilterCounts, FilterCounts]:
         folder = world.results / name
         params = Filtered.of(stage_params(project, name, "filtered"))
         counts = filter_scores.counted(folder, name, truth)
+        if world.settings["level"] == HARD:
+            counts.kinds = counted_kinds(folder, name, truth)
         counts.orders, counts.same = ORDERS, filter_scores.same_in_any_order(folder, name, params, hub, ORDERS)
         ours += counts
         rules = Filtered.of(stage_params(rebuilt, name, "filtered"))

@@ -9,6 +9,8 @@ false merges
 others, cosplay
     Share of the pictures of somebody else under the character's tag that were not kept; of those that show the
     character in another's clothes or another in theirs.
+cosplay handled
+    Share of the latter that were dealt with rightly (see `kinds`), in hard worlds.
 above rating
     Kept pictures whose rating is above what the config allows, a count.
 orders
@@ -27,6 +29,7 @@ from charaloom.config.params import Filtered
 from charaloom.curation.filtered import filter_views
 from charaloom.curation.views import read_vectors
 from charaloom.demo.scores.cyberharem import streamed
+from charaloom.demo.scores.kinds import KindCounts
 from charaloom.demo.scores.stages import Counts, Summed, count_filter, is_duplicate, kept_views, pictures_seen, share
 from charaloom.vision.ccip import CcipMetric
 
@@ -40,6 +43,7 @@ COLUMNS = (
     "false merges",
     "others",
     "cosplay",
+    "cosplay handled",
     "above rating",
     "orders",
 )
@@ -55,6 +59,7 @@ class FilterCounts(Summed):
     above: int = 0
     orders: int = 0
     same: int = 0
+    kinds: KindCounts = field(default_factory=KindCounts)
 
 
 def counted(folder: Path, character: str, truth: Row) -> FilterCounts:
@@ -103,6 +108,7 @@ def figures(name: str, counts: FilterCounts) -> Row:
         "false merges": share(counts.merged, counts.alone),
         "others": removed("other_character"),
         "cosplay": removed("cosplays_another", "cosplayed_by_another"),
+        "cosplay handled": counts.kinds.handled(),
         "above rating": counts.above,
         "orders": f"{counts.same} of {counts.orders}" if counts.orders else None,
     }

@@ -14,6 +14,8 @@ filter.by_fault
     For each kind of fault {total, found}: pictures with it, and how many of them were not kept. A duplicate is found
     where only one of its group was kept. Posts of the same picture count as one; so an exact duplicate, which is right
     to keep once, is always found.
+filter.by_kind
+    In a hard world, for each kind of post {total, right}: see `kinds`.
 outfits.ari
     Adjusted Rand index between the character's true outfit and the one that was found, over kept pictures that show
     them (of several views, the whole picture's). A picture without an outfit found is a cluster of its own.

@@ -70,6 +70,7 @@ class Post:
     sample: bytes | None = None
     true_tags: list[str] = field(default_factory=list)
     post_id: int = 0
+    kinds: tuple[str, ...] = ()  # what is hard about it, in a hard world
 
     @property
     def md5(self) -> str:

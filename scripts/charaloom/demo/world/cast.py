@@ -78,6 +78,8 @@ GARMENT_TAGS = {
     "gym_uniform": ("gym_uniform", "short_sleeves", "shorts"),
 }
 GARMENT_NOUN = {"maid": "dress", "witch": "robe", "gym_uniform": "shirt", "armor": "tabard", "serafuku": "skirt"}
+# The piece that a garment can be drawn without.
+PIECES = {"maid": "apron", "coat": "scarf", "kimono": "sash"}
 # Headwear belongs to an outfit, never to a character: the accessory that leaks in badly made models.
 GARMENT_HEADWEAR = {"witch": "witch_hat", "maid": "maid_headdress", "armor": "tiara", "coat": "beret"}
 
@@ -128,17 +130,20 @@ class Outfit:
     colour: str
     trim: str
     headwear: str | None = None
+    without: str | None = None  # a piece of PIECES that this one lacks
+    label: str | None = None  # its name, where colour and garment are not enough
 
     @property
     def name(self) -> str:
-        return f"{self.colour}_{self.garment}"
+        return self.label or f"{self.colour}_{self.garment}"
 
     @property
     def tags(self) -> tuple[str, ...]:
         """What a board would tag of it, the coloured noun first."""
         noun = GARMENT_NOUN.get(self.garment, self.garment)
+        pieces = [piece for piece in GARMENT_TAGS[self.garment] if piece != self.without]
         headwear = (self.headwear,) if self.headwear else ()
-        return (f"{self.colour}_{noun}", *GARMENT_TAGS[self.garment], *headwear)
+        return (f"{self.colour}_{noun}", *pieces, *headwear)
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,8 @@ class Staging:
     tilt: float  # degrees
     scale: float  # around 1
     shift: tuple[float, float]  # of the picture's size
+    back: bool = False  # seen from behind
+    chibi: bool = False
 
     @property
     def tags(self) -> tuple[str, ...]:

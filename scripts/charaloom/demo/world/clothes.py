@@ -31,7 +31,9 @@ class Body:
     foot: float = 4.0
 
     @classmethod
-    def of(cls, somebody: Character) -> "Body":
+    def of(cls, somebody: Character, chibi: bool = False) -> "Body":
+        if chibi:
+            return cls(0.95, 1.4, 1.65, 2.4)
         return cls(1.15, 1.95, 2.45, 4.5) if somebody.tall else cls(1.1, 1.75, 2.15, 3.7)
 
 
@@ -140,6 +142,8 @@ def kimono(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> N
         [(-0.3, s - 0.12), (0.1, s + 0.5), (0.2, body.waist)], WHITE if cloth != CLOTH["white"] else CLOTH["red"], 0.09
     )
     pen.line([(0.3, s - 0.12), (-0.02, s + 0.36)], WHITE if cloth != CLOTH["white"] else CLOTH["red"], 0.09)
+    if pen.without == "sash":
+        return
     pen.fill(
         [(-0.55, body.waist - 0.25), (0.55, body.waist - 0.25), (0.56, body.waist + 0.22), (-0.56, body.waist + 0.22)],
         trim,
@@ -201,6 +205,17 @@ def hoodie(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> N
 def maid(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
     skirt(pen, body, cloth, 0.85, 0.6, folds=1)
     torso(pen, body, cloth, low=body.waist + 0.1)
+    s = body.shoulder
+    if pen.without != "apron":
+        apron(pen, body)
+    pen.fill([(-0.3, s - 0.12), (0.3, s - 0.12), (0.12, s + 0.1), (-0.12, s + 0.1)], WHITE)
+    pen.fill(
+        [(0, s + 0.02), (-0.2, s - 0.08), (-0.2, s + 0.18), (0, s + 0.06), (0.2, s + 0.18), (0.2, s - 0.08)],
+        trim if trim != CLOTH["white"] else cloth,
+    )
+
+
+def apron(pen: Pen, body: Body) -> None:
     low = body.hip + 0.62
     pen.fill(
         spline(
@@ -222,11 +237,6 @@ def maid(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> Non
         pen.fill(
             limb([(side * 0.24, body.waist), (side * 0.36, s + 0.35), (side * 0.42, s)], (0.07, 0.11, 0.12)), WHITE
         )
-    pen.fill([(-0.3, s - 0.12), (0.3, s - 0.12), (0.12, s + 0.1), (-0.12, s + 0.1)], WHITE)
-    pen.fill(
-        [(0, s + 0.02), (-0.2, s - 0.08), (-0.2, s + 0.18), (0, s + 0.06), (0.2, s + 0.18), (0.2, s - 0.08)],
-        trim if trim != CLOTH["white"] else cloth,
-    )
 
 
 def coat(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> None:
@@ -237,6 +247,8 @@ def coat(pen: Pen, body: Body, cloth: Colour, trim: Colour, skin: Colour) -> Non
     for k in range(3):
         for side in (-1, 1):
             pen.fill(ring(side * 0.18, body.shoulder + 0.6 + 0.38 * k, 0.06, 0.06, steps=8), GOLD, outline=False)
+    if pen.without == "scarf":
+        return
     s = body.shoulder
     pen.fill(spline([(-0.5, s - 0.2), (0.5, s - 0.2), (0.52, s + 0.12), (0, s + 0.24), (-0.52, s + 0.12)]), trim)
     pen.fill([(0.12, s + 0.12), (0.4, s + 0.1), (0.46, s + 0.85), (0.2, s + 0.88)], trim)

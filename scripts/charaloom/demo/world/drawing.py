@@ -1,6 +1,7 @@
 """Draws people of the cast before a background, at a multiple of the size and then reduced."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from PIL import Image
@@ -8,7 +9,7 @@ from PIL import Image
 from charaloom.demo.world.backgrounds import draw_background
 from charaloom.demo.world.cast import Character, Outfit, Staging
 from charaloom.demo.world.clothes import Body, arms, front_arms, trunk
-from charaloom.demo.world.heads import accessory, back_hair, face, front_hair, headwear
+from charaloom.demo.world.heads import accessory, back_hair, back_of_head, crown, face, front_hair, headwear
 from charaloom.demo.world.pen import HAIR, SKIN, Pen, Style, finish
 
 
@@ -24,7 +25,7 @@ def draw_person(
 
     Boxes are cut to the picture.
     """
-    body = Body.of(somebody)
+    body = Body.of(somebody, staging.chibi)
     x0, y0, x1, y1 = area
     width, height = x1 - x0, y1 - y0
     # Height of the figure that the framing shows, in figure units, and where the head's centre stands from the top.
@@ -35,8 +36,12 @@ def draw_person(
     top = 1.5 if staging.framing != "portrait" else 1.35
     centre = ((x0 + x1) / 2 + staging.shift[0] * width, y0 + top * height / seen + staging.shift[1] * height)
     pen = Pen(picture, centre, unit, staging, style)
+    pen.without = outfit.without
     hair, skin = HAIR[somebody.hair_colour], SKIN[somebody.dark_skin]
 
+    if staging.back:
+        from_behind(pen, body, somebody, outfit, staging)
+        return boxes(pen, body, picture.size)
     pen.part = "hair"
     back_hair(pen, somebody, hair)
     pen.part = "body"
@@ -50,6 +55,24 @@ def draw_person(
     headwear(pen, outfit)
     front_arms(pen, body, outfit, staging, skin)
     return boxes(pen, body, picture.size)
+
+
+def from_behind(pen: Pen, body: Body, somebody: Character, outfit: Outfit, staging: Staging) -> None:
+    """The same figure seen from behind: no face, the hair over shoulders and clothes."""
+    hair, skin = HAIR[somebody.hair_colour], SKIN[somebody.dark_skin]
+    pen.part = "body"
+    trunk(pen, body, outfit, skin)
+    arms(pen, body, outfit, replace(staging, pose="arms_at_sides"), skin)
+    pen.part = "head"
+    back_of_head(pen, hair)
+    pen.part = "hair"
+    back_hair(pen, somebody, hair)
+    pen.part = "head"
+    crown(pen, somebody, hair)
+    if somebody.accessory not in ("glasses", "eyepatch"):
+        accessory(pen, somebody, outfit, hair)
+    headwear(pen, outfit)
+    pen.reach["face"] = pen.reach["head"]
 
 
 def boxes(pen: Pen, body: Body, size: tuple[int, int]) -> dict[str, tuple[float, float, float, float]]:

@@ -88,6 +88,21 @@ def back_hair(pen: Pen, somebody: Character, hair: Colour) -> None:
         pen.fill([*spikes, *flip(spikes)[::-1], (0.7, -0.7), (-0.7, -0.7)], dark)
 
 
+def back_of_head(pen: Pen, hair: Colour) -> None:
+    pen.fill(ring(0, -0.1, 0.98, 1.0), hair)
+
+
+def crown(pen: Pen, somebody: Character, hair: Colour) -> None:
+    """What of the hair shows from behind: its fall, a parting, the buns."""
+    if somebody.hair_style == "double_bun":
+        for side in (-1, 1):
+            pen.fill(ring(side * 0.72, -0.98, 0.38, 0.36, steps=18), hair)
+    for x in (-0.5, 0.0, 0.5):
+        pen.line([(x * 0.6, -0.9), (x, 0.6)], mix(hair, INK, 0.28), 0.035)
+    if pen.style.shading:
+        pen.line(ring(0, -0.45, 0.62, 0.3, 205, 335, 12), light(hair), 0.09)
+
+
 def face(pen: Pen, somebody: Character, staging: Staging, skin: Colour) -> None:
     pen.part = "face"
     pen.fill(

@@ -161,6 +161,7 @@ class Pen:
         self.side = -1 if staging.mirrored else 1
         self.reach: dict[str, list[Point]] = {}
         self.part = "person"
+        self.without: str | None = None  # a piece of clothing that is left off
 
     def place(self, points: Sequence[Point]) -> list[Point]:
         (cx, cy), u = self.centre, self.unit
