@@ -9,6 +9,12 @@ from charaloom.weights.headers import Header, Tensor
 from charaloom.weights.layouts import OPEN_CLIP_PREFIX, begun, unet_prefix
 
 SD15, SDXL = "sd15", "sdxl"
+SPEC_KEY = "modelspec.prediction_type"
+V_PREDICTION = "v_prediction"
+PREDICTIONS = {  # as programs spell them, without signs
+    **dict.fromkeys(("epsilon", "eps", "noise", "epsilonprediction"), "epsilon"),
+    **dict.fromkeys(("v", "vpred", "vprediction", "velocity"), V_PREDICTION),
+}
 WANTED = "a whole checkpoint of Stable Diffusion 1.x or SDXL"
 TAKE = f"take {WANTED}"
 Tensors = Mapping[str, Tensor]
@@ -119,20 +125,31 @@ def check_unet(header: Header, prefix: str, original: bool) -> None:
 
 
 def statement(header: Header) -> Statement:
-    """What a file says of prediction and noise schedule: marker tensors, else ModelSpec.
+    """What a file says of prediction and noise schedule: marker tensors, else ModelSpec, else kohya's metadata.
 
     `v_pred` and `ztsnr` are read by A1111 (AUTOMATIC1111/stable-diffusion-webui 16567) and ComfyUI
     (comfy/supported_models.py), which take a v-prediction file without `ztsnr` for one without zero terminal SNR.
-    Raises CharaloomError where the two contradict each other.
+    Raises CharaloomError where they contradict each other, or name a prediction that is not trained here.
     """
-    written = header.metadata.get("modelspec.prediction_type", "").lower()
-    spec = {"epsilon": "epsilon", "eps": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}.get(written)
-    marked = "v_prediction" if "v_pred" in header.tensors else None
-    if marked and spec and marked != spec:
+    said = {"its tensor `v_pred`": V_PREDICTION} if "v_pred" in header.tensors else {}
+    written = header.metadata.get(SPEC_KEY, "").strip().lower()
+    if written not in ("", "none", "unknown"):
+        prediction = PREDICTIONS.get(re.sub(r"[\W_]", "", written))
+        if prediction is None:
+            raise CharaloomError(
+                f"{header.path.name} predicts `{written}` (`{SPEC_KEY}`): take a model that predicts epsilon or"
+                " v_prediction"
+            )
+        said[f"its `{SPEC_KEY}`"] = prediction
+    if header.metadata.get("ss_v_parameterization", "").lower() in ("true", "1"):
+        said["its `ss_v_parameterization`"] = V_PREDICTION
+    if len(set(said.values())) > 1:
+        words = ", ".join(f"{who} says {what}" for who, what in said.items())
         raise CharaloomError(
-            f"{header.path.name} contradicts itself: its tensor `v_pred` says v_prediction, its"
-            f" `modelspec.prediction_type` says {written}: fetch it again from its author, or take a diffusers folder"
+            f"{header.path.name} contradicts itself: {words}: fetch it again from its author, or take a diffusers"
+            " folder"
         )
+    prediction = next(iter(said.values()), None)
     if "ztsnr" in header.tensors:
-        return Statement(marked or spec, True)
-    return Statement(marked or spec, False if marked else None)
+        return Statement(prediction, True)
+    return Statement(prediction, False if "v_pred" in header.tensors else None)

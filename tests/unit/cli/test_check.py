@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -442,6 +443,18 @@ def test_a_file_of_another_ending_is_named(place: Path, capsys: pytest.CaptureFi
     assert code == 0
     assert f"Warning: {name}: is not read" in said
     assert f"rename it to {name[:-4]}.yaml" in said
+
+
+def test_a_file_that_only_its_name_calls_v_prediction(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("noobaiXLVpred10.safetensors").write_bytes(lora())
+    overlay(bases={"tiny": {"path": "noobaiXLVpred10.safetensors"}})
+    assert "is called v-prediction, and nothing in it says so" not in checked(capsys, command="check")[1]  # no base
+    facts = {"prediction": None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charaloom.cli.check.whole.base_facts", lambda entry: SimpleNamespace(**facts))
+        assert "is called v-prediction, and nothing in it says so" in checked(capsys, command="check")[1]
+        facts["prediction"] = "v_prediction"
+        assert "is called v-prediction" not in checked(capsys, command="check")[1]
 
 
 def test_more_needed_than_taken(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ import codecs
 import json
 import os
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from PIL import Image
 
 from charaloom.artifacts.tables import read_table
 from charaloom.config.params import Raw
-from charaloom.errors import CharaloomError
 from charaloom.images.files import pictures_digest
 from charaloom.images.formats import HEIF_CURE, reads_heif
 from charaloom.sources.folders.captions import read_caption
@@ -181,14 +179,20 @@ def listed_as(tmp_path: Path, data: bytes, name: str = "metadata.jsonl") -> dict
     "data",
     [
         b'{"file_name": "x.png", "rating": "explicit",}',
-        b"{broken",
-        '{"file_name": "x.png", "text": "é"}'.encode("cp1252"),
+        b"{broken nsfw",
+        '{"file_name": "x.png", "rating": "é"}'.encode("cp1252"),
     ],
 )
 def test_case_P2_a_listing_that_cannot_be_read_leaves_ratings_open(tmp_path: Path, data: bytes) -> None:
-    first = b"" if data[-2:] == b'"}' else b'{"file_name": "other.png", "rating": "g"}\n'
-    with pytest.raises(CharaloomError, match="rating unknown") if not first else nullcontext():
-        assert listed_as(tmp_path, first + data)["problem"].startswith("rating unknown: metadata.jsonl")
+    row = listed_as(tmp_path, b'{"file_name": "other.png", "rating": "g"}\n' + data)
+    assert row["problem"].startswith("rating unknown: metadata.jsonl, line 2 ")
+
+
+@pytest.mark.parametrize("data", [b"{broken", b"\xff\xfe\xfd", b'{"text": "hat"}'])
+def test_a_broken_line_without_a_rating_costs_itself_alone(tmp_path: Path, data: bytes) -> None:
+    row = listed_as(tmp_path, b'{"file_name": "other.png", "text": "cap"}\n' + data)
+    assert row["problem"] is None
+    assert json.loads((tmp_path / "raw.files.json").read_text())["captions"] == 1
 
 
 @pytest.mark.parametrize("name", ["/home/me/set/x.png", "C:\\set\\x.png", "X.PNG", "x", "somewhere/x.png", "./x.png"])

@@ -132,6 +132,13 @@ def test_a_file_says_what_it_predicts(tmp_path: Path) -> None:
     assert said(**{spec: "epsilon"}) == Statement("epsilon", None)
     with pytest.raises(CharaloomError, match=r"`v_pred` says v_prediction, .* says epsilon"):
         said("v_pred", **{spec: "epsilon"})
+    for written in ("V_Prediction", "v-prediction", "vpred", "velocity"):
+        assert said(**{spec: written}) == Statement("v_prediction", None)
+    assert said(ss_v_parameterization="True") == Statement("v_prediction", None)
+    with pytest.raises(CharaloomError, match=r"predicts `flow`.*take a model that predicts epsilon or v_prediction"):
+        said(**{spec: "flow"})
+    with pytest.raises(CharaloomError, match="contradicts itself"):
+        said(ss_v_parameterization="True", **{spec: "epsilon"})
 
 
 @settings(max_examples=150, deadline=None)

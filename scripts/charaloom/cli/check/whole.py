@@ -1,7 +1,9 @@
 """The check as a whole: what `charaloom check` prints, and what `charaloom run` looks at first."""
 
+import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,10 +18,12 @@ from charaloom.cli.check.sources import OWN_HOSTS, check_accounts, check_charact
 from charaloom.cli.due import Due
 from charaloom.cli.snakemake import Snakemake
 from charaloom.cli.text import counted
+from charaloom.config.base_files import base_facts
 from charaloom.config.project import BaseChecks, Project, project_checks, whole_checks
 from charaloom.config.schemas import suggestion
 from charaloom.config.stage_params import boards_of
 from charaloom.config.stages import PASSES
+from charaloom.errors import CharaloomError
 from charaloom.runtime.gpus import gpus
 
 WRONG = 2  # exit code where something must be mended before anything starts
@@ -59,6 +63,8 @@ def check(snakemake: Snakemake, until: str | None = None, names: Sequence[str] =
     with findings.collecting():
         for chain in project_checks(project, files, bases):
             findings.run(chain)
+    for name in dict.fromkeys(name for name, _ in bases):
+        warn_of_name(project, name, findings)
     check_places(project, findings)
     own = [name for name in names or project.characters if name in project.characters]
     wanted = PASSES[: PASSES.index(until) + 1] if until else PASSES
@@ -83,6 +89,20 @@ def check_names(project: Project, names: Sequence[str], findings: Findings) -> N
     for name in names:
         if name not in project.characters:
             findings.error(f"{name}: is not in {project.config['roster']}{suggestion(name, project.characters)}")
+
+
+def warn_of_name(project: Project, name: str, findings: Findings) -> None:
+    """A base whose file is called v-prediction and that neither its tensors nor its entry say so."""
+    entry = project.config["bases"].get(name, {})
+    path = Path(entry.get("path") or "")
+    if path.suffix != ".safetensors" or entry.get("prediction") or not re.search("v[-_ ]?pred", path.name, re.I):
+        return
+    with suppress(CharaloomError, OSError):
+        if base_facts(entry).prediction is None:
+            findings.warning(
+                f"bases.{name}: {path.name} is called v-prediction, and nothing in it says so: it would be trained as"
+                " noise prediction; set `prediction: v_prediction` of this base, or epsilon if that is right"
+            )
 
 
 def lacking(project: Project, names: Sequence[str], stage: str) -> list[str]:

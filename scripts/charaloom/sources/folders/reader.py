@@ -24,9 +24,12 @@ from charaloom.images.files import (
 )
 from charaloom.sources.folders.ratings import UNKNOWN
 from charaloom.sources.folders.side_files import (
+    LISTING_BYTES,
     Side,
+    Unread,
     UnreadableError,
     listing_rows,
+    may_rate,
     merged,
     rating_in_bytes,
     read_side_file,
@@ -134,7 +137,7 @@ class FolderSource:
             try:
                 for place, row in listing_rows(self.root / listing):
                     name = file_name(row)
-                    if isinstance(row, str) or name is None:
+                    if isinstance(row, Unread) or name is None:
                         self.leave_line(listing, place, row)
                         continue
                     side, named = side_of_object(row), pictures.named(listing, name)
@@ -150,7 +153,8 @@ class FolderSource:
             except (UnreadableError, OSError) as error:
                 why = why_unreadable(error)
                 self.report.unused.append((shown_name(listing), why))
-                self.doubtful.append((listing.parent, f"{shown_name(listing)} {why}"))
+                if self.listing_may_rate(listing):
+                    self.doubtful.append((listing.parent, f"{shown_name(listing)} {why}"))
             else:
                 if place is None:
                     self.report.unused.append((shown_name(listing), "describes no pictures"))
@@ -159,13 +163,21 @@ class FolderSource:
                 self.report.unused.append((shown_name(listing), f"names {len(missing)} that are not there: {names}"))
         return sides
 
-    def leave_line(self, listing: Path, place: str, row: dict[str, object] | str) -> None:
+    def listing_may_rate(self, listing: Path) -> bool:
+        """Whether a listing that cannot be read at all may hold ratings."""
+        try:
+            path = self.root / listing
+            return path.stat().st_size > LISTING_BYTES or may_rate(path.read_bytes())
+        except OSError:
+            return True
+
+    def leave_line(self, listing: Path, place: str, row: dict[str, object] | Unread) -> None:
         """Note a line of a listing that names no picture. Where it may rate one, it leaves those open that no other
         line names."""
         name = f"{shown_name(listing)}, {place}"
-        why = row if isinstance(row, str) else f"names no picture (`{FILE_NAME_KEYS[0]}`)"
+        why = row.why if isinstance(row, Unread) else f"names no picture (`{FILE_NAME_KEYS[0]}`)"
         self.report.unused.append((name, why))
-        if isinstance(row, str) or side_of_object(row).rating:
+        if row.rates if isinstance(row, Unread) else side_of_object(row).rating:
             self.doubtful.append((listing.parent, f"{name} {why}"))
 
     def listed(self, path: Path, sides: list[Side]) -> ListedPost:
@@ -210,7 +222,7 @@ class FolderSource:
         return bool({normalised(name), normalised(f"{SITE}:{name}")} & removed)
 
 
-def file_name(row: dict[str, object] | str) -> str | None:
+def file_name(row: dict[str, object] | Unread) -> str | None:
     """The picture that a line of a listing names."""
     names = (row.get(key) for key in FILE_NAME_KEYS) if isinstance(row, dict) else ()
     return next((name for name in names if isinstance(name, str) and name), None)

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ NOT_UTF8 = "is no UTF-8 text and says no other encoding; save it as UTF-8"
 NUL_SHARE = 0.2  # of the bytes, from which a text is UTF-16 or UTF-32 without its mark
 # Of a user's own objects; sites call their remarks so.
 CAPTION_KEYS = ("caption", "captions", "text", "txt", "prompt")
+RATED = re.compile(rb"rating|safe|nsfw|sfw|r-?18|explicit|questionable|sensitive|mature|adult|restrict|over_18", re.I)
 MOST_AROUND = 8  # objects around one that is read; what lies deeper leaves the rating open
 CATEGORIES = ("artist", "character", "copyright", "meta")
 KINDS_OF_SITES = {"series": "copyright", "species": "general", "lore": "general", "invalid": "meta", "medium": "meta"}
@@ -86,6 +88,11 @@ def decoded(data: bytes) -> str:
 def rating_in_bytes(data: bytes) -> str | None:
     """The strictest rating among the tags of a caption whose encoding is not known: ratings are written in ASCII."""
     return strictest(read_caption(data.decode("latin-1").replace("\0", "")).ratings)
+
+
+def may_rate(data: bytes) -> bool:
+    """Whether what cannot be read may hold a rating: its bytes have a word of one."""
+    return bool(RATED.search(data.replace(b"\0", b"")))
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -239,28 +246,42 @@ def texts_in(value: object) -> list[str]:
 # --- listings: one file for the pictures of a folder
 
 
-def listing_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+def listing_rows(path: Path) -> Iterator[tuple[str, "dict[str, Any] | Unread"]]:
     """(place, object or why it is none) of a listing. Raises UnreadableError, OSError."""
     if path.stat().st_size > LISTING_BYTES:
         raise UnreadableError(f"is larger than {LISTING_BYTES:,} bytes")
-    text = decoded(path.read_bytes())
+    data = path.read_bytes()
     match path.suffix.lower():
         case ".csv":
-            rows = csv.DictReader(io.StringIO(text, newline=""))
+            rows = csv.DictReader(io.StringIO(decoded(data), newline=""))
             try:
                 for row in rows:
                     yield f"line {rows.line_num}", {key: value for key, value in row.items() if key}
             except csv.Error as error:
                 raise UnreadableError(f"is no valid CSV ({error})") from error
         case ".json":
-            yield from entries_of(json_value(text))
+            yield from entries_of(json_value(decoded(data)))
         case _:
-            for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold other line ends
+            for number, line in enumerate(lines_of(data), 1):
                 if line.strip():
                     try:
-                        yield f"line {number}", json_object(line)
+                        yield f"line {number}", json_object(decoded(line))
                     except UnreadableError as error:
-                        yield f"line {number}", str(error)
+                        yield f"line {number}", Unread(str(error), may_rate(line))
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Why a line cannot be read, and whether it may hold a rating."""
+
+    why: str
+    rates: bool
+
+
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines of a text, each to be decoded for itself where that is possible; JSON may hold other line ends."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data.count(0) > NUL_SHARE * len(data)
+    return (decoded(data).encode("utf-8", "surrogatepass") if wide else data).split(b"\n")
 
 
 def entries_of(value: object) -> Iterator[tuple[str, dict[str, Any]]]:
