@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SEEN = 0.35  # the tagger's score of a trait that it sees
 LEAST_VIEWS = 5  # that show a trait, by one witness, for it to count
 CCIP_THRESHOLD = 0.17847511429108218  # the model's own
-USUAL = 2.15  # times the median distance of a character's clear views, at which CCIP says neither yes nor no (11, 12)
+USUAL = 2.5  # times the median distance of a character's clear views, at which CCIP says neither yes nor no (11, 12)
+CLEARLY_OTHERS = 1.6  # times the threshold, from which a distance is clearly that of somebody else (11, 12)
 STEEPNESS, WORST = 4.0, 1.5  # log odds that CCIP gives a distance of 0; times that at most against a view (11, 12)
 FACELESS = 0.3  # of CCIP's log odds where no face is seen, from which it learned to tell people (11, 12)
 MOST = 12.0  # log odds that all other evidence together counts at most
@@ -45,7 +46,7 @@ def judged_with_traits(
     clear = clearly_own(distances, passed, threshold)
     by_ccip = ccip_odds(views, distances, clear, threshold)
     shown, known = witnesses(views, measured)
-    odds, own, others = by_ccip, clear, passed & (distances > threshold)
+    odds, own, others = by_ccip, clear, passed & (distances > CLEARLY_OTHERS * threshold)
     for _ in range(ROUNDS):
         more = prior(views, supports, odds > 0, passed) + trait_odds(shown, known, own, others)
         odds = by_ccip + np.clip(one_of_each_picture(views, by_ccip, more), -MOST, MOST)
