@@ -16,7 +16,7 @@ STAGE_VERSION: dict[str, int] = {
     "previews": 3,
     "selection": 6,
     "model": 6,
-    "published": 2,
+    "published": 3,
     "report": 9,
 }
 

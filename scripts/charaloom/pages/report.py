@@ -11,6 +11,7 @@ from pathlib import Path
 
 from charaloom.artifacts.files import read_json, write_text
 from charaloom.artifacts.manifest import lineage, read_manifest, write_manifest
+from charaloom.artifacts.sealed import read_sealed
 from charaloom.artifacts.tables import read_table
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.families import family_of
@@ -224,7 +225,7 @@ def files_section(character: str, results: Path, receipts: Sequence[PathLike]) -
         {**entry, "is": english(f"model.files.{entry['is']}"), **size_of(files[entry["file"]])}
         for entry in repo_files(character, family, embedding=embedding_file(character) in files)
     ]
-    contents = list(map(read_json, receipts))
+    contents = list(map(read_sealed, receipts))
     published = [{"name": receipt["target"]["name"], "tag": receipt["tag"]} for receipt in contents if "tag" in receipt]
     withheld = [receipt["target"]["name"] for receipt in contents if "withheld" in receipt]
     answers = english.section("programs")

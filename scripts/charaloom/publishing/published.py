@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from charaloom.artifacts.files import digest, whole_folder, write_json
+from charaloom.artifacts.files import digest, whole_folder
 from charaloom.artifacts.manifest import describe, lineage, read_manifest, write_lineage
+from charaloom.artifacts.sealed import SEALED_SCHEMA, write_sealed
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.params import Published
 from charaloom.errors import CharaloomError
@@ -20,7 +21,7 @@ from charaloom.publishing.hub.child import send_repositories
 from charaloom.publishing.hub.forgetting import NO_REMOVALS
 from charaloom.publishing.repos.rebuild import rebuildable
 
-SCHEMA = 2  # of a receipt
+SCHEMA = SEALED_SCHEMA  # of a receipt
 REMOVALS_DIGITS = 12  # of the digest of the removals, which commits on a hub name
 NOT_PUBLISHED = (
     "the model is weak, so nothing was published, and what an earlier run published stays as it is; report.html says"
@@ -103,7 +104,7 @@ def publish(
             entries = KINDS[target.kind](params, character, folders)
         content |= {"tag": version_tag(facts.version), **entries}
     write_lineage(receipt, facts)
-    write_json(receipt, content)
+    write_sealed(receipt, content)
 
 
 def is_weak(model_manifest: PathLike) -> bool:

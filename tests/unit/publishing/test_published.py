@@ -6,8 +6,9 @@ import pytest
 
 from charaloom.artifacts.files import files_below, read_json, write_json, write_text
 from charaloom.artifacts.manifest import lineage, write_manifest
+from charaloom.artifacts.sealed import read_sealed
 from charaloom.config.params import Published, Target
-from charaloom.errors import CharaloomError
+from charaloom.errors import CharaloomError, DamagedError
 from charaloom.publishing import published
 
 STAGE_PARAMS = {"version": 1}
@@ -66,6 +67,14 @@ def test_both_folders_arrive_whole_and_the_receipt_tells_them(results, tmp_path)
     assert receipt["target"] == {"name": "shelf", "kind": "folder"}
     assert receipt["tag"] == f"v-{receipt['version'][:12]}"
     assert str(tmp_path) not in (results / "published" / "shelf.json").read_text()
+
+
+def test_a_receipt_that_was_changed_is_known(results: Path, tmp_path: Path) -> None:
+    publish(results, tmp_path / "shelf")
+    receipt = results / "published" / "shelf.json"
+    receipt.write_text(receipt.read_text().replace('"kind": "folder"', '"kind": "Folder"'))
+    with pytest.raises(DamagedError, match=r"shelf.json"):
+        read_sealed(receipt)
 
 
 def test_a_published_dataset_says_how_its_model_was_trained(results: Path, tmp_path: Path) -> None:
