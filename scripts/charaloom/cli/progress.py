@@ -21,7 +21,9 @@ HEARTBEAT = 1.0  # seconds between updates of the line on a terminal
 SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
 LEAST_EXPECTED = 10.0  # seconds of TYPICAL that must have run before the pace is measured; set by hand
 MOST_MEASURED = 100  # characters whose benchmark files are read for the estimate; set by hand
-CHATTER = re.compile(r"\w*Warning: |^(warnings\.)?warn\(|^deprecate\(|^Loading weights:")  # of libraries, in a log
+CHATTER = re.compile(  # of libraries, in a log
+    r"\w*Warning: |^(warnings\.)?warn\(|^deprecate\(|^Loading weights:|^WARNING |^[-\d]{10} [\d:.]+ \| [A-Z]+ "
+)
 UNKNOWN_STAGE = 10.0  # seconds of a job that TYPICAL does not list; set by hand
 
 # Seconds of one job in the demo on two cores (`charaloom status --needs` there). Only the proportions matter, and only

@@ -134,7 +134,10 @@ def test_the_last_line_of_the_newest_log(tmp_path: Path) -> None:
     log.write_text("one\nstep 1/9\rstep 2/9\n\n")
     assert progress.latest_line([log, tmp_path / "gone.log"], 0) == "step 2/9"
     assert progress.latest_line([log], 2**40) == ""
-    log.write_text("step 3/9\n/x/image.py:13: UserWarning: Failed to load\n  warn(\nLoading weights: 100%|###|\n")
+    log.write_text(
+        "step 3/9\n/x/image.py:13: UserWarning: Failed to load\n  warn(\nLoading weights: 100%|###|\n"
+        "WARNING bitsandbytes.backends: Failed\n2026-11-29 08:45:01.275 | INFO     >> Saved state, step: 200\n"
+    )
     assert progress.latest_line([log], 0) == "step 3/9"
 
 
