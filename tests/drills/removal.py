@@ -136,11 +136,12 @@ def run(place: Workplace) -> None:
 
 
 def digests(folder: Path) -> dict[str, dict[str, str]]:
-    """SHA-256 of a character's files in results and published, by character."""
+    """SHA-256 of a character's files in results and published, by character; without lineages, which say under which
+    settings a stage looked and found the same."""
     found: dict[str, dict[str, str]] = {}
     for top in ("results", "published"):
         for path in files_below(folder / top):
-            if len(path.parts) > 1:
+            if len(path.parts) > 1 and not path.name.endswith(".lineage.json"):
                 found.setdefault(path.parts[0], {})[f"{top}/{path}"] = sha256_file(folder / top / path)
     return found
 

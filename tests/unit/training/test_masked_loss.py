@@ -110,6 +110,7 @@ def masked_dataset(folder: Path, pictures: Pictures, masks: bool) -> Any:
 def test_a_training_with_masks(trained: Trained, tiny_base: Path, drawn_pictures: Pictures, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
+    from charaloom.artifacts.sealed import whole_sealed
     from charaloom.training.hcp.data import cell_mask
 
     chosen, name = params(tiny_base, masked_loss=True), "step-000006.safetensors"
@@ -123,7 +124,7 @@ def test_a_training_with_masks(trained: Trained, tiny_base: Path, drawn_pictures
         "000000.png.png",
         "000001.png.png",
     ]
-    coords = load_file(workdir / "latents" / "pictures.safetensors")
+    coords = load_file(str(whole_sealed(workdir / "latents" / "pictures.safetensors")))
     first, last = (
         cell_mask(workdir / "inputs" / "masks" / f"{picture}.png", coords[f"{picture}.coord"])
         for picture in ("000000.png", "000003.png")

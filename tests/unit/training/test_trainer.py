@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from charaloom.artifacts.files import write_text
+from charaloom.artifacts.sealed import whole_sealed
 from charaloom.diffusion.bases import local_base
 from charaloom.training.inputs import prepare
 from charaloom.training.process import link
@@ -137,10 +138,10 @@ def test_a_full_disk_costs_the_new_state_only(
         patched.setattr(hcp.torch, "save", full)
         trainer.keep(3)
     assert "No space left" in capsys.readouterr().out
-    assert [name for name in os.listdir("run") if "state" in name] == ["state.pt"]
+    assert [Path("run", name) for name in os.listdir("run") if "state" in name] == [whole_sealed(Path("run/state.pt"))]
     assert trainer.restore() == 2
     assert all((value == before).all() for value, before in zip(tensors, saved, strict=True))
-    Path("run/state.pt").write_bytes(b"half")
+    whole_sealed(Path("run/state.pt")).write_bytes(b"half")
     assert trainer.restore() == 0
 
 
@@ -160,7 +161,7 @@ def test_told_to_stop_at_any_moment_the_state_is_kept(build: Build, monkeypatch:
     with pytest.raises(SystemExit) as ended:
         trainer.train()
     assert ended.value.code == hcp.STOPPED
-    assert Path("run/state.pt").stat().st_size > 0
+    assert whole_sealed(Path("run/state.pt"))
 
 
 def test_mend_reproducible_settings(build: Build) -> None:
