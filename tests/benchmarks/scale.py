@@ -107,7 +107,8 @@ def over(folder: Path, output: Path) -> bool:
 
 def jobs_of_one(folder: Path) -> int:
     """Jobs that the last run announced."""
-    return int((folder / "output").read_text().split(" job", 1)[0])
+    announced = (line for line in (folder / "output").read_text().splitlines() if " job" in line[:12])
+    return int(next(announced).split(" job", 1)[0])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
 """What this machine computes with, whether the config's number formats suit it, and how long trainings take on it."""
 
+import json
 import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from charaloom.artifacts.files import read_json
+from charaloom.artifacts.files import canonical_json, read_json
 from charaloom.cli.check.findings import Findings
 from charaloom.cli.text import about, counted
 from charaloom.config.base_files import open_model
@@ -184,5 +186,11 @@ def share_of(base: dict[str, Any]) -> float:
     """The base's time for a step as a share of its family's, by the UNet's parameters."""
     if not base.get("path"):
         return 1.0
-    tensors = open_model(Path(base["path"]), base).parts["unet"].values()
-    return (sum(math.prod(tensor.shape) for tensor in tensors) / family_of(base["family"]).footprint.unet) ** SMALL
+    return (parameters(canonical_json(base)) / family_of(base["family"]).footprint.unet) ** SMALL
+
+
+@cache
+def parameters(base: str) -> int:
+    """The number of the UNet's parameters, counted once for all characters that train on a base; `base` is its JSON."""
+    entry = json.loads(base)
+    return sum(math.prod(tensor.shape) for tensor in open_model(Path(entry["path"]), entry).parts["unet"].values())

@@ -113,11 +113,11 @@ def lacking(project: Project, names: Sequence[str], stage: str) -> list[str]:
 
 def check_needs(project: Project, names: Sequence[str], trains: bool, findings: Findings) -> None:
     """Pictures, models from the hub, and the room for them."""
-    new = lacking(project, names, "raw")
+    new = dict.fromkeys(lacking(project, names, "raw"))
     sure = check_hub(project, Due(project).models_due(), trains, findings)
     until = time.monotonic() + SECONDS_TO_LOOK
     copied = 0.0
-    for name in [*new, *(name for name in names if name not in set(new))]:
+    for name in [*new, *(name for name in names if name not in new)]:
         if time.monotonic() > until:
             break
         size = check_character(project, name, findings)
