@@ -143,8 +143,10 @@ def meant(value: Any, against: Config, whole: Config) -> Any:
 
 
 def written_out(path: str) -> str:
-    """A path with `~` and the variables of the environment that are set (`$HOME/pictures`) written out."""
-    return os.path.expandvars(os.path.expanduser(path))
+    """A path with `~` written out, and the variables of the environment that are set (`$HOME/pictures`), unless a
+    folder that is there has such a name."""
+    path = os.path.expanduser(path)
+    return path if os.path.lexists(path) else os.path.expandvars(path)
 
 
 def pointed_at(reference: str, whole: Config) -> Config:

@@ -11,7 +11,7 @@ import yaml
 from charaloom.config.layers import DEFAULTS, config_files, read_config, warm_seconds
 from charaloom.config.named_files import read_lock, read_removals
 from charaloom.config.project import files_of_nobody, load_project, open_project
-from charaloom.config.schemas import CODE, check, schema
+from charaloom.config.schemas import CODE, check, schema, written_out
 from charaloom.config.stage_params import publish_params, stage_params
 from charaloom.config.stages import STAGE_VERSION, STAGES
 from charaloom.errors import CharaloomError
@@ -595,3 +595,14 @@ def test_ready_bases_fit_each_other(place: Path) -> None:
     params = stage_params(load_project([overlay("more.yaml", **own)]), "hana", "previews")
     assert {base["family"] for base in params["bases"]} == {"sdxl"}
     assert [base["prediction"] for base in params["bases"]] == ["epsilon", "v_prediction", "epsilon"]
+
+
+def test_a_folder_whose_name_looks_like_a_variable_is_meant_where_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert written_out("$HOME/pictures") == "/home/somebody/pictures"
+    assert written_out("~/pictures") == "/home/somebody/pictures"
+    (tmp_path / "$HOME" / "pictures").mkdir(parents=True)
+    assert written_out("$HOME/pictures") == "$HOME/pictures"
