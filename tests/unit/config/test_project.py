@@ -597,9 +597,7 @@ def test_ready_bases_fit_each_other(place: Path) -> None:
     assert [base["prediction"] for base in params["bases"]] == ["epsilon", "v_prediction", "epsilon"]
 
 
-def test_a_folder_whose_name_looks_like_a_variable_is_meant_where_it_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_named_like_a_variable_is_meant_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/somebody")
     assert written_out("$HOME/pictures") == "/home/somebody/pictures"
