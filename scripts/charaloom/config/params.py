@@ -13,6 +13,7 @@ from charaloom.artifacts.typed import ABSENT, Params
 from charaloom.config.recipes import settled
 
 CHARACTER = "{character}"  # in the names of repositories
+HUB = "https://huggingface.co"  # where no other is named
 EMBEDDED, LINKS = "embedded", "links"  # what a dataset holds of its pictures
 
 # --- what several stages share

@@ -7,7 +7,7 @@ from charaloom.artifacts.files import digest, sha256_bytes
 from charaloom.config.bases import base_of, preview_base, preview_bases
 from charaloom.config.families import family_of
 from charaloom.config.named_files import read_lock, read_policy, read_removals, reference_folders, references_of
-from charaloom.config.params import CHARACTER
+from charaloom.config.params import CHARACTER, HUB
 from charaloom.config.project import Project
 from charaloom.config.recipes import largest_resolution, training_of
 from charaloom.config.roster import ADULT, BOARD, DATASET, FOLDER, KINDS, WAIFUC, Character, allowed_ratings
@@ -34,7 +34,6 @@ def stage_params(project: Project, name: str, stage: str) -> Config:
 
 
 SECTIONS = {"published": ""}
-HUB = "https://huggingface.co"  # where no other is named
 UNREAD = {  # keys of a section that its stage does not read
     "measured": ("threads",),  # pictures side by side: changes no number
     "previews": ("negative", "guidance"),  # what bases without their own take

@@ -10,7 +10,7 @@ from charaloom.artifacts.sealed import FILES, LIST, read_sealed, seal_folder
 from charaloom.artifacts.types import PathLike, Row
 from charaloom.config.base_files import check_digest, open_model
 from charaloom.config.families import Family, family_of
-from charaloom.config.params import Base, PreviewBase
+from charaloom.config.params import HUB, Base, PreviewBase
 from charaloom.errors import CharaloomError
 from charaloom.runtime.hub import Digests, fetch_repository, fetched_before, hub_file, is_address
 from charaloom.tagging.lint import CLIP
@@ -19,7 +19,7 @@ from charaloom.weights.digests import Read, read_files
 from charaloom.weights.models import Model, check_numbers, model_digest, read_whole
 from charaloom.weights.tokenizers import VOCABULARY, brings_words
 
-HUB, MAIN = "https://huggingface.co", "main"
+MAIN = "main"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 

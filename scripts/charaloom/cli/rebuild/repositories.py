@@ -10,7 +10,7 @@ from typing import Any
 from charaloom.artifacts.files import digest, read_json
 from charaloom.artifacts.manifest import describe
 from charaloom.artifacts.types import Row
-from charaloom.config.stage_params import HUB
+from charaloom.config.params import HUB
 from charaloom.errors import CharaloomError
 from charaloom.publishing.hub.remote import MAIN, OF_THE_HUB, OUR_TAG
 from charaloom.publishing.layout import LINEAGE, OUTFITS, REBUILD

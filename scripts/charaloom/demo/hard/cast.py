@@ -86,7 +86,7 @@ def look_alikes(rng: Random, star: Character, names: list[str]) -> tuple[Charact
 
 
 def twin_of(rng: Random, star: Character, name: str) -> Character:
-    """A sister with the same hair and eyes, another accessory and other bangs, in clothes of her own."""
+    """A sister with the same hair and eyes, another accessory and other bangs, in other clothes."""
     own = draw_character(rng, name)
     while own.accessory == star.accessory or own.bangs == star.bangs:
         own = draw_character(rng, name)

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charaloom.config.params import HUB
 from charaloom.publishing.cards.markdown import code_span, link
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)

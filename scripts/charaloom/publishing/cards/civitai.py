@@ -9,12 +9,11 @@ from pathlib import Path
 from charaloom.artifacts.files import read_json, whole_folder, write_json, write_text
 from charaloom.artifacts.types import Row
 from charaloom.config.families import SDXL
-from charaloom.config.params import PreviewBase
+from charaloom.config.params import HUB, PreviewBase
 from charaloom.config.roster import ADULT
 from charaloom.diffusion.lora import read_metadata
 from charaloom.errors import CharaloomError
 from charaloom.publishing.cards import model_facts as facts
-from charaloom.publishing.cards.bases import HUB
 from charaloom.publishing.cards.markdown import plain
 from charaloom.publishing.cards.model_facts import ModelCard
 from charaloom.publishing.cards.texts import FOLDER

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from charaloom.config.bases import DPM_2M, KARRAS
 from charaloom.config.families import SDXL, V_PREDICTION, family_of
-from charaloom.config.params import PreviewBase
+from charaloom.config.params import HUB, PreviewBase
 from charaloom.config.roster import embedding_word
-from charaloom.publishing.cards.bases import HUB, HubBase
+from charaloom.publishing.cards.bases import HubBase
 from charaloom.publishing.layout import embedding_file, kohya_folder
 
 VERSIONS = {"diffusers": "0.42.1", "transformers": "5.5.4", "peft": "0.21.2"}  # the code was tried with these

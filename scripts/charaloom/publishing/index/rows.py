@@ -6,8 +6,8 @@ from typing import Any
 
 from charaloom.artifacts.files import read_json
 from charaloom.artifacts.types import Row
+from charaloom.config.params import HUB
 
-HUB = "https://huggingface.co"
 VERSION_DIGITS = 12
 COLUMNS: tuple[tuple[str, str], ...] = (  # of a row, with the type of pyarrow
     ("character", "string"),
